@@ -1,0 +1,48 @@
+"""
+Every bound in one place, with its unit in its name.
+
+A reader refuses what passes one of these before it allocates or believes
+anything; a writer raises `LimitError`. Spec: spec/limits.md.
+"""
+
+KIB = 1 << 10
+MIB = 1 << 20
+
+# --- formats (readers refuse more) ------------------------------------------
+ENTRY_SIZE_MAX = 65_535  # bytes of an entry's hashed form
+ENTRY_REFS_COUNT_MAX = 256  # more go to a ref list
+REF_LIST_COUNT_MAX = 65_536  # references in one ref list
+ROLE_SIZE_MAX = 64  # bytes of UTF-8
+KIND_SIZE_MAX = 64  # bytes of UTF-8
+KEY_SIZE_MAX = 512  # bytes of UTF-8 of a commit key
+NAME_SIZE_MAX = 1024  # bytes of UTF-8 of a session key's text or a tag
+RECORD_DEPTH_MAX = 4  # nesting of a structural record
+OBJECT_DEPTH_MAX = 64  # nesting of a `put_object` value
+OBJECT_SIZE_MAX = 64 * MIB  # bytes of an encoded object
+FRAME_RAW_SIZE_MAX = 16 * MIB  # bytes of a frame's records before compression
+FRAME_STORED_SIZE_MAX = 17 * MIB  # bytes of a frame's stored part
+FRAME_TABLE_SIZE_MAX = 4 * MIB  # bytes of a frame's table
+FRAME_RECORD_COUNT_MAX = 65_535  # records in a frame
+BLOB_RECORD_SIZE_MAX = 8 * MIB  # bytes of a blob kept as one record
+CHUNK_COUNT_MAX = 4_000_000  # chunks of one blob
+DIFFERENCE_DEPTH_MAX = 255  # bases behind a difference
+WINDOW_LOG_MAX = 27  # zstd, 128 MiB
+FILE_SIZE_MAX = 1 << 40  # bytes of one file
+SLICE_SIZE = MIB  # raw bytes under one hash of a slice list
+SLICED_SIZE_MIN = 8 * MIB + 1  # raw bytes from which a reference has slices
+
+# --- this writer's choices (any value is legal) -----------------------------
+JOURNAL_SIZE = 64 * MIB  # bytes at which a journal is closed
+OVERLAY_COMMIT_COUNT = 1000  # commits that the catalog may lack
+OVERLAY_SIZE = 4 * MIB  # bytes of frames that the catalog may lack
+APPLY_ROW_COUNT = 1000  # catalog rows written under one lock
+PENDING_SIZE_MAX = 16 * MIB  # bytes of put blobs held in memory until a commit
+SIDE_SIZE_MIN = MIB  # stored bytes from which a blob goes to the side pack
+BLOCK_SIZE = 4 * MIB  # raw bytes of bodies in a packed frame
+PACK_SIZE = 512 * MIB  # bytes at which a pack is closed
+DIFFERENCE_WHOLE_EVERY = 32  # commits write every n-th version whole
+CACHE_SIZE = 64 * MIB  # raw bytes of decoded frames kept by a reader
+KEY_COMMIT_COUNT = 1000  # newest commits whose keys are remembered
+KEY_AGE_MS = 30 * 24 * 3600 * 1000  # or this much commit time
+GRACE_S = 24 * 3600  # seconds from condemned to deleted
+LOCK_TIMEOUT_S = 60.0  # seconds to wait for the store lock
