@@ -1,9 +1,7 @@
 """
 The definitions of RFC 6962 section 2.1, written as they stand there.
 
-Something plain for faster code to agree with. Proofs are also followed from the
-top down, by the same recursion that defines them, and nothing is refused here:
-an ill-formed proof ends in an `IndexError` or in some other root.
+Something plain for other code to agree with.
 """
 
 from __future__ import annotations
@@ -66,7 +64,7 @@ class Reference:
 
 
 def path_sides(index: int, count: int) -> str:
-    """Return on which side of the path from the root to the leaf it goes on."""
+    """Return the turns from the root to the leaf: all that a path shows of both."""
     if count == 1:
         return ""
     k = split(count)
@@ -76,41 +74,10 @@ def path_sides(index: int, count: int) -> str:
 
 
 def proof_sides(first: int, second: int) -> str:
-    """Return the path from the root to the first tree's last peak, then its end."""
+    """Return the turns from the root to the last complete subtree of the first tree."""
     if first == second:
-        return "."
+        return ""
     k = split(second)
     if first <= k:
         return "l" + proof_sides(first, k)
     return "r" + proof_sides(first - k, second - k)
-
-
-def inclusion_root(
-    tree: Tree, proof: Sequence[bytes], index: int, count: int, leaf_hash: bytes
-) -> bytes:
-    """Return the root that *proof* leads to."""
-    if count == 1:
-        return leaf_hash
-    k, rest, last = split(count), proof[:-1], proof[-1]
-    if index < k:
-        return tree.node(inclusion_root(tree, rest, index, k, leaf_hash), last)
-    return tree.node(last, inclusion_root(tree, rest, index - k, count - k, leaf_hash))
-
-
-def consistency_roots(
-    tree: Tree,
-    proof: Sequence[bytes],
-    first: int,
-    second: int,
-    first_root: bytes | None,
-) -> tuple[bytes, bytes]:
-    """Return the first and the second root that *proof* leads to."""
-    if first == second:
-        end = proof[-1] if first_root is None else first_root
-        return end, end
-    k, rest, last = split(second), proof[:-1], proof[-1]
-    if first <= k:
-        old, new = consistency_roots(tree, rest, first, k, first_root)
-        return old, tree.node(new, last)
-    old, new = consistency_roots(tree, rest, first - k, second - k, None)
-    return tree.node(last, old), tree.node(last, new)

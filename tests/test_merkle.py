@@ -1,20 +1,16 @@
 """
 The trees and proofs of `castore.merkle`, in BLAKE3 and in the RFC's SHA-256.
-
-`broken_rules` is the battery: it grows one tree, tries every proof and what an
-attacker would make of it, and returns the rules that did not hold. It takes the
-functions that it tests, so that planted bugs can show that it would see them.
 """
 
 from __future__ import annotations
 
 import base64
-import functools
-import hashlib
+import inspect
 import json
 import random
+import types
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,174 +19,351 @@ import pytest
 
 from hypothesis import given
 from hypothesis import strategies as st
-from merkle_reference import (
-    Reference,
-    consistency_roots,
-    inclusion_root,
-    path_sides,
-    proof_sides,
-    split,
+from merkle_battery import (
+    ALL_COUNT,
+    BLAKE3,
+    RFC6962,
+    accepts,
+    all_pairs,
+    broken_rules,
+    flip,
+    leaves,
+    reader,
+    subject_of,
 )
+from merkle_reference import Reference
 
 from castore import merkle
-from castore.digest import in_context, sha256
+from castore.digest import sha256
 from castore.errors import CorruptionError
 from castore.merkle import COUNT_MAX, Position, Tree
 
 
-BLAKE3 = Tree(in_context["leaf"], in_context["node"], in_context["empty"]())
-RFC6962 = Tree(
-    lambda data: sha256(b"\x00" + data),
-    lambda left, right: sha256(b"\x01" + left + right),
-    sha256(b""),
-)
 TREES = pytest.mark.parametrize("tree", [BLAKE3, RFC6962], ids=["blake3", "rfc6962"])
-ALL_COUNT = 257  # leaves; every pair below is accepted
 MUTATED_COUNT = 65  # leaves; every proof below is also mutated
 SAMPLE_COUNT = 150  # pairs beyond that are mutated, drawn with a seed
 
 
-@attrs.frozen
-class Subject:
-    """What the battery tests."""
-
-    tree: Tree
-    root: Callable[..., bytes]
-    check_inclusion: Callable[..., None] = merkle.check_inclusion
-    check_consistency: Callable[..., None] = merkle.check_consistency
-
-
-def root_of(tree: Tree, leaf_hashes: Iterable[bytes]) -> bytes:
-    """Return the root that pushing the leaves one by one leads to."""
+@TREES
+def test_roots_peaks_and_closed_nodes(tree: Tree) -> None:
+    """
+    At every count, pushing gives the root, the peaks and the complete subtrees
+    of the RFC's definition, each subtree once and as soon as it is complete.
+    """
+    known = Reference(tree, leaves(tree, ALL_COUNT))
     peaks: list[bytes] = []
-    for index, leaf_hash in enumerate(leaf_hashes):
-        merkle.push(tree, peaks, index, leaf_hash)
-    return merkle.root(tree, peaks)
+    for count, leaf_hash in enumerate(known.leaf_hashes):
+        assert known.root(0, count) == merkle.root(tree, peaks)
+
+        closed = merkle.push(tree, peaks, count, leaf_hash)
+
+        ends = [(i << level, (i + 1) << level) for level, i, _ in closed]
+        levels = range(1, ((count + 1) & -(count + 1)).bit_length())
+        assert [(count + 1 - (1 << level), count + 1) for level in levels] == ends
+        assert [known.root(*end) for end in ends] == [found for *_, found in closed]
+        assert peaks == merkle.peaks_at(count + 1, reader(known))
 
 
-def leaves(tree: Tree, count: int) -> list[bytes]:
-    """Return the hashes of *count* different leaves."""
-    return [tree.leaf(b"leaf %d" % index) for index in range(count)]
+@TREES
+def test_every_proof_is_the_one_of_the_rfc(tree: Tree) -> None:
+    """All proofs up to 257 leaves are those of the definition, and are accepted."""
+    known = Reference(tree, leaves(tree, ALL_COUNT))
+    read = reader(known)
+    for m, n in all_pairs(ALL_COUNT):
+        old, new = known.root(0, m), known.root(0, n)
+        proof = merkle.prove_consistency(tree, m, n, read)
+
+        assert known.proof(m, n) == proof
+        merkle.check_consistency(
+            tree, proof, first=m, second=n, first_root=old, second_root=new
+        )
+
+        if m < n:
+            leaf_hash = known.leaf_hashes[m]
+            proof = merkle.prove_inclusion(tree, m, n, read)
+
+            assert known.path(m, 0, n) == proof
+            merkle.check_inclusion(
+                tree, proof, index=m, count=n, leaf_hash=leaf_hash, root=new
+            )
 
 
-def reader(reference: Reference) -> Callable[[list[Position]], list[bytes]]:
-    """Return a `read` over a whole tree; it refuses to be asked for one hash twice."""
+@TREES
+def test_no_mutated_proof_is_accepted(tree: Tree, budget: float) -> None:
+    """
+    Every proof up to 65 leaves, and a sample beyond (all of them with a budget
+    of 10), is refused when a hash, its size, their number, their order, a root,
+    the leaf or a count is wrong. A wrong count is accepted exactly where the
+    proof has the same path for it, since nothing in the root tells them apart.
+    """
+    dice = random.Random(6962)
+    pairs = all_pairs(ALL_COUNT if budget >= 10 else MUTATED_COUNT)
+    if budget < 10:
+        beyond = all_pairs(ALL_COUNT)[len(pairs) :]
+        pairs += dice.sample(beyond, min(len(beyond), int(SAMPLE_COUNT * budget)))
+
+    assert set() == broken_rules(subject_of(merkle, tree), pairs, dice)
+
+
+def test_public_vectors(data: Path) -> None:
+    """
+    The published proofs of transparency-dev: 12 are accepted, 184 refused.
+
+    Theirs refuses every proof from the empty tree. Ours accepts an empty one to
+    any hash; the vector of that kind is refused because its root is no hash.
+    """
+    counts = {True: 0, False: 0}
+    for path in sorted((data / "vectors" / "rfc6962").rglob("*.json")):
+        case = json.loads(path.read_bytes())
+        proof = [base64.b64decode(found) for found in case["proof"] or []]
+        facts: dict[str, Any]
+        if "leafIdx" in case:
+            check: Callable[..., None] = merkle.check_inclusion
+            facts = {"index": case["leafIdx"], "count": case["treeSize"]}
+            hashes = {"leaf_hash": "leafHash", "root": "root"}
+        else:
+            check = merkle.check_consistency
+            facts = {"first": case["size1"], "second": case["size2"]}
+            hashes = {"first_root": "root1", "second_root": "root2"}
+        facts |= {name: base64.b64decode(case[key]) for name, key in hashes.items()}
+
+        assert accepts(check, RFC6962, proof, **facts) != case["wantErr"], path
+        counts[case["wantErr"]] += 1
+
+    assert {False: 12, True: 184} == counts
+
+
+@given(st.data(), st.sampled_from([BLAKE3, RFC6962]))
+def test_proofs_in_trees_of_any_count(draw: st.DataObject, tree: Tree) -> None:
+    """
+    Up to 2^63 - 1 leaves, a proof asks once for at most 125 subtrees, has at
+    most 64 hashes, is accepted, and is refused with any hash altered.
+    """
+    count = draw.draw(st.integers(1, 63).flatmap(lambda b: st.integers(1, 2**b - 1)))
+    index = draw.draw(st.integers(0, count - 1))
+    dice = random.Random(draw.draw(st.integers(0)))
+    marked, plain = tree.leaf(b"marked"), [tree.leaf(b"plain")]
+    for level in range(63):
+        plain.append(tree.node(plain[level], plain[level]))
+    asked = []
+
+    def complete(level: int, i: int) -> bytes:
+        # All leaves but one are alike, so that no tree is too large to hash.
+        if index >> level != i:
+            return plain[level]
+        if level == 0:
+            return marked
+        return tree.node(complete(level - 1, 2 * i), complete(level - 1, 2 * i + 1))
 
     def read(positions: list[Position]) -> list[bytes]:
-        assert len(positions) == len(set(positions)) > 0
-        ends = [(i << level, (i + 1) << level) for level, i in positions]
-        assert all(stop <= len(reference.leaf_hashes) for _, stop in ends)
-        return [reference.root(start, stop) for start, stop in ends]
+        asked.append(len(positions))
+        return [complete(level, i) for level, i in positions]
 
-    return read
+    whole = merkle.root(tree, merkle.peaks_at(count, read))
+    part = merkle.root(tree, merkle.peaks_at(index, read))
+    asked.clear()
+    path = merkle.prove_inclusion(tree, index, count, read)
+    proof = merkle.prove_consistency(tree, index, count, read)
 
-
-def accepts(check: Callable[..., None], *args: Any, **kwargs: Any) -> bool:
-    """Whether *check* accepts; refusing is one of two errors, never another."""
-    try:
-        check(*args, **kwargs)
-    except ValueError:
-        return False
-    except CorruptionError as error:
-        assert error.verdict == "bad proof"
-        return False
-    return True
-
-
-def flip(data: bytes, bit: int) -> bytes:
-    """Return *data* with one bit changed."""
-    changed = bytearray(data)
-    changed[bit // 8 % len(data)] ^= 1 << bit % 8
-    return bytes(changed)
-
-
-def mutations(
-    proof: list[bytes], others: Sequence[bytes], dice: random.Random
-) -> Iterator[tuple[str, list[bytes]]]:
-    """Yield every kind of wrong proof with the rule that refuses it."""
+    assert len(asked) <= 2
+    assert all(positions <= 125 for positions in asked)
+    assert max(len(path), len(proof)) <= 64
+    leaf: dict[str, Any] = {
+        "index": index,
+        "count": count,
+        "leaf_hash": marked,
+        "root": whole,
+    }
+    merkle.check_inclusion(tree, path, **leaf)
+    pair: dict[str, Any] = {
+        "first": index,
+        "second": count,
+        "first_root": part,
+        "second_root": whole,
+    }
+    merkle.check_consistency(tree, proof, **pair)
+    for i, found in enumerate(path):
+        wrong = [*path[:i], flip(found, dice), *path[i + 1 :]]
+        assert not accepts(merkle.check_inclusion, tree, wrong, **leaf)
     for i, found in enumerate(proof):
-        before, after = proof[:i], proof[i + 1 :]
-        yield "altered hash", [*before, flip(found, dice.randrange(256)), *after]
-        yield "number of hashes", [*before, *after]
-        for size in (found[:-1], found + b"\0", b""):
-            yield "size of a hash", [*before, size, *after]
-        if after and found != after[0]:
-            yield "order of hashes", [*before, after[0], found, *after[1:]]
-    for extra in (*others, *proof[-1:], dice.randbytes(32), b""):
-        yield "number of hashes", [extra, *proof]
-        yield "number of hashes", [*proof, extra]
-    yield "number of hashes", proof + [dice.randbytes(32)] * 65
-    if proof:
-        yield "number of hashes", []
+        wrong = [*proof[:i], flip(found, dice), *proof[i + 1 :]]
+        assert not accepts(merkle.check_consistency, tree, wrong, **pair)
 
 
-def inclusion_flaws(
-    subject: Subject, reference: Reference, index: int, count: int, dice: random.Random
-) -> Iterator[str]:
-    """Try the proof of one leaf, then every mutation of it; yield what went wrong."""
-    tree, leaf_hash = subject.tree, reference.leaf_hashes[index]
-    root, proof = reference.root(0, count), reference.path(index, 0, count)
+@given(st.integers(0, COUNT_MAX), st.integers(0, COUNT_MAX))
+def test_node_positions_cover_a_range(one: int, other: int) -> None:
+    """Complete subtrees cover a range without gap, overlap or two that are one."""
+    start, stop = sorted((one, other))
+    positions = merkle.node_positions(start, stop)
 
-    def good(proof: list[bytes], **changed: Any) -> bool:
-        stated = {"index": index, "count": count, "leaf_hash": leaf_hash, "root": root}
-        return accepts(subject.check_inclusion, tree, proof, **(stated | changed))
-
-    if not good(proof):
-        yield "proofs of inclusion"
-    for rule, wrong in mutations(proof, (leaf_hash, root), dice):
-        if good(wrong):
-            yield rule
-    if proof:
-        # The byte between a leaf's hash and its sibling's may not change sides.
-        moved = [proof[0] + leaf_hash[:1], *proof[1:]]
-        if good(moved, leaf_hash=leaf_hash[1:]):
-            yield "size of a hash"
-        if good([proof[0][1:], *proof[1:]], leaf_hash=leaf_hash + proof[0][:1]):
-            yield "size of a hash"
-    for i, n in ((index - 1, count), (index + 1, count), (index, count - 1),
-                 (index, count + 1)):  # fmt: skip
-        same_path = 0 <= i < n and path_sides(i, n) == path_sides(index, count)
-        if good(proof, index=i, count=n) != same_path:
-            yield "wrong sizes"
-    if good(proof, root=flip(root, dice.randrange(256))) or good(proof, root=b""):
-        yield "wrong root"
-    if good(proof, leaf_hash=flip(leaf_hash, dice.randrange(256))):
-        yield "wrong leaf"
+    at = start
+    for level, index in positions:
+        assert at == index << level
+        at += 1 << level
+    assert stop == at
+    mergeable = {(level, index ^ 1) for level, index in positions}
+    assert not mergeable & set(positions)
 
 
-def consistency_flaws(
-    subject: Subject, reference: Reference, first: int, second: int, dice: random.Random
-) -> Iterator[str]:
-    """Try the proof of one pair, then every mutation of it; yield what went wrong."""
-    old, new = reference.root(0, first), reference.root(0, second)
-    proof = reference.proof(first, second)
+@pytest.mark.parametrize("pair", [(-1, 1), (2, 1), (0, COUNT_MAX + 1), (1, 1 << 9999)])
+def test_counts_out_of_range_are_wrong_arguments(pair: tuple[int, int]) -> None:
+    """An impossible count is a `ValueError`, found before anything is computed."""
+    first, second = pair
 
-    def good(proof: list[bytes], m: int = first, n: int = second,
-             old: bytes = old, new: bytes = new) -> bool:  # fmt: skip
-        stated = {"first": m, "second": n, "first_root": old, "second_root": new}
-        return accepts(subject.check_consistency, subject.tree, proof, **stated)
+    def refused(_: list[Position]) -> list[bytes]:
+        raise AssertionError
 
-    if not good(proof):
-        yield "proofs of consistency"
-    for rule, wrong in mutations(proof, (old, new), dice):
-        if good(wrong):
-            yield rule
-    for m, n in ((first - 1, second), (first + 1, second), (first, second - 1),
-                 (first, second + 1)):  # fmt: skip
-        sides = proof_sides(first, second) if first else ""
-        same_path = 0 < m <= n and proof_sides(m, n) == sides and (
-            is_power(m) == is_power(first)
+    pairs: dict[str, Any] = {
+        "first": first,
+        "second": second,
+        "first_root": b"",
+        "second_root": b"",
+    }
+    leaf: dict[str, Any] = {
+        "index": first,
+        "count": second,
+        "leaf_hash": b"",
+        "root": b"",
+    }
+    for call in (
+        lambda: merkle.node_positions(first, second),
+        lambda: merkle.prove_inclusion(BLAKE3, first, second, refused),
+        lambda: merkle.prove_consistency(BLAKE3, first, second, refused),
+        lambda: merkle.check_inclusion(BLAKE3, [], **leaf),
+        lambda: merkle.check_consistency(BLAKE3, [], **pairs),
+    ):
+        with pytest.raises(ValueError, match="COUNT_MAX"):
+            call()
+
+
+@pytest.mark.parametrize("surplus", [-1, 1])
+def test_a_read_of_another_number_is_refused(surplus: int) -> None:
+    """A `read` that gives a hash too few or too many makes no proof."""
+
+    def read(positions: list[Position]) -> list[bytes]:
+        return [bytes(32)] * (len(positions) + surplus)
+
+    with pytest.raises(ValueError, match="hashes for"):
+        merkle.prove_inclusion(BLAKE3, 2, 5, read)
+    with pytest.raises(ValueError, match="hashes for"):
+        merkle.peaks_at(3, read)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_push_on_foreign_peaks_changes_nothing(count: int) -> None:
+    """Peaks that are not as many as the count has are refused and left alone."""
+    peaks = [bytes(32)] * (count.bit_count() + 1)
+    before = list(peaks)
+
+    with pytest.raises(ValueError, match="peaks"):
+        merkle.push(BLAKE3, peaks, count, bytes(32))
+    assert before == peaks
+
+
+def test_a_refused_proof_says_what_and_where() -> None:
+    """The error names the verdict, the proof and the reason, and no hash."""
+    with pytest.raises(CorruptionError) as caught:
+        merkle.check_inclusion(
+            BLAKE3, [], index=3, count=9, leaf_hash=bytes(32), root=bytes(32)
         )
-        # Every tree begins with the empty one: nothing binds the second count.
-        if first == m == 0 < n:
-            same_path = second > 0
-        if good(proof, m, n) != same_path:
-            yield "wrong sizes"
-    if good(proof, old=flip(old, dice.randrange(256))) or good(proof, old=b""):
-        yield "wrong first root"
-    if first and good(proof, new=flip(new, dice.randrange(256))):
-        yield "wrong second root"
-    if good(proof, new=b"") or (second and good(proof, new=subject.tree.empty)):
-        yield "wrong second root"
-    if first != second and good(proof, old=new, new=old):
-        yield "wrong first root"
+
+    assert "bad proof" == caught.value.verdict
+    assert "inclusion of leaf 3 in 9 leaves" == caught.value.where
+    assert "the proof fails: it has 0 hashes, not 4" == caught.value.what
+
+
+PLANTED = {
+    "skips the first root": (
+        [("if old != first_root:", "if False:")],
+        "wrong first root",
+    ),
+    "skips the second root": (
+        [("elif new != second_root:", "elif False:")],
+        "wrong second root",
+    ),
+    "believes any root after the empty tree": (
+        [("second_root == tree.empty", "False")],
+        "wrong second root",
+    ),
+    "takes any root for the empty one": (
+        [("first_root if first else tree.empty", "first_root")],
+        "wrong first root",
+    ),
+    "ignores trailing hashes": (
+        [
+            ("len(hashes) != count", "len(hashes) < count"),
+            ("strict=True", "strict=False"),
+        ],
+        "number of hashes",
+    ),
+    "follows a proof that stops early": (
+        [
+            ("len(hashes) != count", "len(hashes) > count"),
+            ("strict=True", "strict=False"),
+        ],
+        "wrong sizes",
+    ),
+    "takes a leaf's hash of any size": (
+        [
+            ("_check_hashes([leaf_hash], 1, where)", ""),
+            ("len(found) != HASH", "0 and HASH"),
+        ],
+        "size of a hash",
+    ),
+    "skips the root of an inclusion": (
+        [("if found != root:", "if False:")],
+        "wrong root",
+    ),
+    "puts every sibling on the right": (
+        [("if stop <= index:", "if False:")],
+        "proofs of inclusion",
+    ),
+    "takes peaks that both trees have as new": (
+        [("elif stop < first:", "elif False:")],
+        "proofs of consistency",
+    ),
+    "bags peaks from the left": (
+        [("result = tree.node(peak, result)", "result = tree.node(result, peak)")],
+        "roots",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_the_battery_sees_planted_bugs(name: str) -> None:
+    """A bug put into the module on purpose breaks the rule that is about it."""
+    changes, rule = PLANTED[name]
+    source = inspect.getsource(merkle)
+    for right, wrong in changes:
+        assert right in source
+        source = source.replace(right, wrong)
+    planted = types.ModuleType("planted")
+    exec(source, planted.__dict__)  # noqa: S102 - our own source
+
+    assert rule in broken_rules(subject_of(planted), all_pairs(9), random.Random(1))
+
+
+def duplicating_root(tree: Tree, leaf_hashes: Sequence[bytes]) -> bytes:
+    """Return a root that takes an odd last node twice, as Bitcoin's does."""
+    row = list(leaf_hashes) or [tree.empty]
+    while len(row) > 1:
+        row += row[-1:] * (len(row) % 2)
+        row = [tree.node(*pair) for pair in zip(row[::2], row[1::2], strict=True)]
+    return row[0]
+
+
+def test_the_battery_sees_a_duplicated_last_leaf() -> None:
+    """[A, B, C] and [A, B, C, C] have different roots."""
+    subject = attrs.evolve(subject_of(merkle), root=duplicating_root)
+
+    assert {"roots", "odd last leaf"} == broken_rules(
+        subject, all_pairs(5), random.Random(1)
+    )
+
+
+def test_the_battery_sees_nodes_that_pass_for_leaves() -> None:
+    """A tree whose leaves and nodes are hashed alike lets an inner node be a leaf."""
+    alike = Tree(sha256, lambda left, right: sha256(left + right), sha256(b""))
+    subject = attrs.evolve(subject_of(merkle), tree=alike)
+
+    assert {"node as leaf"} == broken_rules(subject, all_pairs(5), random.Random(1))

@@ -1,0 +1,260 @@
+"""
+Strict CBOR: the only caller of cbor2. One value, one encoding.
+
+Two profiles. A *record* is an array of integers of 64 bits, byte and text
+strings, null, true, false and arrays of these: everything that is hashed under
+a context. An *object* is any value of the same and of floats and maps with text
+keys: what `put_object` stores. The order of a map's keys is part of the value.
+Text is stored as it came, never normalised.
+
+By default cbor2 takes longer forms than needed, indefinite lengths, keys given
+twice, and what follows the item; it compiles patterns and builds cycles where a
+tag says so. A content address with two encodings is no address. So a decoder
+here switches all of that off, looks at every type, encodes again and compares.
+
+No error names a key or shows a value. A path counts positions instead: ``[3]``
+is the fourth item of an array, ``{3}`` the fourth pair of a map.
+
+Spec: spec/encoding.md.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NoReturn
+
+import cbor2
+
+from castore import limits
+from castore.errors import FormatError, LimitError
+
+
+INT_MIN = -(1 << 63)
+INT_MAX = (1 << 64) - 1
+_LEAVES = frozenset({bytes, str, bool, type(None)})
+_TEXT = frozenset({str})
+_NAN = bytes.fromhex("fb7ff8000000000000")
+
+
+def encode_record(
+    value: list[Any] | tuple[Any, ...], *, depth_max: int = limits.RECORD_DEPTH_MAX
+) -> bytes:
+    """
+    Encode an array as a record. A tuple becomes an array.
+
+    Raises:
+        FormatError: *value* is no array, holds what a record cannot, or nests
+            arrays deeper than *depth_max*. Names the path.
+    """
+    if type(value) not in (list, tuple) or not _fits((value,), depth_max, None):
+        raise _fault(value, depth_max, name="record")
+    try:
+        return cbor2.dumps(value)
+    except UnicodeEncodeError:
+        raise _fault(value, depth_max, name="record") from None
+
+
+def decode_record(
+    data: bytes | memoryview,
+    *,
+    size_max: int,
+    depth_max: int = limits.RECORD_DEPTH_MAX,
+) -> list[Any]:
+    """
+    Decode a record; arrays come as lists.
+
+    Args:
+        data: The record and nothing behind it.
+
+        size_max: Most bytes to look at. A value can take some 70 times the
+            memory of its bytes (empty arrays do), never more.
+
+        depth_max: Most arrays inside one another, the record itself counted.
+
+    Raises:
+        FormatError: *data* is anything but what `encode_record` returns.
+    """
+    value = _load(data, size_max, depth_max, name="record")
+    if type(value) is not list or not _fits((value,), depth_max, None):
+        raise _fault(value, depth_max, name="record")
+    encoded = cbor2.dumps(value)
+    if encoded != data:
+        _refuse_second_encoding(encoded, data, name="record")
+    return value
+
+
+def encode_object(value: object) -> bytes:
+    """
+    Encode any value of the object profile. A tuple becomes an array.
+
+    Floats take 64 bits; every NaN becomes the one NaN, ``-0.0`` stays. Keys of
+    a map keep their order, so that equal dicts may have different encodings.
+
+    Raises:
+        FormatError: *value* holds what an object cannot (a type, an integer
+            beyond 64 bits, text that is no UTF-8, a key that is no text), or
+            nests deeper than `limits.OBJECT_DEPTH_MAX`. Names the path.
+
+        LimitError: The encoding has more than `limits.OBJECT_SIZE_MAX` bytes.
+    """
+    encoded = _dump_object(value)
+    if len(encoded) > limits.OBJECT_SIZE_MAX:
+        raise LimitError(
+            f"an object of {len(encoded)} bytes, more than an object may have",
+            limit=limits.OBJECT_SIZE_MAX,
+        )
+    return encoded
+
+
+def decode_object(data: bytes | memoryview) -> Any:
+    """
+    Decode an object; arrays come as lists, maps as dicts in the given order.
+
+    Raises:
+        FormatError: *data* is anything but what `encode_object` returns.
+    """
+    value = _load(data, limits.OBJECT_SIZE_MAX, limits.OBJECT_DEPTH_MAX, name="object")
+    encoded = _dump_object(value)
+    if encoded != data:
+        _refuse_second_encoding(encoded, data, name="object")
+    return value
+
+
+class _NoTags(dict[int, Any]):
+    """Decoders of tags. Looking for one is the error: no tag has a place."""
+
+    def __missing__(self, tag: int) -> NoReturn:
+        raise FormatError(f"tag {tag}")
+
+
+_NO_TAGS = _NoTags()
+
+
+def _load(data: bytes | memoryview, size_max: int, depth_max: int, *, name: str) -> Any:
+    # What is raised here holds none of cbor2's words, which quote the keys.
+    if len(data) > size_max:
+        raise FormatError(f"{name} of {len(data)} bytes, at most {size_max} are read")
+    try:
+        return cbor2.loads(
+            data,
+            allow_duplicate_keys=False,
+            allow_indefinite=False,
+            max_depth=depth_max,
+            semantic_decoders=_NO_TAGS,
+        )
+    except cbor2.CBORDecodeEOF:
+        raise FormatError(f"{name} of {len(data)} bytes ends too early") from None
+    except cbor2.CBORDecodeError:
+        raise FormatError(
+            f"{name} of {len(data)} bytes: malformed, or with a tag, an indefinite"
+            f" length, a key given twice or more than {depth_max} levels"
+        ) from None
+
+
+def _fits(items: Iterable[Any], depth: int, odd: list[float] | None) -> bool:
+    """
+    Whether all of *items* are of a profile: with None for *odd*, a record's.
+
+    Args:
+        items: Values; for each container the walk goes one level down.
+
+        depth: Levels left.
+
+        odd: Takes the floats that are not finite: cbor2 gives them 16 bits.
+    """
+    for item in items:
+        kind = type(item)
+        if kind in _LEAVES:
+            continue
+        if kind is int:
+            if not INT_MIN <= item <= INT_MAX:
+                return False
+        elif kind is list or kind is tuple:
+            if not depth or not _fits(item, depth - 1, odd):
+                return False
+        elif odd is None:
+            return False
+        elif kind is float:
+            if not math.isfinite(item):
+                odd.append(item)
+        elif kind is dict:
+            if not depth or not _TEXT.issuperset(map(type, item)):
+                return False
+            if not _fits(item.values(), depth - 1, odd):
+                return False
+        else:
+            return False
+    return True
+
+
+def _dump_object(value: object) -> bytes:
+    odd: list[float] = []
+    if not _fits((value,), limits.OBJECT_DEPTH_MAX, odd):
+        raise _fault(value, limits.OBJECT_DEPTH_MAX, name="object")
+    try:
+        # With encoders of ours cbor2 takes twice the time, so only if needed.
+        return cbor2.dumps(value, encoders=_WIDE if odd else None)
+    except UnicodeEncodeError:
+        raise _fault(value, limits.OBJECT_DEPTH_MAX, name="object") from None
+
+
+def _encode_float(encoder: cbor2.CBOREncoder, value: float) -> None:
+    encoder.write(_NAN if math.isnan(value) else b"\xfb" + struct.pack(">d", value))
+
+
+_WIDE: dict[type, Callable[[cbor2.CBOREncoder, Any], None]] = {float: _encode_float}
+
+
+def _refuse_second_encoding(
+    encoded: bytes, data: bytes | memoryview, *, name: str
+) -> NoReturn:
+    pairs = enumerate(zip(encoded, data, strict=False))
+    offset = next((at for at, (ours, theirs) in pairs if ours != theirs), None)
+    if offset is None:
+        extra = len(data) - len(encoded)
+        raise FormatError(f"{name} of {len(encoded)} bytes, {extra} more behind it")
+    raise FormatError(f"{name} is not in its only encoding at offset {offset}")
+
+
+def _fault(value: object, depth: int, *, name: str) -> FormatError:
+    """Return the error for what `_fits` or cbor2 refused, with its path."""
+    if name == "record" and type(value) not in (list, tuple):
+        return FormatError(f"a record is an array, not {type(value).__name__}")
+    what = next(_faults(value, name, depth, with_maps=name == "object"))
+    return FormatError(what)
+
+
+def _faults(item: Any, path: str, depth: int, *, with_maps: bool) -> Iterator[str]:
+    kind = type(item)
+    if kind is int:
+        if not INT_MIN <= item <= INT_MAX:
+            yield f"{path}: an integer beyond 64 bits"
+    elif kind is str:
+        if not _is_unicode(item):
+            yield f"{path}: text with a lone surrogate"
+    elif kind is not list and kind is not tuple and not (with_maps and kind is dict):
+        if kind not in _LEAVES and not (with_maps and kind is float):
+            yield f"{path}: {kind.__name__} has no place here"
+    elif not depth:
+        yield f"{path}: nested too deep"
+    elif kind is dict:
+        for index, (key, inner) in enumerate(item.items()):
+            where = f"{path}{{{index}}}"
+            if type(key) is not str or not _is_unicode(key):
+                yield f"{where}: a key that is no text"
+            yield from _faults(inner, where, depth - 1, with_maps=True)
+    else:
+        for index, inner in enumerate(item):
+            where = f"{path}[{index}]"
+            yield from _faults(inner, where, depth - 1, with_maps=with_maps)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,353 @@
+"""
+Entries, references and start records.
+
+The hashed form of an entry names its predecessor and its body; the stored form
+leaves out what a reader computes anyway (`castore.formats.frame`).
+
+Spec: spec/entry.md; spec/frame.md, "Stored entries".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import attrs
+
+from castore import limits
+from castore.codec import encode_record
+from castore.digest import format_digest, in_context
+from castore.formats.refuse import is_bytes, is_count, is_text, need, record
+
+
+VERSION = 1
+REF_LIST_FLAG = 2
+CAUSES = ("new", "fork", "compaction", "import")
+START = "start"
+
+_entry_hash = in_context["entry"]
+_genesis = in_context["genesis"]
+_refs_hash = in_context["refs"]
+
+
+@attrs.frozen
+class BlobRef:
+    """
+    Name and size of a blob.
+
+    Attributes:
+        digest: BLAKE3-256 of the raw bytes, 32 bytes.
+
+        size: Raw bytes.
+
+        slices: For blobs above 8 MiB, the digest that binds ranged reads to the
+            content (spec/blob.md); else None.
+    """
+
+    digest: bytes
+    size: int
+    slices: bytes | None = None
+
+    def __str__(self) -> str:
+        return format_digest(self.digest)
+
+
+@attrs.frozen
+class Reference:
+    """
+    A payload that an entry keeps alive.
+
+    Attributes:
+        role: What the payload is to the entry, at most 64 bytes; the part
+            before the first dot is the group that retention speaks of.
+
+        blob: The payload.
+
+        flags: Bit 1 marks a ref list; `blob.size` is then its count.
+    """
+
+    role: str
+    blob: BlobRef
+    flags: int = 0
+
+    def record(self) -> list[object]:
+        """Return the array of spec/entry.md."""
+        return [self.role, self.blob.digest, self.blob.size, self.flags, self.blob.slices]
+
+
+@attrs.frozen
+class Origin:
+    """Where a segment comes from: the first *count* entries of another."""
+
+    session: bytes
+    segment: bytes
+    count: int
+    root: bytes
+    last: bytes
+    turn: int | None = None
+
+
+@attrs.frozen
+class Start:
+    """The record with which a segment begins, at index 0 or its fork index."""
+
+    session: bytes
+    segment: bytes
+    cause: str
+    origin: Origin | None = None
+    key: tuple[str, str] | None = None
+
+    def record(self) -> list[object]:
+        """Return the array of spec/entry.md."""
+        origin = None
+        if self.origin:
+            origin = list(attrs.astuple(self.origin))
+        key = list(self.key) if self.key else None
+        return [self.session, self.segment, self.cause, origin, key]
+
+
+@attrs.frozen
+class Entry:
+    """
+    One item of a log, as a reader sees it.
+
+    Attributes:
+        index: Position in its log.
+
+        hash: The entry hash, 32 bytes; leaf input of the log's tree.
+
+        prev: Entry hash of the one before, or the genesis of its segment.
+
+        time_ms: The writer's claim, or None.
+
+        kind: What it is, at most 64 bytes.
+
+        body: Where its content is.
+
+        refs: Payloads; a ref list stands as one reference with flag bit 1.
+
+        start: Only in a segment's first own entry.
+    """
+
+    index: int
+    hash: bytes
+    prev: bytes
+    time_ms: int | None
+    kind: str
+    body: BlobRef
+    refs: tuple[Reference, ...] = ()
+    start: Start | None = None
+
+
+def genesis(session: bytes, segment: bytes) -> bytes:
+    """Return the ``prev`` of index 0 of *segment*."""
+    return _genesis(session, segment)
+
+
+def hash_entry(
+    index: int,
+    prev: bytes,
+    time_ms: int | None,
+    stored: Sequence[object],
+    body: tuple[bytes, int],
+) -> bytes:
+    """
+    Return the entry hash of a stored entry put in its place.
+
+    Args:
+        index: Its position in the log.
+
+        prev: Entry hash of the one before.
+
+        time_ms: Its time, summed up.
+
+        stored: The stored form ``[time, kind, body, refs(, start)]``.
+
+        body: Digest and size of its body.
+    """
+    form = [VERSION, index, prev, time_ms, stored[1], *body, *stored[3:]]
+    return _entry_hash(encode_record(form))
+
+
+def check_hashed_size(stored: Sequence[object]) -> int:
+    """
+    Return an upper bound of the bytes of a stored entry's hashed form.
+
+    Index, time, digest, size and ``prev`` take at most 100 bytes.
+    """
+    return len(encode_record([stored[1], *stored[3:]])) + 100
+
+
+def check_refs(value: object, *, count_max: int, lists: bool) -> list[list[object]]:
+    """
+    Return *value* if it is an array of references as spec/entry.md wants them.
+
+    Args:
+        value: What was decoded.
+
+        count_max: How many there may be.
+
+        lists: Whether references to ref lists are allowed.
+
+    Raises:
+        CorruptionError: ``malformed record``.
+    """
+    need(isinstance(value, list) and len(value) <= count_max, "references: not as many")
+    for ref in value:  # type: ignore[attr-defined]
+        need(isinstance(ref, list) and len(ref) == 5, "reference: not five fields")
+        role, digest, size, flags, slices = ref
+        need(is_text(role, size_min=0, size_max=limits.ROLE_SIZE_MAX), "role")
+        need(is_bytes(digest, 32) and is_count(size), "reference: digest or size")
+        need(flags == 0 or (lists and flags == REF_LIST_FLAG), "reference: flags")
+        need(type(flags) is int, "reference: flags")
+        sliced = size >= limits.SLICED_SIZE_MIN and not flags
+        need(is_bytes(slices, 32) if sliced else slices is None, "reference: slices")
+        if flags:
+            need(0 < size <= limits.REF_LIST_COUNT_MAX and not role, "ref list")
+    return value  # type: ignore[return-value]
+
+
+def parse_refs(value: Sequence[Sequence[object]]) -> tuple[Reference, ...]:
+    """Return checked references (`check_refs`) as values."""
+    return tuple(
+        Reference(role, BlobRef(digest, size, slices), flags)  # type: ignore[arg-type]
+        for role, digest, size, flags, slices in value
+    )
+
+
+def encode_ref_list(refs: Iterable[Reference]) -> tuple[bytes, bytes]:
+    """Return name and bytes of a ref list."""
+    payload = encode_record([ref.record() for ref in refs])
+    return _refs_hash(payload), payload
+
+
+def ref_list_digest(payload: bytes | memoryview) -> bytes:
+    """Return the name of the ref list *payload*."""
+    return _refs_hash(payload)
+
+
+def decode_ref_list(payload: bytes | memoryview) -> tuple[Reference, ...]:
+    """Return the references of a ref list; refuses what spec/entry.md says."""
+    value = record(payload, limits.FRAME_RAW_SIZE_MAX, "ref list")
+    need(value, "ref list: empty")
+    return parse_refs(
+        check_refs(value, count_max=limits.REF_LIST_COUNT_MAX, lists=False)
+    )
+
+
+def parse_start(value: object) -> Start:
+    """Return the start record that *value* is, or refuse it."""
+    need(isinstance(value, list) and len(value) == 5, "start record: not five fields")
+    session, segment, cause, origin, key = value  # type: ignore[misc]
+    need(is_bytes(session, 16) and is_bytes(segment, 16), "start record: ids")
+    need(type(cause) is str and cause in CAUSES, "start record: cause")
+    need(cause != "fork" or origin is not None, "start record: fork of nothing")
+    return Start(session, segment, cause, _parse_origin(origin), _parse_key(key))
+
+
+def _parse_origin(value: object) -> Origin | None:
+    if value is None:
+        return None
+    need(isinstance(value, list) and len(value) == 6, "origin: not six fields")
+    session, segment, count, root, last, turn = value  # type: ignore[misc]
+    need(is_bytes(session, 16) and is_bytes(segment, 16), "origin: ids")
+    need(is_count(count, start=1), "origin: count")
+    need(is_bytes(root, 32) and is_bytes(last, 32), "origin: hashes")
+    need(turn is None or is_count(turn), "origin: turn")
+    return Origin(session, segment, count, root, last, turn)
+
+
+def _parse_key(value: object) -> tuple[str, str] | None:
+    if value is None:
+        return None
+    need(isinstance(value, list) and len(value) == 2, "session key: not two fields")
+    space, text = value  # type: ignore[misc]
+    need(is_text(space, size_min=1, size_max=64), "session key: namespace")
+    need(is_text(text, size_min=1, size_max=limits.NAME_SIZE_MAX), "session key: text")
+    return space, text
+
+
+def decode_stored(payload: bytes | memoryview, count: int) -> list[list[object]]:
+    """
+    Return the stored entries of an entries record, each checked in itself.
+
+    Args:
+        payload: Of the record of kind 4.
+
+        count: As its descriptor says.
+
+    Raises:
+        CorruptionError: ``malformed record``.
+    """
+    value = record(payload, limits.FRAME_RAW_SIZE_MAX, "stored entries")
+    need(len(value) == count, "stored entries: not as many as the table says")
+    for stored in value:
+        _check_stored(stored)
+    return value  # type: ignore[return-value]
+
+
+def _check_stored(stored: object) -> None:
+    need(isinstance(stored, list) and len(stored) in (4, 5), "stored entry: fields")
+    time, kind, body, refs = stored[:4]  # type: ignore[index]
+    need(time is None or type(time) is int, "stored entry: time")
+    need(is_text(kind, size_min=1, size_max=limits.KIND_SIZE_MAX), "stored entry: kind")
+    if type(body) is not int:
+        need(isinstance(body, list) and len(body) == 2, "stored entry: body")
+        need(is_bytes(body[0], 32) and is_count(body[1]), "stored entry: body")
+    else:
+        need(body >= 0, "stored entry: body")
+    if refs != []:
+        check_refs(refs, count_max=limits.ENTRY_REFS_COUNT_MAX, lists=True)
+    need((kind == START) == (len(stored) == 5), "stored entry: start")  # type: ignore[arg-type]
+
+
+def entries_of(
+    stored: Sequence[Sequence[object]],
+    *,
+    first_index: int,
+    prev: bytes,
+    bodies: Sequence[tuple[bytes, int]],
+) -> Iterator[tuple[bytes, int | None, Sequence[object], tuple[bytes, int]]]:
+    """
+    Put stored entries in their place and hash them.
+
+    Yields entry hash, time, stored form, (body digest, body size) for each, in order.
+
+    Args:
+        stored: From `decode_stored`.
+
+        first_index: Of the first of them.
+
+        prev: Of the first of them.
+
+        bodies: Digest and size of each blob record of the body frame.
+
+    Raises:
+        CorruptionError: ``malformed record``: a body number or time out of
+            range, an entry too large, a start record that does not fit.
+    """
+    clock = 0
+    for index, item in enumerate(stored, first_index):
+        delta, body = item[0], item[2]
+        time_ms = None
+        if delta is not None:
+            clock += delta  # type: ignore[operator]
+            need(is_count(clock), "stored entry: time out of range")
+            time_ms = clock
+        if type(body) is int:
+            need(body < len(bodies), "stored entry: no such body")
+            place = bodies[body]
+        else:
+            place = (body[0], body[1])  # type: ignore[index]
+        form = [VERSION, index, prev, time_ms, item[1], *place, *item[3:]]
+        encoded = encode_record(form)
+        need(len(encoded) <= limits.ENTRY_SIZE_MAX, "entry: too large")
+        if len(item) == 5:
+            start = parse_start(item[4])
+            origin_count = start.origin.count if start.origin else 0
+            need(
+                index == 0 or (start.cause == "fork" and origin_count == index),
+                "start record: stands at another index than its origin says",
+            )
+            need(index > 0 or start.cause != "fork", "start record: fork at 0")
+        prev = _entry_hash(encoded)
+        yield prev, time_ms, item, place

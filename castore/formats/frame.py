@@ -1,0 +1,317 @@
+"""
+Frames: records that are compressed, hashed and valid together, in one place.
+
+The stored part is built first (`seal_part`): it depends on nothing but the
+records. Table, place and hash come after (`finish`), under the store's lock.
+
+Spec: spec/frame.md.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from collections.abc import Iterator, Sequence
+
+import attrs
+
+from castore import limits
+from castore.codec import encode_record
+from castore.compress import compress, decompress
+from castore.digest import in_context
+from castore.errors import FormatError
+from castore.formats.refuse import (
+    CORRUPT_FRAME,
+    UNSUPPORTED,
+    is_bytes,
+    is_count,
+    need,
+    record,
+    refusal,
+)
+
+
+MAGIC = b"csF1"
+HEADER_SIZE = 28
+HASH_SIZE = 32
+RAW, ZSTD = 0, 1
+
+BLOB, DIFFERENCE, CHUNKED, ENTRIES, REF_LIST, HEAD, COMMIT, FOOTER = range(1, 9)
+_IGNORABLE = 64
+
+_HEADER = struct.Struct(">4sBBHIIIQ")
+_OFFSET = struct.Struct(">Q")
+_frame_hash = in_context["frame"]
+_stored_hash = in_context["stored"]
+
+
+@attrs.frozen
+class Part:
+    """
+    The stored part of a frame, ready to be put into one.
+
+    Attributes:
+        codec: How *data* is compressed.
+
+        raw_size: Bytes before compression.
+
+        data: The bytes that are written.
+
+        digest: Their hash.
+    """
+
+    codec: int
+    raw_size: int
+    data: bytes
+    digest: bytes
+
+
+@attrs.frozen
+class FrameHeader:
+    """The fixed part of a frame; sizes in bytes."""
+
+    codec: int
+    record_count: int
+    table_size: int
+    raw_size: int
+    stored_size: int
+    group_start: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole frame, hash included."""
+        return HEADER_SIZE + self.table_size + self.stored_size + HASH_SIZE
+
+
+@attrs.frozen
+class Record:
+    """
+    One record of a frame.
+
+    Attributes:
+        kind: See spec/frame.md.
+
+        descriptor: Its array in the table, kind and size first.
+
+        payload: Its bytes; a view into the frame's raw part.
+    """
+
+    kind: int
+    descriptor: list[object]
+    payload: memoryview
+
+
+def seal_part(raw: bytes, level: int, *, long: bool = False) -> Part:
+    """
+    Return the stored part for the payloads *raw*, compressed where it shrinks.
+
+    Args:
+        raw: Payloads of the records, in the order of the table.
+
+        level: Of zstd; 0 keeps the bytes as they are.
+
+        long: Whether matches may lie megabytes apart (packs).
+    """
+    data, codec = raw, RAW
+    if level and len(raw) > HASH_SIZE:
+        packed = compress(raw, level, long=long)
+        if len(packed) < len(raw):
+            data, codec = packed, ZSTD
+    return Part(codec, len(raw), data, _stored_hash(data))
+
+
+def finish(
+    part: Part,
+    table: Sequence[Sequence[object]],
+    *,
+    offset: int,
+    group_start: int,
+    file_hash: bytes,
+    prev: bytes,
+) -> bytes:
+    """
+    Return the whole frame that holds *part*, for exactly this place.
+
+    Args:
+        part: From `seal_part`.
+
+        table: A descriptor for each record.
+
+        offset: Where the frame will begin in its file.
+
+        group_start: Where its sync group begins.
+
+        file_hash: Of the file's header.
+
+        prev: The 32 bytes of the file before *offset*.
+    """
+    encoded = encode_record(list(table))
+    head = _HEADER.pack(
+        MAGIC,
+        part.codec,
+        0,
+        len(table),
+        len(encoded),
+        part.raw_size,
+        len(part.data),
+        group_start,
+    )
+    place = _OFFSET.pack(offset)
+    digest = _frame_hash(head, encoded, part.digest, file_hash, place, prev)
+    return b"".join((head, encoded, part.data, digest))
+
+
+def parse_header(data: bytes | memoryview, *, offset: int, room: int) -> FrameHeader:
+    """
+    Return the header at the front of *data*, its sizes within their limits.
+
+    Args:
+        data: At least the first 28 bytes of the frame.
+
+        offset: Of the frame in its file.
+
+        room: Bytes from *offset* to where the frame must end at the latest.
+
+    Raises:
+        CorruptionError: ``corrupt frame``.
+    """
+    need(room >= HEADER_SIZE and len(data) >= HEADER_SIZE, "cut", CORRUPT_FRAME)
+    magic, codec, flags, count, table, raw, stored, group = _HEADER.unpack_from(data)
+    header = FrameHeader(codec, count, table, raw, stored, group)
+    need(
+        magic == MAGIC
+        and codec in (RAW, ZSTD)
+        and flags == 0
+        and count > 0
+        and 0 < table <= limits.FRAME_TABLE_SIZE_MAX
+        and raw <= limits.FRAME_RAW_SIZE_MAX
+        and stored <= limits.FRAME_STORED_SIZE_MAX
+        and (raw == stored if codec == RAW else raw > 0)
+        and group <= offset,
+        "no frame header",
+        CORRUPT_FRAME,
+    )
+    need(header.size <= room, "frame is cut", CORRUPT_FRAME)
+    return header
+
+
+def check_hash(
+    data: memoryview, header: FrameHeader, *, offset: int, file_hash: bytes, prev: bytes
+) -> bytes:
+    """
+    Return the frame hash if *data* is whole and stands where it was written.
+
+    Raises:
+        CorruptionError: ``corrupt frame``.
+    """
+    front = HEADER_SIZE + header.table_size
+    end = front + header.stored_size
+    stored = _stored_hash(data[front:end])
+    place = _OFFSET.pack(offset)
+    digest = _frame_hash(data[:front], stored, file_hash, place, prev)
+    need(data[end : end + HASH_SIZE] == digest, "frame hash differs", CORRUPT_FRAME)
+    return digest
+
+
+def decode_table(data: memoryview, header: FrameHeader) -> list[list[object]]:
+    """
+    Return the descriptors of a whole frame, each of the shape of its kind.
+
+    Raises:
+        CorruptionError: ``malformed record`` or ``unsupported version``.
+    """
+    encoded = data[HEADER_SIZE : HEADER_SIZE + header.table_size]
+    table = record(bytes(encoded), limits.FRAME_TABLE_SIZE_MAX, "table")
+    need(len(table) == header.record_count, "table: another count than the header")
+    total = 0
+    for descriptor in table:
+        total += _check_descriptor(descriptor)
+    need(total == header.raw_size, "table: sizes do not add up")
+    return table  # type: ignore[return-value]
+
+
+def _check_descriptor(item: object) -> int:
+    need(isinstance(item, list) and len(item) >= 2, "descriptor: fields")
+    kind, size, *rest = item  # type: ignore[misc]
+    need(is_count(kind, start=1, stop=256) and is_count(size), "descriptor: kind, size")
+    if kind >= _IGNORABLE:
+        return size  # type: ignore[no-any-return]
+    need(kind <= FOOTER, f"record kind {kind}", UNSUPPORTED)
+    need(_SHAPES[kind](size, rest), f"descriptor of kind {kind}")
+    return size  # type: ignore[no-any-return]
+
+
+def _is_difference(size: int, rest: list[object]) -> bool:
+    return (
+        len(rest) == 4
+        and is_bytes(rest[0], 32)
+        and is_count(rest[1], start=1, stop=limits.BLOB_RECORD_SIZE_MAX + 1)
+        and is_bytes(rest[2], 32)
+        and is_count(rest[3], start=1, stop=limits.DIFFERENCE_DEPTH_MAX + 1)
+    )
+
+
+def _is_entries(size: int, rest: list[object]) -> bool:
+    return (
+        len(rest) == 5
+        and is_bytes(rest[0], 16)
+        and is_count(rest[1])
+        and is_bytes(rest[2], 32)
+        and is_count(rest[3], start=1)
+        and is_count(rest[4], stop=2)
+    )
+
+
+def _is_plain_array(size: int, rest: list[object]) -> bool:
+    return size == 0 and len(rest) == 1 and isinstance(rest[0], list)
+
+
+_SHAPES = {
+    BLOB: lambda size, rest: not rest and size <= limits.BLOB_RECORD_SIZE_MAX,
+    DIFFERENCE: _is_difference,
+    CHUNKED: lambda size, rest: (
+        len(rest) == 2 and is_bytes(rest[0], 32) and is_count(rest[1])
+    ),
+    ENTRIES: _is_entries,
+    REF_LIST: lambda size, rest: not rest,
+    HEAD: _is_plain_array,
+    COMMIT: _is_plain_array,
+    FOOTER: lambda size, rest: not rest,
+}
+
+
+def decode_raw(data: memoryview, header: FrameHeader) -> memoryview:
+    """
+    Return the raw part of a whole frame.
+
+    Raises:
+        CorruptionError: ``malformed record``: it does not decompress to its size.
+    """
+    front = HEADER_SIZE + header.table_size
+    stored = data[front : front + header.stored_size]
+    if header.codec == RAW:
+        return stored
+    try:
+        return memoryview(decompress(stored, raw_size=header.raw_size))
+    except FormatError as error:
+        raise refusal(f"stored part: {error.what}") from error
+
+
+def split(table: Sequence[list[object]], raw: memoryview) -> Iterator[Record]:
+    """Yield each record of a decoded frame with its payload."""
+    at = 0
+    for descriptor in table:
+        kind, size = descriptor[0], descriptor[1]
+        yield Record(kind, descriptor, raw[at : at + size])  # type: ignore[arg-type, operator]
+        at += size  # type: ignore[operator]
+
+
+def encode_footer(offsets: Sequence[int]) -> bytes:
+    """Return the payload of a footer: the offsets of all frames before it."""
+    return encode_record(list(offsets))
+
+
+def check_footer(payload: memoryview, offsets: Sequence[int]) -> None:
+    """Refuse a footer whose offsets are not *offsets*."""
+    value = record(bytes(payload), limits.FRAME_RAW_SIZE_MAX, "footer")
+    need(value == list(offsets), "footer: not the offsets of the frames")

@@ -1,0 +1,73 @@
+"""
+``castore.json``: what makes a folder a store.
+
+Spec: spec/folder.md, "castore.json".
+"""
+
+from __future__ import annotations
+
+import json
+
+from castore.formats.refuse import UNSUPPORTED, need
+
+
+NAME = "castore.json"
+_CLASSES = ("all_must_know", "reader_may_ignore", "writer_must_know")
+
+
+def encode_marker(store: bytes) -> bytes:
+    """Return the bytes of ``castore.json`` for the store id *store*."""
+    return _form(1, {name: [] for name in _CLASSES}, store.hex(), "blake3-256")
+
+
+def _form(version: object, features: object, store: object, suite: object) -> bytes:
+    facts = {"castore": version, "features": features, "store": store, "suite": suite}
+    return (json.dumps(facts, sort_keys=True) + "\n").encode()
+
+
+def decode_marker(data: bytes, *, writing: bool) -> bytes:
+    """
+    Return the store id.
+
+    Args:
+        data: Content of the file.
+
+        writing: Whether features that only writers must know matter.
+
+    Raises:
+        CorruptionError: ``malformed record``, or ``unsupported version`` for a
+            version, suite or feature that this reader does not know.
+    """
+    try:
+        facts = json.loads(data)
+    except (ValueError, RecursionError):
+        facts = None
+    keys = {"castore", "features", "store", "suite"}
+    need(isinstance(facts, dict) and facts.keys() == keys, "castore.json: form")
+    version, features, store, suite = (facts[key] for key in sorted(keys))
+    need(type(version) is int and type(suite) is str, "castore.json: form")
+    need(_form(version, features, store, suite) == data, "castore.json: form")
+    need(version == 1, "castore.json: version", UNSUPPORTED)
+    need(suite == "blake3-256", "castore.json: suite", UNSUPPORTED)
+    need(
+        type(store) is str and len(store) == 32 and set(store) <= set("0123456789abcdef"),
+        "castore.json: store id",
+    )
+    need(
+        isinstance(features, dict) and features.keys() == set(_CLASSES),
+        "castore.json: features",
+    )
+    _check_features(features, writing=writing)
+    return bytes.fromhex(store)
+
+
+def _check_features(features: dict[str, object], *, writing: bool) -> None:
+    for name, values in features.items():
+        need(
+            isinstance(values, list)
+            and all(type(value) is str and value.isascii() for value in values)
+            and values == sorted(set(values)),
+            "castore.json: features",
+        )
+        matters = name == "all_must_know" or (writing and name == "writer_must_know")
+        need(not (matters and values), "castore.json: unknown feature", UNSUPPORTED)

@@ -1,0 +1,75 @@
+"""
+How formats refuse.
+
+Spec: spec/verdicts.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from castore.codec import decode_record
+from castore.errors import CorruptionError, FormatError
+
+
+MALFORMED = "malformed record"
+CORRUPT_FRAME = "corrupt frame"
+UNSUPPORTED = "unsupported version"
+FOREIGN = "foreign record"
+
+
+def refusal(what: str, verdict: str = MALFORMED) -> CorruptionError:
+    """Return the error for bytes that a page says to refuse, place unknown yet."""
+    return CorruptionError(what=what, verdict=verdict, where="")
+
+
+def need(condition: object, what: str, verdict: str = MALFORMED) -> None:
+    """Raise `refusal` unless *condition* holds."""
+    if not condition:
+        raise refusal(what, verdict)
+
+
+def record(data: bytes | memoryview, size_max: int, what: str) -> list[object]:
+    """
+    Return the array that *data* encodes in the record profile.
+
+    Raises:
+        CorruptionError: ``malformed record``: another encoding or no array.
+    """
+    try:
+        value = decode_record(data, size_max=size_max)
+    except FormatError as error:
+        raise refusal(f"{what}: {error.what}") from error
+    need(isinstance(value, list), f"{what} is no array")
+    return value  # type: ignore[return-value]
+
+
+@contextmanager
+def placed(where: str) -> Iterator[None]:
+    """Fill in *where* in a refusal that comes out of the block without one."""
+    try:
+        yield
+    except CorruptionError as error:
+        error.where = error.where or where
+        raise
+
+
+def is_bytes(value: object, size: int) -> bool:
+    """Return whether *value* is a byte string of exactly *size* bytes."""
+    return type(value) is bytes and len(value) == size
+
+
+def is_count(value: object, *, start: int = 0, stop: int = 1 << 63) -> bool:
+    """Return whether *value* is an integer in ``[start, stop)``."""
+    return type(value) is int and start <= value < stop
+
+
+def is_text(value: object, *, size_min: int, size_max: int) -> bool:
+    """Return whether *value* is text of ``[size_min, size_max]`` bytes in UTF-8."""
+    # Characters are at least as few as bytes: most answers need no encoding.
+    return (
+        type(value) is str
+        and len(value) <= size_max
+        and size_min <= len(value.encode()) <= size_max
+    )

@@ -1,0 +1,192 @@
+"""
+What the store writes about itself, and its fold.
+
+Spec: spec/storelog.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+
+from castore import limits
+from castore.codec import decode_object, encode_object
+from castore.errors import FormatError
+from castore.formats.entry import BlobRef, Reference
+from castore.formats.head import Head, parse_head
+from castore.formats.refuse import is_bytes, is_count, is_text, need, record, refusal
+
+
+PACKS, TAGGED, UNTAGGED = "packs", "tagged", "untagged"
+DELETED, COLLECTED, INSTANCE = "deleted", "collected", "instance"
+TAG_ROLE = "tag"
+
+
+@attrs.frozen
+class Listing:
+    """A file that the store log lists: sizes in bytes, hash of its last frame."""
+
+    file: bytes
+    kind: int
+    size: int
+    frame: bytes
+
+
+def started(created_by: str) -> bytes:
+    """Return the body of the store log's start entry."""
+    return encode_object({"created_by": created_by})
+
+
+def packs(add: Iterable[Listing], drop: Iterable[bytes]) -> bytes:
+    """Return the body of a ``packs`` entry."""
+    listed = [[item.file, item.kind, item.size, item.frame] for item in add]
+    return encode_object({"add": listed, "drop": sorted(drop)})
+
+
+def named(name: str) -> bytes:
+    """Return the body of a ``tagged`` or ``untagged`` entry."""
+    return encode_object({"name": name})
+
+
+def deleted(head: Head) -> bytes:
+    """Return the body of a ``deleted`` entry."""
+    ids = {"segment": head.segment, "session": head.session}
+    return encode_object({**ids, "head": head.encode()})
+
+
+def collected(run: int, blobs: Iterable[bytes]) -> bytes:
+    """Return the body of a ``collected`` entry."""
+    return encode_object({"run": run, "blobs": sorted(blobs)})
+
+
+def instance(value: bytes) -> bytes:
+    """Return the body of an ``instance`` entry."""
+    return encode_object({"instance": value})
+
+
+@attrs.define
+class StoreLog:
+    """
+    The fold of a store log.
+
+    Attributes:
+        listed: Files listed and not dropped since, by id.
+
+        dropped: Ids of all files ever dropped.
+
+        tags: Payloads that are roots, by name.
+
+        deleted: For each deleted segment: index of the entry and final head.
+
+        collected: For each collected blob the run that took it.
+
+        unknown: Indices of entries whose kind this reader does not know.
+    """
+
+    listed: dict[bytes, Listing] = attrs.Factory(dict)
+    dropped: set[bytes] = attrs.Factory(set)
+    tags: dict[str, BlobRef] = attrs.Factory(dict)
+    deleted: dict[bytes, tuple[int, Head]] = attrs.Factory(dict)
+    collected: dict[bytes, int] = attrs.Factory(dict)
+    unknown: list[int] = attrs.Factory(list)
+
+    def apply(
+        self, index: int, kind: str, body: bytes, refs: tuple[Reference, ...]
+    ) -> None:
+        """
+        Fold one entry in.
+
+        Args:
+            index: Of the entry.
+
+            kind: Of the entry.
+
+            body: Its content.
+
+            refs: Its references.
+
+        Raises:
+            CorruptionError: ``malformed record``: a body of another shape.
+        """
+        fold = _FOLDS.get(kind)
+        if fold is None:
+            self.unknown.append(index)
+            return
+        try:
+            value = decode_object(body)
+        except FormatError as error:
+            raise refusal(f"store log, {kind}: {error.what}") from error
+        keys, step = fold
+        shape = isinstance(value, dict) and tuple(value) == keys
+        need(shape, f"store log, {kind}: keys")
+        step(self, index, value, refs)
+
+
+_Value = dict[str, object]
+_Refs = tuple[Reference, ...]
+
+
+def _fold_start(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
+    need(type(value["created_by"]) is str, "store log, start: created_by")
+
+
+def _fold_packs(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
+    add, drop = value["add"], value["drop"]
+    need(isinstance(add, list) and isinstance(drop, list), "store log, packs: lists")
+    for item in add:  # type: ignore[attr-defined]
+        need(isinstance(item, list) and len(item) == 4, "store log, packs: add")
+        file, kind, size, frame = item
+        need(is_bytes(file, 16) and is_count(kind, start=1, stop=4), "packs: add")
+        need(is_count(size) and is_bytes(frame, 32), "packs: add")
+        need(file not in log.dropped, "packs: listed after it was dropped")
+        log.listed[file] = Listing(file, kind, size, frame)
+    for file in drop:  # type: ignore[attr-defined]
+        need(is_bytes(file, 16), "store log, packs: drop")
+        log.listed.pop(file, None)
+        log.dropped.add(file)
+
+
+def _name(value: _Value) -> str:
+    name = value["name"]
+    need(is_text(name, size_min=1, size_max=limits.NAME_SIZE_MAX), "tag name")
+    return name  # type: ignore[return-value]
+
+
+def _fold_tagged(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
+    need(len(refs) == 1 and refs[0].role == TAG_ROLE, "store log, tagged: refs")
+    log.tags[_name(value)] = refs[0].blob
+
+
+def _fold_untagged(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
+    log.tags.pop(_name(value), None)
+
+
+def _fold_deleted(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
+    need(type(value["head"]) is bytes, "store log, deleted: head")
+    head = parse_head(record(value["head"], 1024, "final head"))  # type: ignore[arg-type]
+    same = (head.segment, head.session) == (value["segment"], value["session"])
+    need(same, "store log, deleted: ids")
+    log.deleted[head.segment] = (index, head)
+
+
+def _fold_collected(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
+    blobs, run = value["blobs"], value["run"]
+    need(isinstance(blobs, list) and is_count(run), "store log, collected")
+    need(all(is_bytes(blob, 32) for blob in blobs), "collected: blobs")  # type: ignore[attr-defined]
+    log.collected.update(dict.fromkeys(blobs, run))  # type: ignore[call-overload]
+
+
+def _fold_instance(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
+    need(is_bytes(value["instance"], 16), "store log, instance")
+
+
+_FOLDS = {
+    "start": (("created_by",), _fold_start),
+    PACKS: (("add", "drop"), _fold_packs),
+    TAGGED: (("name",), _fold_tagged),
+    UNTAGGED: (("name",), _fold_untagged),
+    DELETED: (("segment", "session", "head"), _fold_deleted),
+    COLLECTED: (("run", "blobs"), _fold_collected),
+    INSTANCE: (("instance",), _fold_instance),
+}

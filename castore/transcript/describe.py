@@ -1,0 +1,127 @@
+"""
+What a file as a whole says of itself.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pathlib import PurePath
+from typing import BinaryIO
+
+import attrs
+
+from castore.transcript.head import first_records, first_value
+from castore.transcript.reading import read_head
+from castore.transcript.records import Record, inner, name_of, time_of
+
+
+@attrs.frozen(kw_only=True)
+class Description:
+    """
+    What a transcript says of itself.
+
+    Attributes:
+        session_id: The session's own name, told in the file, or by the file's
+            name where the format names files so. None if neither.
+
+        started_ms: The first time told, in ms since 1970 UTC, or None.
+
+        parent: What it came from, as it stands there: a session's name, or a
+            path (pi). None if nothing is told.
+
+        relation: ``subagent`` or ``fork``: what it is to its parent, else None.
+    """
+
+    session_id: str | None = None
+    started_ms: int | None = None
+    parent: str | None = None
+    relation: str | None = None
+
+
+def describe(file: BinaryIO, format: str, path: str) -> Description:  # noqa: A002
+    """
+    Return what *file* says of itself in its first MiB.
+
+    The position of *file* stays where it is.
+
+    Args:
+        file: Seekable and binary.
+
+        format: As from `detect`.
+
+        path: Its path; folders count (``<session>/subagents/agent-*.jsonl``).
+    """
+    where = PurePath(path)
+    if format == "swe-agent":
+        return Description(session_id=where.stem)
+    head = read_head(file)
+    if format in ("claw-legacy", "claw-port"):
+        return _claw(first_value(head)[0], where)
+    records = list(first_records(head))
+    match format:
+        case "claude-code":
+            found = _claude_code(_first(records, "sessionId"), where)
+        case "claw-code":
+            found = _claw(_first(records, "session_id"), where)
+        case "pi":
+            found = _pi(_first(records, "cwd"))
+        case _:
+            record = _first(records, "session_id") or _first(records, "sessionId")
+            found = _any(record)
+    told = next((time for time in map(time_of, records) if time is not None), None)
+    return found if told is None else attrs.evolve(found, started_ms=told)
+
+
+def _claude_code(record: Record, where: PurePath) -> Description:
+    """Subagents name their parent's session in every line, and their folder does."""
+    session = name_of(record, "sessionId")
+    agent = name_of(record, "agentId") if record.get("isSidechain") is True else None
+    if where.stem.startswith("agent-") or agent:
+        own = where.stem if where.stem.startswith("agent-") else f"agent-{agent}"
+        folders = where.parent.parts
+        if session is None and "subagents" in folders[1:]:
+            session = folders[folders.index("subagents", 1) - 1]
+        return Description(session_id=own, parent=session, relation="subagent")
+    parent = name_of(inner(record, "forkedFrom"), "sessionId")
+    return Description(
+        session_id=where.stem if _UUID.fullmatch(where.stem) else session,
+        parent=parent,
+        relation="fork" if parent else None,
+    )
+
+
+def _claw(record: Record, where: PurePath) -> Description:
+    """Older files tell the session and its start by their name only."""
+    parent = name_of(inner(record, "fork"), "parent_session_id")
+    by_name = _CLAW_NAME.match(where.stem)
+    return Description(
+        session_id=name_of(record, "session_id") or (where.stem if by_name else None),
+        started_ms=int(by_name[1]) if by_name else None,
+        parent=parent,
+        relation="fork" if parent else None,
+    )
+
+
+def _pi(record: Record) -> Description:
+    parent = name_of(record, "branchedFrom") or name_of(record, "parentSession")
+    return Description(
+        session_id=name_of(record, "id"),
+        parent=parent,
+        relation="fork" if parent else None,
+    )
+
+
+def _any(record: Record) -> Description:
+    return Description(
+        session_id=name_of(record, "session_id") or name_of(record, "sessionId")
+    )
+
+
+def _first(records: list[Record], name: str) -> Record:
+    """Return the first record with field *name*, an empty one if there is none."""
+    return next((record for record in records if name in record), {})
+
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_CLAW_NAME = re.compile(r"session-([0-9]{13})(?![0-9])")

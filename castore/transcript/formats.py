@@ -1,0 +1,60 @@
+"""
+The formats by name, and the one way to cut each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from castore.transcript.documents import document_spans
+from castore.transcript.lines import line_spans
+from castore.transcript.reading import read_at
+from castore.transcript.records import Span
+
+
+LINE_FORMATS = ("claude-code", "claw-code", "pi", "jsonl")
+# Name of the list of messages, and the kind of a message that names no role.
+DOCUMENT_FORMATS = {
+    "claw-legacy": ("messages", "message"),
+    "claw-port": ("messages", "message"),
+    "swe-agent": ("trajectory", "step"),
+}
+
+
+def spans(
+    file: BinaryIO,
+    format: str,  # noqa: A002
+    *,
+    start: int = 0,
+) -> Iterator[Span]:
+    """
+    Yield the spans of *file* from *start* to its end, in order, lazily.
+
+    Together they are the file, byte for byte, whatever it holds: each begins
+    where the one before stopped, and none is empty. Memory stays within a few
+    MiB, whatever the size of a line or a document. The position of *file* may
+    be moved between two spans.
+
+    Args:
+        file: Seekable and binary. It may grow meanwhile; a line file is then
+            read to where its end is when it is reached.
+
+        format: One of `LINE_FORMATS` or `DOCUMENT_FORMATS`, as from `detect`.
+
+        start: Offset of a line's first byte, to go on with a file that has grown.
+            0 for documents.
+
+    Raises:
+        ValueError: No such format, or nothing begins at *start*.
+    """
+    if format in DOCUMENT_FORMATS:
+        if start:
+            raise ValueError("a document is cut from its start only")
+        array, kind = DOCUMENT_FORMATS[format]
+        return document_spans(file, array=array, kind=kind)
+    if format not in LINE_FORMATS:
+        raise ValueError(f"no such transcript format: {format!r}")
+    if start and (start < 0 or read_at(file, start - 1, 1) != b"\n"):
+        raise ValueError(f"no line begins at byte {start}")
+    return line_spans(file, start)
