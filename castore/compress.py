@@ -174,11 +174,16 @@ _of_thread = _OfThread()
 
 
 def _make_compressor(level: int, *, long: bool) -> zstandard.ZstdCompressor:
-    stated = {"write_content_size": True, "write_checksum": False}
     if not long:
-        return zstandard.ZstdCompressor(level=level, **stated)
+        return zstandard.ZstdCompressor(
+            level, write_content_size=True, write_checksum=False
+        )
     parameters = zstandard.ZstdCompressionParameters.from_level(
-        level, window_log=LONG_WINDOW_LOG, enable_ldm=True, **stated
+        level,
+        window_log=LONG_WINDOW_LOG,
+        enable_ldm=True,
+        write_content_size=True,
+        write_checksum=False,
     )
     return zstandard.ZstdCompressor(compression_params=parameters)
 

@@ -143,31 +143,6 @@ def genesis(session: bytes, segment: bytes) -> bytes:
     return _genesis(session, segment)
 
 
-def hash_entry(
-    index: int,
-    prev: bytes,
-    time_ms: int | None,
-    stored: Sequence[object],
-    body: tuple[bytes, int],
-) -> bytes:
-    """
-    Return the entry hash of a stored entry put in its place.
-
-    Args:
-        index: Its position in the log.
-
-        prev: Entry hash of the one before.
-
-        time_ms: Its time, summed up.
-
-        stored: The stored form ``[time, kind, body, refs(, start)]``.
-
-        body: Digest and size of its body.
-    """
-    form = [VERSION, index, prev, time_ms, stored[1], *body, *stored[3:]]
-    return _entry_hash(encode_record(form))
-
-
 def check_hashed_size(stored: Sequence[object]) -> int:
     """
     Return an upper bound of the bytes of a stored entry's hashed form.
@@ -266,6 +241,29 @@ def _parse_key(value: object) -> tuple[str, str] | None:
     return space, text
 
 
+def check_start(start: Start, *, session: bytes, segment: bytes, index: int) -> None:
+    """
+    Refuse a start record that does not fit where it stands.
+
+    Args:
+        start: From `parse_start`.
+
+        session: Of the head that covers it.
+
+        segment: Of the head that covers it.
+
+        index: Where it stands.
+
+    Raises:
+        CorruptionError: ``malformed record``.
+    """
+    same = (start.session, start.segment) == (session, segment)
+    need(same, "start record: another session or segment")
+    need((start.cause == "fork") == (index > 0), "start record: cause")
+    count = start.origin.count if start.origin else 0
+    need(index in (0, count), "start record: origin at another count")
+
+
 def decode_stored(payload: bytes | memoryview, count: int) -> list[list[object]]:
     """
     Return the stored entries of an entries record, each checked in itself.
@@ -298,6 +296,8 @@ def _check_stored(stored: object) -> None:
     if refs != []:
         check_refs(refs, count_max=limits.ENTRY_REFS_COUNT_MAX, lists=True)
     need((kind == START) == (len(stored) == 5), "stored entry: start")  # type: ignore[arg-type]
+    if kind == START:
+        parse_start(stored[4])  # type: ignore[index]
 
 
 def entries_of(
@@ -323,7 +323,7 @@ def entries_of(
 
     Raises:
         CorruptionError: ``malformed record``: a body number or time out of
-            range, an entry too large, a start record that does not fit.
+            range, an entry too large.
     """
     clock = 0
     for index, item in enumerate(stored, first_index):
@@ -341,13 +341,5 @@ def entries_of(
         form = [VERSION, index, prev, time_ms, item[1], *place, *item[3:]]
         encoded = encode_record(form)
         need(len(encoded) <= limits.ENTRY_SIZE_MAX, "entry: too large")
-        if len(item) == 5:
-            start = parse_start(item[4])
-            origin_count = start.origin.count if start.origin else 0
-            need(
-                index == 0 or (start.cause == "fork" and origin_count == index),
-                "start record: stands at another index than its origin says",
-            )
-            need(index > 0 or start.cause != "fork", "start record: fork at 0")
         prev = _entry_hash(encoded)
         yield prev, time_ms, item, place

@@ -25,6 +25,7 @@ NO_HASH = bytes(32)
 
 _LAYOUT = struct.Struct(">8sBBBB16s16sQ16sQ32sQ32sQ")
 _file_hash = in_context["file"]
+_genesis = in_context["genesis"]
 
 
 @attrs.frozen
@@ -136,6 +137,8 @@ def _check_kind(header: FileHeader) -> None:
         need(header == first, "file header: fields that must be zero")
         return
     need(header.number > 0, "file header: number")
+    if header.seq == 0:
+        need(header.commit == _genesis(header.store), "file header: commit")
     if header.number == 1:
         alike = attrs.evolve(
             first,

@@ -71,6 +71,7 @@ class FrameHeader:
     """The fixed part of a frame; sizes in bytes."""
 
     codec: int
+    flags: int
     record_count: int
     table_size: int
     raw_size: int
@@ -161,33 +162,28 @@ def finish(
     return b"".join((head, encoded, part.data, digest))
 
 
-def parse_header(data: bytes | memoryview, *, offset: int, room: int) -> FrameHeader:
+def parse_header(data: bytes | memoryview, *, room: int) -> FrameHeader:
     """
     Return the header at the front of *data*, its sizes within their limits.
+
+    What else is wrong with it matters only once its hash fits (`check_shape`).
 
     Args:
         data: At least the first 28 bytes of the frame.
 
-        offset: Of the frame in its file.
-
-        room: Bytes from *offset* to where the frame must end at the latest.
+        room: Bytes from there to where the frame must end at the latest.
 
     Raises:
         CorruptionError: ``corrupt frame``.
     """
     need(room >= HEADER_SIZE and len(data) >= HEADER_SIZE, "cut", CORRUPT_FRAME)
     magic, codec, flags, count, table, raw, stored, group = _HEADER.unpack_from(data)
-    header = FrameHeader(codec, count, table, raw, stored, group)
+    header = FrameHeader(codec, flags, count, table, raw, stored, group)
     need(
         magic == MAGIC
-        and codec in (RAW, ZSTD)
-        and flags == 0
-        and count > 0
-        and 0 < table <= limits.FRAME_TABLE_SIZE_MAX
+        and table <= limits.FRAME_TABLE_SIZE_MAX
         and raw <= limits.FRAME_RAW_SIZE_MAX
-        and stored <= limits.FRAME_STORED_SIZE_MAX
-        and (raw == stored if codec == RAW else raw > 0)
-        and group <= offset,
+        and stored <= limits.FRAME_STORED_SIZE_MAX,
         "no frame header",
         CORRUPT_FRAME,
     )
@@ -211,6 +207,29 @@ def check_hash(
     digest = _frame_hash(data[:front], stored, file_hash, place, prev)
     need(data[end : end + HASH_SIZE] == digest, "frame hash differs", CORRUPT_FRAME)
     return digest
+
+
+def check_shape(header: FrameHeader, *, offset: int, start: int) -> None:
+    """
+    Refuse a whole frame at *offset* whose header says what it must not.
+
+    Args:
+        header: From `parse_header`.
+
+        offset: Where the frame stands.
+
+        start: Offset of the file's first frame.
+
+    Raises:
+        CorruptionError: ``malformed record``.
+    """
+    need(header.codec in (RAW, ZSTD) and header.flags == 0, "frame: codec or flags")
+    need(header.record_count > 0, "frame: no records")
+    if header.codec == RAW:
+        need(header.raw_size == header.stored_size, "frame: sizes")
+    else:
+        need(header.raw_size > 0, "frame: sizes")
+    need(start <= header.group_start <= offset, "frame: group start")
 
 
 def decode_table(data: memoryview, header: FrameHeader) -> list[list[object]]:

@@ -71,6 +71,8 @@ class StoreLog:
     The fold of a store log.
 
     Attributes:
+        store: Store id.
+
         listed: Files listed and not dropped since, by id.
 
         dropped: Ids of all files ever dropped.
@@ -84,6 +86,7 @@ class StoreLog:
         unknown: Indices of entries whose kind this reader does not know.
     """
 
+    store: bytes
     listed: dict[bytes, Listing] = attrs.Factory(dict)
     dropped: set[bytes] = attrs.Factory(set)
     tags: dict[str, BlobRef] = attrs.Factory(dict)
@@ -137,7 +140,7 @@ def _fold_packs(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
     for item in add:  # type: ignore[attr-defined]
         need(isinstance(item, list) and len(item) == 4, "store log, packs: add")
         file, kind, size, frame = item
-        need(is_bytes(file, 16) and is_count(kind, start=1, stop=4), "packs: add")
+        need(is_bytes(file, 16) and is_count(kind, start=2, stop=4), "packs: add")
         need(is_count(size) and is_bytes(frame, 32), "packs: add")
         need(file not in log.dropped, "packs: listed after it was dropped")
         log.listed[file] = Listing(file, kind, size, frame)
@@ -164,7 +167,8 @@ def _fold_untagged(log: StoreLog, index: int, value: _Value, refs: _Refs) -> Non
 
 def _fold_deleted(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
     need(type(value["head"]) is bytes, "store log, deleted: head")
-    head = parse_head(record(value["head"], 1024, "final head"))  # type: ignore[arg-type]
+    final = record(value["head"], 1024, "final head")  # type: ignore[arg-type]
+    head = parse_head(final, log.store)
     same = (head.segment, head.session) == (value["segment"], value["session"])
     need(same, "store log, deleted: ids")
     log.deleted[head.segment] = (index, head)

@@ -1,0 +1,101 @@
+"""
+From a stored record to the bytes of a blob, each checked against its name.
+
+Spec: spec/blob.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from castore import limits
+from castore.compress import patch
+from castore.digest import blob_digest
+from castore.errors import CorruptionError, FormatError
+from castore.formats import frame as frame_format
+from castore.formats.chunked import ChunkList, decode_chunks
+from castore.formats.frame import Record
+from castore.formats.refuse import placed
+
+
+#: Gives the record that holds a blob, or raises.
+FindRecord = Callable[[bytes], Record]
+
+
+def corrupt_blob(digest: bytes, what: str) -> CorruptionError:
+    """Return the error for a blob that does not come out as its name says."""
+    where = f"blob:{digest.hex()}"
+    return CorruptionError(what=what, verdict="corrupt blob", where=where)
+
+
+def raw_size(record: Record) -> int:
+    """Return the raw size in bytes of the blob that *record* holds."""
+    if record.kind == frame_format.BLOB:
+        return len(record.payload)
+    return record.descriptor[3]  # type: ignore[return-value]
+
+
+def read_record(digest: bytes, record: Record, find: FindRecord) -> bytes:
+    """
+    Return the bytes of the blob *digest*, which *record* holds, checked.
+
+    Differences are resolved through their bases, at most 256 of them; a chunk
+    list is put together in memory.
+
+    Args:
+        digest: Name of the blob.
+
+        record: Of kind 1, 2 or 3.
+
+        find: Asked for bases and chunks.
+
+    Raises:
+        CorruptionError: ``corrupt blob``.
+    """
+    if record.kind == frame_format.BLOB:
+        data = bytes(record.payload)
+    elif record.kind == frame_format.DIFFERENCE:
+        return _resolve(digest, record, find)
+    else:
+        chunks = chunk_list(digest, record)
+        data = b"".join(read_chunk(*chunk, find) for chunk in chunks.chunks)
+    if blob_digest(data) != digest:
+        raise corrupt_blob(digest, "content hashes to another name")
+    return data
+
+
+def chunk_list(digest: bytes, record: Record) -> ChunkList:
+    """Return the chunk list that *record* holds for the blob *digest*."""
+    with placed(f"blob:{digest.hex()}"):
+        return decode_chunks(record.payload, raw_size(record))
+
+
+def read_chunk(digest: bytes, size: int, find: FindRecord) -> bytes:
+    """Return the chunk *digest* of *size* bytes, checked."""
+    record = find(digest)
+    if record.kind == frame_format.CHUNKED or raw_size(record) != size:
+        raise corrupt_blob(digest, "is no chunk of the stated size")
+    return read_record(digest, record, find)
+
+
+def _resolve(digest: bytes, record: Record, find: FindRecord) -> bytes:
+    chain: list[tuple[bytes, Record]] = []
+    seen: set[bytes] = set()
+    while record.kind == frame_format.DIFFERENCE:
+        if digest in seen or len(chain) > limits.DIFFERENCE_DEPTH_MAX:
+            raise corrupt_blob(chain[0][0], "chain of bases does not end")
+        seen.add(digest)
+        chain.append((digest, record))
+        digest = record.descriptor[4]  # type: ignore[assignment]
+        record = find(digest)
+    if record.kind != frame_format.BLOB:
+        raise corrupt_blob(chain[-1][0], "its base is no whole blob")
+    data = read_record(digest, record, find)
+    for name, step in reversed(chain):
+        try:
+            data = patch(data, step.payload, raw_size=raw_size(step))
+        except FormatError as error:
+            raise corrupt_blob(name, error.what) from error
+        if blob_digest(data) != name:
+            raise corrupt_blob(name, "content hashes to another name")
+    return data

@@ -1,0 +1,188 @@
+"""
+What a frame says, taken apart: blobs, entries in their place, heads, commit.
+
+Spec: spec/frame.md; spec/file.md, "Journal".
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from castore.digest import blob_digest
+from castore.formats import frame as frame_format
+from castore.formats.commit import Commit, hash_commit, parse_commit
+from castore.formats.entry import (
+    Entry,
+    decode_ref_list,
+    decode_stored,
+    entries_of,
+    parse_refs,
+    parse_start,
+    ref_list_digest,
+)
+from castore.formats.entry import BlobRef
+from castore.formats.head import Head, hash_head, parse_head
+from castore.formats.refuse import need, placed
+from castore.reading.frames import Frame
+
+
+@attrs.frozen
+class StoredBlob:
+    """A blob or ref list: name, raw size (count for a ref list), record number."""
+
+    digest: bytes
+    size: int
+    record: int
+    kind: int
+
+
+@attrs.frozen
+class RunHeader:
+    """What a table says of a run of entries; *bodies* 1: they are in the next frame."""
+
+    segment: bytes
+    first: int
+    prev: bytes
+    count: int
+    bodies: int
+    record: int
+
+
+def stored_blobs(frame: Frame) -> list[StoredBlob]:
+    """
+    Return the blobs and ref lists of *frame*, whole ones hashed.
+
+    Raises:
+        CorruptionError: The frame is refused.
+    """
+    found = []
+    for number, record in enumerate(frame.records):
+        if record.kind == frame_format.BLOB:
+            digest = blob_digest(record.payload)
+            found.append(StoredBlob(digest, len(record.payload), number, record.kind))
+        elif record.kind in (frame_format.DIFFERENCE, frame_format.CHUNKED):
+            _, _, digest, size = record.descriptor[:4]
+            found.append(StoredBlob(digest, size, number, record.kind))  # type: ignore[arg-type]
+        elif record.kind == frame_format.REF_LIST:
+            with placed(frame.where):
+                count = len(decode_ref_list(record.payload))
+            digest = ref_list_digest(record.payload)
+            found.append(StoredBlob(digest, count, number, record.kind))
+    return found
+
+
+def run_headers(frame: Frame) -> list[RunHeader]:
+    """Return what the table says of the entries records of *frame*."""
+    return [
+        RunHeader(*item[2:4], item[4], *item[5:7], number)  # type: ignore[arg-type]
+        for number, item in enumerate(frame.table)
+        if item[0] == frame_format.ENTRIES
+    ]
+
+
+def bodies(frame: Frame) -> list[tuple[bytes, int]]:
+    """Return digest and size of each whole blob of a body frame, hashed."""
+    return [
+        (blob_digest(record.payload), len(record.payload))
+        for record in frame.records
+        if record.kind == frame_format.BLOB
+    ]
+
+
+def read_run(
+    frame: Frame, run: RunHeader, body_list: list[tuple[bytes, int]]
+) -> list[Entry]:
+    """
+    Return the entries of *run* in their place, hashed and linked.
+
+    Args:
+        frame: That holds the run.
+
+        run: From `run_headers`.
+
+        body_list: `bodies` of its body frame.
+
+    Raises:
+        CorruptionError: ``malformed record``.
+    """
+    with placed(frame.where):
+        stored = decode_stored(frame.records[run.record].payload, run.count)
+        prev = run.prev
+        entries = []
+        placed_entries = entries_of(
+            stored, first_index=run.first, prev=prev, bodies=body_list
+        )
+        for index, (digest, time_ms, item, body) in enumerate(placed_entries, run.first):
+            entries.append(
+                Entry(
+                    index,
+                    digest,
+                    prev,
+                    time_ms,
+                    item[1],  # type: ignore[arg-type]
+                    BlobRef(*body),
+                    parse_refs(item[3]) if item[3] else (),  # type: ignore[arg-type]
+                    parse_start(item[4]) if len(item) == 5 else None,
+                )
+            )
+            prev = digest
+    return entries
+
+
+def heads(frame: Frame, store: bytes | None) -> list[tuple[Head, bytes]]:
+    """
+    Return the heads of *frame* and their hashes.
+
+    Raises:
+        CorruptionError: One is refused.
+    """
+    found = []
+    with placed(frame.where):
+        for item in frame.table:
+            if item[0] == frame_format.HEAD:
+                head = parse_head(item[2], store)
+                found.append((head, hash_head(head.encode())))
+    return found
+
+
+def commits(frame: Frame) -> list[tuple[Commit, bytes]]:
+    """
+    Return the commit records of *frame* and their hashes.
+
+    Raises:
+        CorruptionError: One is refused.
+    """
+    found = []
+    with placed(frame.where):
+        for item in frame.table:
+            if item[0] == frame_format.COMMIT:
+                commit = parse_commit(item[2])
+                found.append((commit, hash_commit(commit.encode())))
+    return found
+
+
+def check_journal_frame(frame: Frame, store: bytes) -> None:
+    """
+    Refuse a frame that a journal does not hold.
+
+    Raises:
+        CorruptionError: ``malformed record``; or what its records are refused for.
+    """
+    kinds = [item[0] for item in frame.table]
+    found = commits(frame)
+    written = heads(frame, store)
+    with placed(frame.where):
+        if frame_format.FOOTER in kinds:
+            need(kinds == [frame_format.FOOTER], "footer beside other records")
+        if not found:
+            payload = not {frame_format.ENTRIES, frame_format.HEAD} & set(kinds)
+            need(payload, "entries or heads without a commit record")
+            return
+        need(len(found) == 1, "more than one commit record")
+        commit = found[0][0]
+        need(commit.heads == tuple(digest for _, digest in written), "commit: heads")
+        need(all(head.seq == commit.seq for head, _ in written), "head: seq")
+        covered = {head.segment for head, _ in written}
+        for run in run_headers(frame):
+            need(run.segment in covered, "entries without their head")
+            need(run.bodies == 0, "bodies in the next frame of a journal")
