@@ -10,6 +10,8 @@ Spec: spec/conventions.md, "Errors".
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
 
@@ -33,7 +35,7 @@ class CastoreError(Exception):
         return (_rebuild, (type(self), attrs.asdict(self, recurse=False)))
 
 
-def _rebuild(kind: type[CastoreError], facts: dict[str, object]) -> CastoreError:
+def _rebuild(kind: type[CastoreError], facts: dict[str, Any]) -> CastoreError:
     return kind(**facts)
 
 

@@ -239,6 +239,9 @@ class Catalog(Protocol):
     def segments(self) -> Iterator[SegmentRow]:
         """Yield all segments, newest commit first, then by id."""
 
+    def children(self, segment: bytes) -> list[SegmentRow]:
+        """Return the segments whose parent is *segment*, in order of id."""
+
     def segments_of(self, session: bytes) -> list[SegmentRow]:
         """Return the segments of *session*, in order of id."""
 

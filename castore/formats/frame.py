@@ -316,6 +316,13 @@ def decode_raw(data: memoryview, header: FrameHeader) -> memoryview:
         raise refusal(f"stored part: {error.what}") from error
 
 
+def stored_part(data: memoryview, header: FrameHeader) -> Part:
+    """Return the stored part of a whole frame as it is."""
+    front = HEADER_SIZE + header.table_size
+    stored = bytes(data[front : front + header.stored_size])
+    return Part(header.codec, header.raw_size, stored, _stored_hash(stored))
+
+
 def split(table: Sequence[list[object]], raw: memoryview) -> Iterator[Record]:
     """Yield each record of a decoded frame with its payload."""
     at = 0
@@ -330,7 +337,18 @@ def encode_footer(offsets: Sequence[int]) -> bytes:
     return encode_record(list(offsets))
 
 
+def decode_footer(payload: memoryview) -> list[int]:
+    """Return the offsets that a footer states; refuses what is no such list."""
+    value = record(payload, limits.FRAME_RAW_SIZE_MAX, "footer")
+    need(all(is_count(offset) for offset in value), "footer: not offsets")
+    return value  # type: ignore[return-value]
+
+
 def check_footer(payload: memoryview, offsets: Sequence[int]) -> None:
     """Refuse a footer whose offsets are not *offsets*."""
-    value = record(bytes(payload), limits.FRAME_RAW_SIZE_MAX, "footer")
-    need(value == list(offsets), "footer: not the offsets of the frames")
+    need(decode_footer(payload) == list(offsets), "footer: not those of the frames")
+
+
+def is_known(kind: object) -> bool:
+    """Return whether this version says what a record of *kind* means."""
+    return type(kind) is int and kind <= FOOTER

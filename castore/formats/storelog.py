@@ -79,6 +79,8 @@ class StoreLog:
 
         tags: Payloads that are roots, by name.
 
+        untagged: Names whose newest entry takes the tag away.
+
         deleted: For each deleted segment: index of the entry and final head.
 
         collected: For each collected blob the run that took it.
@@ -90,6 +92,7 @@ class StoreLog:
     listed: dict[bytes, Listing] = attrs.Factory(dict)
     dropped: set[bytes] = attrs.Factory(set)
     tags: dict[str, BlobRef] = attrs.Factory(dict)
+    untagged: set[str] = attrs.Factory(set)
     deleted: dict[bytes, tuple[int, Head]] = attrs.Factory(dict)
     collected: dict[bytes, int] = attrs.Factory(dict)
     unknown: list[int] = attrs.Factory(list)
@@ -158,11 +161,15 @@ def _name(value: _Value) -> str:
 
 def _fold_tagged(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
     need(len(refs) == 1 and refs[0].role == TAG_ROLE, "store log, tagged: refs")
-    log.tags[_name(value)] = refs[0].blob
+    name = _name(value)
+    log.tags[name] = refs[0].blob
+    log.untagged.discard(name)
 
 
 def _fold_untagged(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
-    log.tags.pop(_name(value), None)
+    name = _name(value)
+    log.tags.pop(name, None)
+    log.untagged.add(name)
 
 
 def _fold_deleted(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:

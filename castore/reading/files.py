@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import threading
 
-from castore.errors import CastoreError, CorruptionError
+from castore.errors import CorruptionError
 from castore.formats import file as file_format
 from castore.formats.file import FileHeader, decode_header, file_name
 from castore.formats.refuse import placed
 from castore.storage import Files
 
 
-class OpenFile:
+class RawFile:
     """
-    A file of frames that is open for reading, its header checked.
+    A file of that name that is open for reading, whatever it holds.
 
     The descriptor lives as long as somebody holds the object, so that a reader
     is never cut off by a file being dropped meanwhile.
@@ -27,33 +27,21 @@ class OpenFile:
 
         fd: Descriptor.
 
-        header: Its header.
-
-        hash: File hash.
+        hash: File hash as it stands in the header; empty if the file is shorter.
     """
 
-    def __init__(self, files: Files, file: bytes, store: bytes | None) -> None:
+    def __init__(self, files: Files, file: bytes) -> None:
         """
-        Open *file* and check its header.
+        Open *file*.
 
         Raises:
             NotFoundError: It is not there.
-
-            CorruptionError: Its header is refused.
         """
         self._files = files
         self.id = file
-        name = file_name(file)
-        self.fd = files.open(name)
-        try:
-            data = files.read_up_to(self.fd, file_format.SIZE, 0)
-            with placed(f"{name}@0"):
-                self.header: FileHeader = decode_header(data, file=file, store=store)
-        except CastoreError:
-            files.close(self.fd)
-            self.fd = -1
-            raise
-        self.hash = data[-32:]
+        self.fd = files.open(file_name(file))
+        self.front = self.read_up_to(file_format.SIZE, 0)
+        self.hash = self.front[file_format.SIZE - 32 :]
 
     @property
     def name(self) -> str:
@@ -71,6 +59,28 @@ class OpenFile:
     def __del__(self) -> None:
         if getattr(self, "fd", -1) >= 0:
             self._files.close(self.fd)
+
+
+class OpenFile(RawFile):
+    """
+    A file of frames that is open for reading, its header checked.
+
+    Attributes:
+        header: Its header.
+    """
+
+    def __init__(self, files: Files, file: bytes, store: bytes | None) -> None:
+        """
+        Open *file* and check its header.
+
+        Raises:
+            NotFoundError: It is not there.
+
+            CorruptionError: Its header is refused.
+        """
+        super().__init__(files, file)
+        with placed(f"{self.name}@0"):
+            self.header: FileHeader = decode_header(self.front, file=file, store=store)
 
 
 class OpenFiles:

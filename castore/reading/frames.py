@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import functools
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import attrs
 
+from castore.digest import blob_digest
 from castore.errors import CorruptionError
 from castore.formats import file as file_format
 from castore.formats import frame as frame_format
-from castore.formats.frame import FrameHeader, Record
+from castore.formats.frame import FrameHeader, Part, Record
 from castore.formats.refuse import placed
-from castore.reading.files import OpenFile
+from castore.reading.files import OpenFile, RawFile
 
 
 _GUESS = 64 << 10  # bytes read at once before the frame's size is known
@@ -87,6 +88,24 @@ class Frame:
             raw = frame_format.decode_raw(self._data, self.header)
             return list(frame_format.split(table, raw))
 
+    @property
+    def stored_part(self) -> Part:
+        """The stored part, for writing the same records elsewhere."""
+        return frame_format.stored_part(self._data, self.header)
+
+    @functools.cached_property
+    def bodies(self) -> list[tuple[bytes, int]]:
+        """Digest and size of each whole blob (kind 1), in order, hashed here."""
+        return [
+            (blob_digest(record.payload), len(record.payload))
+            for record in self.whole_blobs
+        ]
+
+    @property
+    def whole_blobs(self) -> list[Record]:
+        """The records of kind 1, in order."""
+        return [item for item in self.records if item.kind == frame_format.BLOB]
+
 
 @attrs.frozen
 class Gap:
@@ -111,21 +130,46 @@ def read_frame(file: OpenFile, offset: int, stop: int) -> Frame:
     Raises:
         CorruptionError: ``corrupt frame``: no whole frame stands there.
     """
-    return _read(file, offset, stop, file.hash)
+    return _read(file, offset, stop, file.hash, file.read_up_to, _GUESS)
 
 
-def _read(file: OpenFile, offset: int, stop: int, file_hash: bytes) -> Frame:
+#: Gives *size* bytes from an offset, fewer only where the file ends.
+_Get = Callable[[int, int], bytes]
+
+
+def _read(
+    file: RawFile, offset: int, stop: int, file_hash: bytes, get: _Get, guess: int
+) -> Frame:
     room = stop - offset
     with placed(f"{file.name}@{offset}"):
-        data = file.read_up_to(min(room, _GUESS) + 32, offset - 32)
+        data = get(max(min(room, guess), 0) + 32, offset - 32)
         prev, front = data[:32], memoryview(data)[32:]
         header = frame_format.parse_header(front, room=min(room, file.size() - offset))
         if header.size > len(front):
-            front = memoryview(file.read_up_to(header.size, offset))
+            front = memoryview(get(header.size, offset))
         digest = frame_format.check_hash(
             front[: header.size], header, offset=offset, file_hash=file_hash, prev=prev
         )
     return Frame(file.id, file.name, offset, header, digest, front[: header.size])
+
+
+class _Window:
+    """What of a file stands around the place of a walk, read a piece at a time."""
+
+    def __init__(self, file: RawFile) -> None:
+        self._file = file
+        self._start = 0
+        self._data = b""
+
+    def get(self, size: int, offset: int) -> bytes:
+        """Return *size* bytes from *offset*, fewer only where the file ends."""
+        at = offset - self._start
+        if not 0 <= at <= at + size <= len(self._data):
+            if size >= _SCAN:
+                return self._file.read_up_to(size, offset)
+            self._data = self._file.read_up_to(_SCAN, offset)
+            self._start, at = offset, 0
+        return self._data[at : at + size]
 
 
 def walk(file: OpenFile, start: int, stop: int) -> Iterator[Frame | Gap]:
@@ -143,10 +187,11 @@ def walk(file: OpenFile, start: int, stop: int) -> Iterator[Frame | Gap]:
         stop: Where the last frame must end at the latest; cut to the file's end.
     """
     stop = min(stop, file.size())
+    get = _Window(file).get
     offset = start
     while offset < stop:
         try:
-            frame = read_frame(file, offset, stop)
+            frame = _read(file, offset, stop, file.hash, get, frame_format.HEADER_SIZE)
         except CorruptionError as error:
             found = find_frame(file, offset + 1, stop)
             yield Gap(offset, found.offset if found else None, error.what)
@@ -159,7 +204,7 @@ def walk(file: OpenFile, start: int, stop: int) -> Iterator[Frame | Gap]:
 
 
 def find_frame(
-    file: OpenFile, start: int, stop: int, file_hash: bytes | None = None
+    file: RawFile, start: int, stop: int, file_hash: bytes | None = None
 ) -> Frame | None:
     """
     Return the first whole frame that begins in ``[start, stop)``, None if none does.
@@ -167,12 +212,14 @@ def find_frame(
     Args:
         file: What to search.
 
-        start: First offset that is tried.
+        start: First offset that is tried, at least 32.
 
         stop: Where the frame must end at the latest.
 
         file_hash: Other than that of the file's header.
     """
+    window = _Window(file)
+    own = file_hash or file.hash
     at = start
     while at < stop:
         size = min(_SCAN, stop - at)
@@ -180,7 +227,8 @@ def find_frame(
         hit = data.find(frame_format.MAGIC)
         while hit >= 0:
             try:
-                return _read(file, at + hit, stop, file_hash or file.hash)
+                size_min = frame_format.HEADER_SIZE
+                return _read(file, at + hit, stop, own, window.get, size_min)
             except CorruptionError:
                 hit = data.find(frame_format.MAGIC, hit + 1)
         at += size

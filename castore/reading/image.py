@@ -6,9 +6,10 @@ Spec: spec/frame.md; spec/file.md, "Journal".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 
-from castore.digest import blob_digest
 from castore.formats import frame as frame_format
 from castore.formats.commit import Commit, hash_commit, parse_commit
 from castore.formats.entry import (
@@ -56,10 +57,10 @@ def stored_blobs(frame: Frame) -> list[StoredBlob]:
         CorruptionError: The frame is refused.
     """
     found = []
+    whole = iter(frame.bodies)
     for number, record in enumerate(frame.records):
         if record.kind == frame_format.BLOB:
-            digest = blob_digest(record.payload)
-            found.append(StoredBlob(digest, len(record.payload), number, record.kind))
+            found.append(StoredBlob(*next(whole), number, record.kind))
         elif record.kind in (frame_format.DIFFERENCE, frame_format.CHUNKED):
             _, _, digest, size = record.descriptor[:4]
             found.append(StoredBlob(digest, size, number, record.kind))  # type: ignore[arg-type]
@@ -80,15 +81,6 @@ def run_headers(frame: Frame) -> list[RunHeader]:
     ]
 
 
-def bodies(frame: Frame) -> list[tuple[bytes, int]]:
-    """Return digest and size of each whole blob of a body frame, hashed."""
-    return [
-        (blob_digest(record.payload), len(record.payload))
-        for record in frame.records
-        if record.kind == frame_format.BLOB
-    ]
-
-
 def read_run(
     frame: Frame, run: RunHeader, body_list: list[tuple[bytes, int]]
 ) -> list[Entry]:
@@ -100,7 +92,7 @@ def read_run(
 
         run: From `run_headers`.
 
-        body_list: `bodies` of its body frame.
+        body_list: `Frame.bodies` of its body frame.
 
     Raises:
         CorruptionError: ``malformed record``.
@@ -168,9 +160,21 @@ def check_journal_frame(frame: Frame, store: bytes) -> None:
     Raises:
         CorruptionError: ``malformed record``; or what its records are refused for.
     """
+    check_journal_records(frame, commits(frame), heads(frame, store))
+
+
+def check_journal_records(
+    frame: Frame,
+    found: Sequence[tuple[Commit, bytes]],
+    written: Sequence[tuple[Head, bytes]],
+) -> None:
+    """
+    As `check_journal_frame`, for who has decoded commits and heads already.
+
+    Raises:
+        CorruptionError: ``malformed record``.
+    """
     kinds = [item[0] for item in frame.table]
-    found = commits(frame)
-    written = heads(frame, store)
     with placed(frame.where):
         if frame_format.FOOTER in kinds:
             need(kinds == [frame_format.FOOTER], "footer beside other records")
@@ -186,3 +190,19 @@ def check_journal_frame(frame: Frame, store: bytes) -> None:
         for run in run_headers(frame):
             need(run.segment in covered, "entries without their head")
             need(run.bodies == 0, "bodies in the next frame of a journal")
+
+
+_OF_SIDE = {frame_format.BLOB, frame_format.DIFFERENCE, frame_format.CHUNKED}
+
+
+def check_side_frame(frame: Frame) -> None:
+    """
+    Refuse a frame that a side pack does not hold.
+
+    Raises:
+        CorruptionError: ``malformed record``.
+    """
+    kinds = {item[0] for item in frame.table}
+    ours = {kind for kind in kinds if frame_format.is_known(kind)}
+    with placed(frame.where):
+        need(ours <= _OF_SIDE, "a record that side packs do not hold")

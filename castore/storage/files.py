@@ -202,6 +202,15 @@ class Files:
         with _translated("reading a file's size"):
             return os.fstat(fd).st_size
 
+    def size_of(self, name: str) -> int:
+        """Return the size in bytes of the plain file *name*, 0 if it is none."""
+        with _translated(f"looking at {name}"):
+            try:
+                facts = os.lstat(self.path(name))
+            except FileNotFoundError:
+                return 0
+            return facts.st_size if stat.S_ISREG(facts.st_mode) else 0
+
     def identity(self, fd: int) -> tuple[int, int]:
         """Return device and inode number of the file."""
         with _translated("reading a file's identity"):

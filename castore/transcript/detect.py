@@ -43,7 +43,8 @@ def _document_format(head: bytes, path: str) -> str | None:
             return "claw-port"
         if "version" in record or (isinstance(first, dict) and "blocks" in first):
             return "claw-legacy"
-    return "swe-agent" if record and path.endswith(".traj") else None
+    named = path.endswith(".traj") and head.lstrip().startswith(b"{")
+    return "swe-agent" if named else None
 
 
 def _line_format(record: Record) -> str | None:

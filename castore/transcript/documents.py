@@ -12,8 +12,9 @@ the comma and white space in front of a message belong to it. Around them::
 
 Reserved kinds: ``before`` runs through the list's bracket, ``after`` from the
 last message to the end. Where the file stops being JSON nothing can be cut any
-more: the rest is one ``broken`` span; so is all of a file without the list. A
-list named twice is cut the first time.
+more: the rest is one ``broken`` span; so is all of a file without the list. If
+the file is cut short right behind a span, that one counts as bad. A list named
+twice is cut the first time.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import os
 
 from collections.abc import Iterator
 from typing import BinaryIO
+
+import attrs
 
 from castore.errors import FormatError
 from castore.transcript.reading import mark_size, read_range
@@ -56,17 +59,20 @@ def document_spans(file: BinaryIO, *, array: str, kind: str) -> Iterator[Span]:
     size = file.seek(0, os.SEEK_END)
     start = mark_size(file)
     stream = tokens(read_range(file, start, size), shallow=ELEMENT_DEPTH, offset=start)
-    stop = 0
-    rest = "broken"
+    held: Span | None = None
     try:
         for span in _cut(stream, array, kind):
-            yield span
-            stop = span.stop
-            rest = "after"
+            if held:
+                yield held
+            held = span
+        bad = held is None
     except FormatError:
-        rest = "broken"
+        bad = True
+    stop = held.stop if held else 0
+    if held:
+        yield attrs.evolve(held, bad=bad and stop == size)
     if stop < size:
-        yield Span(stop, size, rest, None, None, rest == "broken")
+        yield Span(stop, size, "broken" if bad else "after", None, None, bad)
 
 
 def _cut(stream: Iterator[Token], array: str, kind: str) -> Iterator[Span]:

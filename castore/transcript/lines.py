@@ -15,7 +15,7 @@ A line ends behind ``b"\n"`` and nowhere else. Reserved kinds:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from castore.limits import MIB
@@ -67,14 +67,13 @@ def line_spans(file: BinaryIO, start: int) -> Iterator[Span]:
 
 def _span_of(start: int, line: bytes) -> Span:
     text = line if start else line.removeprefix(MARK)
-    scan = len(line) > LINE_SIZE
-    return _span(
-        start,
-        start + len(line),
-        scan_record([text]) if scan else parse_record(text),
-        ended=line.endswith(b"\n"),
-        is_blank=lambda: not text.strip(SPACE),
-    )
+    blank = not text.strip(SPACE)
+    record = None
+    if not blank:
+        scan = len(line) > LINE_SIZE
+        record = scan_record([text]) if scan else parse_record(text)
+    ended = line.endswith(b"\n")
+    return _span(start, start + len(line), record, blank=blank, ended=ended)
 
 
 def _long_span(file: BinaryIO, start: int) -> Span:
@@ -90,24 +89,16 @@ def _long_span(file: BinaryIO, start: int) -> Span:
         start,
         stop,
         scan_record(read_range(file, first, stop)),
+        blank=not any(data.strip(SPACE) for data in read_range(file, first, stop)),
         ended=ended,
-        is_blank=lambda: (
-            not any(data.strip(SPACE) for data in read_range(file, first, stop))
-        ),
     )
 
 
 def _span(
-    start: int,
-    stop: int,
-    record: Record | None,
-    *,
-    ended: bool,
-    is_blank: Callable[[], bool],
+    start: int, stop: int, record: Record | None, *, blank: bool, ended: bool
 ) -> Span:
-    if record is not None:
-        kind = kind_of(record) if ended else "tail"
-        return Span(start, stop, kind, time_of(record), native_id_of(record), False)
-    blank = is_blank()
-    kind = "tail" if not ended else "blank" if blank else "broken"
-    return Span(start, stop, kind, None, None, not blank)
+    if record is None:
+        kind = "blank" if blank else "broken"
+        return Span(start, stop, kind if ended else "tail", None, None, not blank)
+    kind = kind_of(record) if ended else "tail"
+    return Span(start, stop, kind, time_of(record), native_id_of(record), False)

@@ -9,19 +9,17 @@ one holds in both.
 
 from __future__ import annotations
 
-import json
 import re
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import NoReturn
 
 import attrs
 
 from castore.errors import FormatError
 from castore.limits import KIND_SIZE_MAX, NAME_SIZE_MAX
-from castore.transcript.tokens import KEY, TEXT_SIZE_MAX, VALUE, Token, tokens
+from castore.transcript.tokens import DECODER, KEY, VALUE, Token, tokens
 
 
 Record = Mapping[str, object]
@@ -149,7 +147,7 @@ def parse_record(text: bytes) -> Record | None:
     """
     value: object
     try:
-        value = _DECODER.decode(text.decode())
+        value = DECODER.decode(text.decode())
     except (ValueError, RecursionError):
         # Deep nesting and integers of thousands of digits are JSON too.
         return scan_record([text])
@@ -258,7 +256,7 @@ def value_of(token: Token) -> object:
     if token.text is None:
         return None
     try:
-        return _DECODER.decode(token.text.decode())
+        return DECODER.decode(token.text.decode())
     except ValueError:  # an integer of thousands of digits
         return None
 
@@ -277,16 +275,3 @@ def _parse_time(text: str) -> int | None:
         return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1)
     except ValueError:  # the 31st of February
         return None
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)
-
-
-def _float(text: str) -> float | None:
-    # Tokens of more are not handed on either.
-    return float(text) if len(text) <= TEXT_SIZE_MAX else None
-
-
-# NaN and Infinity are Python's, not JSON's: no other reader would take them.
-_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_float)

@@ -1,0 +1,340 @@
+"""
+A catalog over another: what is known but not yet written down.
+
+A commit touches no catalog. Its facts stay here, in memory and in order, until
+somebody applies them to the catalog below and drops them here.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+
+from collections.abc import Iterator, Sequence
+
+import attrs
+
+from castore.catalog.memory import MemoryCatalog
+from castore.catalog.rows import (
+    Catalog,
+    Counts,
+    DeletedRow,
+    Facts,
+    KeyRow,
+    Place,
+    Position,
+    Run,
+    SegmentRow,
+    SessionRow,
+    TagRow,
+)
+
+
+_NOWHERE = Position(b"", 0, b"", 0, b"", 0)  # on no chain: who finds it rebuilds
+
+
+@attrs.define
+class _Touched:
+    """
+    The keys that facts write or remove.
+
+    For these the facts alone have the answer, whatever stands below.
+    """
+
+    places: set[bytes] = attrs.Factory(set)
+    runs: set[tuple[bytes, int]] = attrs.Factory(set)
+    segments: set[bytes] = attrs.Factory(set)
+    nodes: set[tuple[bytes, int, int]] = attrs.Factory(set)
+    sessions: set[bytes] = attrs.Factory(set)
+    session_keys: set[tuple[str, str]] = attrs.Factory(set)
+    keys: set[tuple[bytes, str]] = attrs.Factory(set)
+    tags: set[str] = attrs.Factory(set)
+    files: set[bytes] = attrs.Factory(set)  # all that stands below in these
+    gone: set[bytes] = attrs.Factory(set)  # all that these segments own below
+
+    def add(self, facts: Facts) -> None:
+        self.files.update(facts.drop_files)
+        self.places.update(row.digest for row in facts.places)
+        self.runs.update((row.segment, row.first) for row in facts.runs)
+        self.segments.update(row.id for row in facts.segments)
+        self.nodes.update((row.segment, row.level, row.index) for row in facts.nodes)
+        for session in facts.sessions:
+            self.sessions.add(session.id)
+            if session.namespace is not None and session.text is not None:
+                self.session_keys.add((session.namespace, session.text))
+        self.keys.update((row.segment, row.text) for row in facts.keys)
+        self.tags.update(row.name for row in facts.tags)
+        self.tags.update(facts.untags)
+        self.gone.update(facts.gone_segments)
+        self.places.update(facts.gone_places)
+
+    def place(self, row: Place) -> bool:
+        return row.digest in self.places or row.file in self.files
+
+    def run(self, row: Run) -> bool:
+        return (
+            (row.segment, row.first) in self.runs
+            or row.segment in self.gone
+            or row.file in self.files
+        )
+
+    def segment(self, segment: bytes) -> bool:
+        return segment in self.segments or segment in self.gone
+
+    def session(self, row: SessionRow) -> bool:
+        return row.id in self.sessions or (
+            row.namespace is not None
+            and row.text is not None
+            and (row.namespace, row.text) in self.session_keys
+        )
+
+
+class Overlay:
+    """
+    A `Catalog` that answers as *base* with facts that *base* lacks.
+
+    What is applied here changes *base* in nothing. May be shared by threads.
+
+    To write down what is here: apply the first of `pending` to *base*, then
+    `drop` as many; in between every answer is the same. What *base* learns from
+    others in the meantime shows through wherever no fact here is about it.
+
+    Args:
+        base: The catalog below; None for one that is empty.
+    """
+
+    def __init__(self, base: Catalog | None = None) -> None:
+        self._base: Catalog = MemoryCatalog() if base is None else base
+        self._lock = threading.RLock()
+        self._pending: list[tuple[Facts, Position]] = []
+        self._own = MemoryCatalog()
+        self._touched = _Touched()
+
+    # --- writing -------------------------------------------------------------
+
+    def position(self) -> Position | None:
+        """Return how far this catalog is made, None for an empty one."""
+        with self._lock:
+            return self._pending[-1][1] if self._pending else self._base.position()
+
+    def apply(self, facts: Sequence[Facts], position: Position) -> None:
+        """Take in *facts*, in order, and be made up to *position*; all or nothing."""
+        batch = list(facts) or [Facts()]
+        with self._lock:
+            # Only with the last of them is *position* reached: whoever stops
+            # before it has to begin again where the first one began.
+            before = self.position() or _NOWHERE
+            added = [(each, before) for each in batch[:-1]] + [(batch[-1], position)]
+            self._take(added)
+
+    def pending(self) -> list[tuple[Facts, Position]]:
+        """Return the facts that are here, in order, each with what it leads to."""
+        with self._lock:
+            return list(self._pending)
+
+    def drop(self, count: int) -> None:
+        """Forget the first *count* of `pending`, which *base* now has."""
+        with self._lock:
+            kept = self._pending[count:]
+            self._pending = []
+            self._own = MemoryCatalog()
+            self._touched = _Touched()
+            self._take(kept)
+
+    def reset(self) -> None:
+        """Forget all that *base* lacks: answer as *base*."""
+        with self._lock:
+            self.drop(len(self._pending))
+
+    def _take(self, added: list[tuple[Facts, Position]]) -> None:
+        for facts, position in added:
+            self._own.apply([facts], position)
+            self._touched.add(facts)
+        self._pending += added
+
+    # --- reading -------------------------------------------------------------
+
+    def find_place(self, digest: bytes) -> Place | None:
+        """Return where *digest* is stored."""
+        with self._lock:
+            if digest in self._touched.places:
+                return self._own.find_place(digest)
+            row = self._base.find_place(digest)
+            return None if row is None or self._touched.place(row) else row
+
+    def find_run(self, segment: bytes, index: int) -> Run | None:
+        """Return the run of *segment*'s own entries that covers *index*."""
+        found = self.runs(segment, index, index + 1)
+        return found[-1] if found else None
+
+    def runs(self, segment: bytes, start: int, stop: int) -> list[Run]:
+        """Return the runs of *segment* that touch ``[start, stop)``, in order."""
+        with self._lock:
+            below = self._base.runs(segment, start, stop)
+            rows = [row for row in below if not self._touched.run(row)]
+            rows += self._own.runs(segment, start, stop)
+        return sorted(rows, key=lambda row: row.first)
+
+    def find_segment(self, segment: bytes) -> SegmentRow | None:
+        """Return the newest state of *segment*."""
+        with self._lock:
+            touched = self._touched.segment(segment)
+            return (self._own if touched else self._base).find_segment(segment)
+
+    def segments(self) -> Iterator[SegmentRow]:
+        """Yield all segments, newest commit first, then by id."""
+        with self._lock:
+            below = self._not_touched(self._base.segments())
+            own = self._own.segments()
+        return heapq.merge(below, own, key=lambda row: (-row.seq, row.id))
+
+    def children(self, segment: bytes) -> list[SegmentRow]:
+        """Return the segments whose parent is *segment*, in order of id."""
+        with self._lock:
+            rows = [*self._not_touched(iter(self._base.children(segment)))]
+            rows += self._own.children(segment)
+        return sorted(rows, key=lambda row: row.id)
+
+    def segments_of(self, session: bytes) -> list[SegmentRow]:
+        """Return the segments of *session*, in order of id."""
+        with self._lock:
+            rows = [*self._not_touched(iter(self._base.segments_of(session)))]
+            rows += self._own.segments_of(session)
+        return sorted(rows, key=lambda row: row.id)
+
+    def _not_touched(self, rows: Iterator[SegmentRow]) -> Iterator[SegmentRow]:
+        # A copy: facts that come while somebody reads are not for this reader.
+        hidden = self._touched.segments | self._touched.gone
+        return (row for row in rows if row.id not in hidden)
+
+    def find_session(self, session: bytes) -> SessionRow | None:
+        """Return the session with that id."""
+        with self._lock:
+            if session in self._touched.sessions:
+                return self._own.find_session(session)
+            row = self._base.find_session(session)
+            return None if row is None or self._touched.session(row) else row
+
+    def find_session_by_key(self, namespace: str, text: str) -> SessionRow | None:
+        """Return the session with that key."""
+        with self._lock:
+            if (namespace, text) in self._touched.session_keys:
+                return self._own.find_session_by_key(namespace, text)
+            row = self._base.find_session_by_key(namespace, text)
+            return None if row is None or self._touched.session(row) else row
+
+    def sessions(self) -> Iterator[SessionRow]:
+        """Yield all sessions in order of id."""
+        with self._lock:
+            touched = _Touched(
+                sessions=set(self._touched.sessions),
+                session_keys=set(self._touched.session_keys),
+            )
+            base = self._base.sessions()
+            own = self._own.sessions()
+        below = (row for row in base if not touched.session(row))
+        return heapq.merge(below, own, key=lambda row: row.id)
+
+    def find_nodes(
+        self, wanted: Sequence[tuple[bytes, int, int]]
+    ) -> list[bytes | None]:
+        """Return the hash for each (segment, level, index), None where absent."""
+        with self._lock:
+            touched = self._touched
+            return [
+                own if each in touched.nodes or each[0] in touched.gone else below
+                for each, own, below in zip(
+                    wanted,
+                    self._own.find_nodes(wanted),
+                    self._base.find_nodes(wanted),
+                    strict=True,
+                )
+            ]
+
+    def find_key(self, segment: bytes, text: str) -> KeyRow | None:
+        """Return what the commit key stands for."""
+        with self._lock:
+            touched = self._touched
+            is_own = (segment, text) in touched.keys or segment in touched.gone
+            return (self._own if is_own else self._base).find_key(segment, text)
+
+    def find_tag(self, name: str) -> TagRow | None:
+        """Return the tag."""
+        with self._lock:
+            is_own = name in self._touched.tags
+            return (self._own if is_own else self._base).find_tag(name)
+
+    def tags(self) -> list[TagRow]:
+        """Return all tags by name."""
+        with self._lock:
+            below = self._base.tags()
+            rows = [row for row in below if row.name not in self._touched.tags]
+            rows += self._own.tags()
+        return sorted(rows, key=lambda row: row.name)
+
+    def find_deleted(self, segment: bytes) -> DeletedRow | None:
+        """Return how *segment* was deleted."""
+        with self._lock:
+            own = self._own.find_deleted(segment)
+            return own or self._base.find_deleted(segment)
+
+    def labelled(self, digest: bytes) -> list[bytes]:
+        """Return the segments that the payload is a label of, sorted."""
+        with self._lock:
+            below = self._base.labelled(digest)
+            return sorted({*self._own.labelled(digest), *below})
+
+    def find_collected(self, digest: bytes) -> int | None:
+        """Return the GC run that took *digest*."""
+        with self._lock:
+            own = self._own.find_collected(digest)
+            return self._base.find_collected(digest) if own is None else own
+
+    def places(self) -> Iterator[Place]:
+        """Yield all places in order of digest."""
+        with self._lock:
+            touched = _Touched(
+                places=set(self._touched.places), files=set(self._touched.files)
+            )
+            base = self._base.places()
+            own = self._own.places()
+        below = (row for row in base if not touched.place(row))
+        return heapq.merge(below, own, key=lambda row: row.digest)
+
+    def counts(self) -> Counts:
+        """Return totals. Goes over all places of *base* if files were dropped."""
+        with self._lock:
+            sessions, segments, places = self._hidden()
+            base, own = self._base.counts(), self._own.counts()
+            hidden = Counts(
+                session_count=len(sessions),
+                segment_count=len(segments),
+                entry_count=sum(row.count - row.fork_index for row in segments),
+                blob_count=len(places),
+                raw_size=sum(row.size for row in places),
+            )
+        return Counts(*(b + o - h for b, o, h in zip(base, own, hidden, strict=True)))
+
+    def _hidden(self) -> tuple[set[SessionRow], list[SegmentRow], list[Place]]:
+        """Return the rows below that do not show."""
+        touched, base = self._touched, self._base
+        sessions = {base.find_session(each) for each in touched.sessions} | {
+            base.find_session_by_key(*key) for key in touched.session_keys
+        }
+        segments = map(base.find_segment, touched.segments | touched.gone)
+        places: Iterator[Place | None] = map(base.find_place, touched.places)
+        if touched.files:
+            places = (row for row in base.places() if touched.place(row))
+        return (
+            {row for row in sessions if row},
+            [row for row in segments if row],
+            [row for row in places if row],
+        )
+
+    def dump(self) -> Facts:
+        """Return everything as rows in order of their keys, for comparisons."""
+        with self._lock:
+            whole = MemoryCatalog()
+            for facts in (self._base.dump(), *(facts for facts, _ in self._pending)):
+                whole.apply([facts], _NOWHERE)
+        return whole.dump()

@@ -1,0 +1,224 @@
+"""
+The tables of a catalog in SQLite, and how rows are read from them.
+
+Files and segments stand once, under a small number, since places, runs, nodes
+and keys name them over and over. Numbers are never taken back: a file whose
+places are gone keeps its 50 bytes.
+
+Spec: spec/ordering.md, "The catalog".
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, get_type_hints
+
+from castore.catalog.database import damaged
+from castore.catalog.rows import (
+    Counts,
+    DeletedRow,
+    KeyRow,
+    Label,
+    Node,
+    Place,
+    Position,
+    Run,
+    SegmentRow,
+    SessionRow,
+    TagRow,
+)
+
+
+VERSION = 1  # of the tables; a catalog of another version is thrown away
+
+# Compared, letter by letter, with what a file says of itself.
+TABLES = (
+    """\
+CREATE TABLE meta (
+    version INTEGER NOT NULL,
+    journal BLOB, stop INTEGER, frame BLOB, seq INTEGER, "commit" BLOB,
+    gc_generation INTEGER
+)""",
+    """\
+CREATE TABLE file (no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE)""",
+    # Without a seq, a row is a number only: something names a segment that has
+    # no state here. `reach` is the count of the longest run ever added.
+    """\
+CREATE TABLE segment (
+    no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE,
+    session BLOB, parent BLOB, fork_index INTEGER, count INTEGER, seq INTEGER,
+    time_ms INTEGER, head BLOB, peaks BLOB, reach INTEGER NOT NULL DEFAULT 1
+)""",
+    """\
+CREATE INDEX segment_by_session ON segment (session)""",
+    """\
+CREATE INDEX segment_by_seq ON segment (seq DESC, id)""",
+    """\
+CREATE INDEX segment_by_parent ON segment (parent) WHERE parent NOT NULL""",
+    """\
+CREATE TABLE place (
+    digest BLOB NOT NULL PRIMARY KEY, file INTEGER NOT NULL REFERENCES file,
+    offset INTEGER NOT NULL, record INTEGER NOT NULL, size INTEGER NOT NULL
+) WITHOUT ROWID""",
+    """\
+CREATE TABLE run (
+    segment INTEGER NOT NULL REFERENCES segment, first INTEGER NOT NULL,
+    count INTEGER NOT NULL, file INTEGER NOT NULL REFERENCES file,
+    offset INTEGER NOT NULL, record INTEGER NOT NULL,
+    PRIMARY KEY (segment, first)
+) WITHOUT ROWID""",
+    """\
+CREATE TABLE node (
+    segment INTEGER NOT NULL REFERENCES segment, level INTEGER NOT NULL,
+    place INTEGER NOT NULL, hash BLOB NOT NULL,
+    PRIMARY KEY (segment, level, place)
+) WITHOUT ROWID""",
+    """\
+CREATE TABLE session (
+    id BLOB NOT NULL PRIMARY KEY, namespace TEXT, text TEXT,
+    UNIQUE (namespace, text)
+) WITHOUT ROWID""",
+    """\
+CREATE TABLE keys (
+    segment INTEGER NOT NULL REFERENCES segment, text TEXT NOT NULL,
+    content BLOB NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL,
+    seq INTEGER NOT NULL, time_ms INTEGER NOT NULL,
+    PRIMARY KEY (segment, text)
+) WITHOUT ROWID""",
+    """\
+CREATE TABLE tag (
+    name TEXT NOT NULL PRIMARY KEY, digest BLOB NOT NULL, size INTEGER NOT NULL,
+    slices BLOB
+) WITHOUT ROWID""",
+    """\
+CREATE TABLE deleted (
+    segment BLOB NOT NULL PRIMARY KEY, entry INTEGER NOT NULL, head BLOB NOT NULL
+) WITHOUT ROWID""",
+    """\
+CREATE TABLE label (
+    digest BLOB NOT NULL, segment INTEGER NOT NULL REFERENCES segment,
+    PRIMARY KEY (digest, segment)
+) WITHOUT ROWID""",
+    """\
+CREATE TABLE collected (
+    digest BLOB NOT NULL PRIMARY KEY, run INTEGER NOT NULL
+) WITHOUT ROWID""",
+)
+
+
+def create_tables(db: sqlite3.Connection) -> None:
+    """Make the tables of an empty catalog."""
+    for statement in TABLES:
+        db.execute(statement)
+    db.execute("INSERT INTO meta (version) VALUES (?)", (VERSION,))
+
+
+def check_tables(db: sqlite3.Connection) -> None:
+    """
+    Check that the tables are those of this version, no more and no fewer.
+
+    Raises:
+        CorruptionError: They are not.
+    """
+    query = "SELECT sql FROM sqlite_master WHERE sql NOT NULL"
+    if {sql for (sql,) in db.execute(query).fetchall()} != set(TABLES):
+        raise damaged("its tables are not those of this version")
+    versions = db.execute("SELECT version FROM meta").fetchall()
+    if versions != [(VERSION,)]:
+        raise damaged(f"it has not version {VERSION}")
+
+
+# --- reading -----------------------------------------------------------------
+
+POSITION = """
+    SELECT journal, stop, frame, seq, "commit", gc_generation
+    FROM meta WHERE journal NOT NULL"""
+# Left joins: a number that stands for nothing gives null, which is refused.
+PLACE = """
+    SELECT p.digest, f.id, p.offset, p.record, p.size
+    FROM place p LEFT JOIN file f ON f.no = p.file"""
+RUN = """
+    SELECT s.id, r.first, r.count, f.id, r.offset, r.record
+    FROM run r LEFT JOIN file f ON f.no = r.file
+    LEFT JOIN segment s ON s.no = r.segment"""
+RUNS_TOUCHING = """
+    SELECT s.id, r.first, r.count, f.id, r.offset, r.record
+    FROM segment s CROSS JOIN run r ON r.segment = s.no
+    LEFT JOIN file f ON f.no = r.file
+    WHERE s.id = ? AND r.first > ? - s.reach AND r.first < ?
+    AND r.first + r.count > ? ORDER BY r.first"""
+SEGMENT = """
+    SELECT id, session, parent, fork_index, count, seq, time_ms, head, peaks
+    FROM segment WHERE seq NOT NULL"""
+SEGMENT_ORDER = """
+    SELECT no FROM segment WHERE seq NOT NULL ORDER BY seq DESC, id"""
+NODE = """
+    SELECT s.id, n.level, n.place, n.hash
+    FROM node n LEFT JOIN segment s ON s.no = n.segment"""
+NODE_HASH = """
+    SELECT n.hash FROM segment s CROSS JOIN node n ON n.segment = s.no
+    WHERE s.id = ? AND n.level = ? AND n.place = ?"""
+SESSION = "SELECT id, namespace, text FROM session"
+KEY = """
+    SELECT s.id, k.text, k.content, k.first, k.count, k.seq, k.time_ms
+    FROM keys k LEFT JOIN segment s ON s.no = k.segment"""
+TAG = "SELECT name, digest, size, slices FROM tag"
+DELETED = "SELECT segment, entry, head FROM deleted"
+LABEL = """
+    SELECT l.digest, s.id FROM label l LEFT JOIN segment s ON s.no = l.segment"""
+LABELLED = """
+    SELECT s.id FROM label l LEFT JOIN segment s ON s.no = l.segment
+    WHERE l.digest = ? ORDER BY s.id"""
+COLLECTED = "SELECT digest, run FROM collected"
+COUNTS = """
+    SELECT (SELECT count(*) FROM session),
+        (SELECT count(*) FROM segment WHERE seq NOT NULL),
+        (SELECT coalesce(sum(count - fork_index), 0) FROM segment),
+        (SELECT count(*) FROM place),
+        (SELECT coalesce(sum(size), 0) FROM place)"""
+
+
+class _Collected(NamedTuple):
+    digest: bytes
+    run: int
+
+
+ALL: dict[str, tuple[Callable[..., Any], str]] = {  # by field of `Facts`
+    "places": (Place, PLACE),
+    "runs": (Run, RUN),
+    "segments": (SegmentRow, SEGMENT),
+    "nodes": (Node, NODE),
+    "sessions": (SessionRow, SESSION),
+    "keys": (KeyRow, KEY),
+    "tags": (TagRow, TAG),
+    "deleted": (DeletedRow, DELETED),
+    "labels": (Label, LABEL),
+    "collected": (_Collected, COLLECTED),
+}
+
+_ROWS: list[Callable[..., Any]] = [
+    Counts,
+    Position,
+    *(kind for kind, _ in ALL.values()),
+]
+_TYPES: dict[Callable[..., Any], tuple[Any, ...]] = {
+    bytes: (bytes,),
+    int: (int,),
+    **{kind: tuple(get_type_hints(kind).values()) for kind in _ROWS},
+}
+_RowT = TypeVar("_RowT")
+
+
+def checked(kind: Callable[..., _RowT], values: tuple[Any, ...]) -> _RowT:
+    """
+    Return *values* as a *kind*.
+
+    Raises:
+        CorruptionError: One has not its type, or is a number below zero.
+    """
+    for value, wanted in zip(values, _TYPES[kind], strict=True):
+        if not isinstance(value, wanted) or (wanted is int and value < 0):
+            raise damaged("it holds a value that nobody wrote")
+    return kind(*values)

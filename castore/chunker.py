@@ -1,0 +1,46 @@
+"""
+Content-defined chunks: cuts that move with the content, not with the offset.
+
+FastCDC as `pyfastcdc` has it: compiled, about 1.5 GB/s, with wheels. Where a
+blob is cut is no part of the format; any cuts make a valid chunk list.
+
+Spec: spec/blob.md, "Chunk list".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from castore.limits import KIB, MIB
+
+
+SIZE_MIN = 64 * KIB  # bytes of a chunk, but for the last
+SIZE_AVERAGE = 256 * KIB  # lets one chunk list reach 100 GB
+SIZE_MAX = MIB
+_BUFFER = 8 * MIB
+
+
+def chunks(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """
+    Yield the chunks of what *parts* give together, in order.
+
+    The cuts depend on the bytes only, not on how they come in parts. Holds some
+    `_BUFFER` and the largest part in memory.
+    """
+    from pyfastcdc import FastCDC
+
+    cutter = FastCDC(avg_size=SIZE_AVERAGE, min_size=SIZE_MIN, max_size=SIZE_MAX)
+    waiting: list[bytes] = []
+    size = 0
+    for part in parts:
+        waiting.append(part)
+        size += len(part)
+        if size >= _BUFFER:
+            found = [bytes(cut.data) for cut in cutter.cut_buf(b"".join(waiting))]
+            # The last one ends where the buffer does, not where its content says.
+            waiting = [found.pop()]
+            size = len(waiting[0])
+            yield from found
+    rest = b"".join(waiting)
+    if rest:
+        yield from (bytes(cut.data) for cut in cutter.cut_buf(rest))

@@ -1,0 +1,209 @@
+"""
+Commits: grouped, written, synced, acknowledged.
+
+Spec: spec/ordering.md, "Commit".
+"""
+
+from __future__ import annotations
+
+import threading
+
+from collections.abc import Callable
+
+import attrs
+
+from castore.catalog import Overlay
+from castore.catalog.rows import Catalog, Position
+from castore.engine.building import (
+    Change,
+    Ending,
+    Outcome,
+    Prepared,
+    finish_commit,
+    prepare,
+    replay_of,
+)
+from castore.engine.fold import CommitImage, facts_of
+from castore.engine.pool import Pool
+from castore.engine.side import SidePack
+from castore.engine.state import State
+from castore.errors import CastoreError, ClosedError, StorageError
+from castore.formats.mark import LockFile
+
+
+@attrs.define(eq=False)
+class _Request:
+    """A commit that a thread waits for."""
+
+    prepared: Prepared
+    generation: int
+    outcome: Outcome | None = None
+    error: CastoreError | None = None
+
+    def result(self) -> Outcome:
+        if self.error is not None:
+            raise self.error
+        if self.outcome is None:
+            raise ClosedError(what="the commit was not made; its key tells its fate")
+        return self.outcome
+
+
+@attrs.frozen
+class _Made:
+    request: _Request
+    image: CommitImage
+    after: Position
+
+
+class Committer:
+    """
+    Makes commits for the threads of one process.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        pool: Pool,
+        side: SidePack,
+        check_room: Callable[[int], None],
+    ) -> None:
+        self._state = state
+        self._pool = pool
+        self._side = side
+        self._check_room = check_room
+        self._leader = threading.Lock()
+        self._queue_guard = threading.Lock()
+        self._queue: list[_Request] = []
+
+    # --- commits -------------------------------------------------------------
+
+    def commit(self, change: Change) -> Outcome:
+        """
+        Make *change*, durable when this returns.
+
+        Threads that wait share one sync: the first leads for all.
+
+        Raises:
+            ConflictError: A head or key is not what was expected.
+
+            NotFoundError: A payload was never put, or the segment is not there.
+
+            LimitError: Too large, or the store would be.
+
+            StorageError: The medium failed. After a failed sync the handle is
+                poisoned and the commit in doubt: whole or absent.
+        """
+        self._state.check_usable()
+        if self._state.read_only:
+            raise ClosedError(what="the store was opened read-only")
+        seen = self._state.seen
+        generation = seen.gc_generation if seen else -1
+        request = _Request(self._prepare(change), generation)
+        with self._queue_guard:
+            self._queue.append(request)
+        with self._leader:
+            if request.outcome is None and request.error is None:
+                self._lead()
+        return request.result()
+
+    def _prepare(self, change: Change) -> Prepared:
+        return prepare(change, self._pool, self._side, self._state.view.known)
+
+    def _lead(self) -> None:
+        with self._queue_guard:
+            group, self._queue = self._queue, []
+        try:
+            with self._state.locked() as seen, self._state.guard:
+                self._commit_group(group, seen)
+                self._state.maintain()
+        except CastoreError as error:
+            for request in group:
+                if request.outcome is None and request.error is None:
+                    request.error = error
+
+    def _commit_group(self, group: list[_Request], seen: LockFile) -> None:
+        view = self._state.view
+        begin = view.position
+        ending = Ending(self._state.opened.get(begin.journal).hash, begin, begin.end)
+        staged: Catalog = view.known if len(group) == 1 else Overlay(view.known)
+        data: list[bytes] = []
+        made: list[_Made] = []
+        for request in group:
+            try:
+                built = self._build(request, staged, ending, seen)
+            except CastoreError as error:
+                request.error = error
+                continue
+            if built is None:
+                continue
+            frame, image, after = built
+            if staged is not view.known:
+                facts = facts_of(image, staged, self._state.store, view.peaks_at)
+                staged.apply([facts], after)
+            ending = attrs.evolve(ending, position=after)
+            data.append(frame)
+            made.append(_Made(request, image, after))
+        if made:
+            self._write_group(b"".join(data), begin, ending.position, seen)
+            for item in made:
+                self._acknowledge(item)
+
+    def _build(
+        self, request: _Request, staged: Catalog, ending: Ending, seen: LockFile
+    ) -> tuple[bytes, CommitImage, Position] | None:
+        outcome = replay_of(request.prepared, staged)
+        if outcome is not None:
+            request.outcome = outcome
+            return None
+        if request.generation != seen.gc_generation:
+            # What exists was asked under another generation: ask again.
+            request.prepared = self._prepare(request.prepared.change)
+        if not request.prepared.change.maintenance:
+            self._check_room(request.prepared.size)
+        return finish_commit(request.prepared, staged, self._state.store, ending)
+
+    def _write_group(
+        self, data: bytes, begin: Position, after: Position, seen: LockFile
+    ) -> None:
+        fd = self._state.journal_fd(begin.journal)
+        try:
+            self._state.files.write(fd, data, begin.end)
+        except StorageError:
+            # Nobody saw these bytes and the lock is ours: take them back, so
+            # that a full disk needs no recovery.
+            self._cut_back(fd, begin.end)
+            raise
+        try:
+            self._state.files.sync(fd)
+        except StorageError:
+            self._state.poison("a sync failed; open the store again")
+            raise
+        try:
+            self._state.seen = self._state.write_mark(
+                after.journal, after.end, after.frame, after.seq, seen
+            )
+        except StorageError:
+            self._state.poison("the mark could not be written; open the store again")
+            raise
+
+    def _cut_back(self, fd: int, size: int) -> None:
+        try:
+            self._state.files.truncate(fd, size)
+        except StorageError:
+            self._state.poison("a failed write could not be undone; open the store again")
+
+    def _acknowledge(self, made: _Made) -> None:
+        prepared = made.request.prepared
+        self._state.view.take(made.image, made.after)
+        digests = [item.ref.digest for item in prepared.pending]
+        digests += [item.ref.digest for _, _, some in prepared.payload for item in some]
+        self._pool.done(digests)
+        if prepared.side:
+            self._side.named(prepared.side[1])
+            self._pool.named(prepared.side[1])
+        head = made.image.extensions[0].head
+        count = len(made.image.extensions[0].hashes)
+        made.request.outcome = Outcome(
+            made.after.seq, head.count - count, count, head
+        )
+

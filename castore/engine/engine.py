@@ -1,0 +1,213 @@
+"""
+One store in one process: the one door to the engine.
+
+Spec: spec/ordering.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import weakref
+
+from collections.abc import Iterator
+
+import attrs
+
+from castore import limits
+from castore.digest import blob_hash
+from castore.engine.building import Change, Outcome
+from castore.engine.commits import Committer
+from castore.engine.pool import Pool
+from castore.engine.side import SidePack
+from castore.engine.state import State
+from castore.engine.view import View
+from castore.errors import CastoreError, LimitError, NotFoundError
+from castore.formats import frame as frame_format
+from castore.formats.chunked import slices_digest
+from castore.formats.entry import BlobRef
+from castore.reading.blobs import chunk_list, corrupt_blob, read_chunk
+from castore.storage import Files
+
+
+class Engine:
+    """
+    Commits and reads one store. May be used by many threads; not after a fork.
+
+    Attributes:
+        state: View, mark and lock.
+
+        pool: Blobs that were put and wait for a commit.
+
+        store: Store id.
+
+        read_only: Whether nothing is ever written.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        store: bytes,
+        *,
+        read_only: bool = False,
+        max_bytes: int | None = None,
+        timeout_s: float = limits.LOCK_TIMEOUT_S,
+    ) -> None:
+        """
+        Open the store in *files*, recovering what a stop left.
+
+        Args:
+            files: The store's folder.
+
+            store: Store id, from ``castore.json``.
+
+            read_only: Write nothing, create nothing, lock nothing.
+
+            max_bytes: Refuse commits with which the files would be larger.
+
+            timeout_s: How long to wait for the store's lock.
+        """
+        self.files = files
+        self.store = store
+        self.read_only = read_only
+        self._max_bytes = max_bytes
+        self.state = State(files, store, read_only=read_only, timeout_s=timeout_s)
+        self._side = SidePack(files, store, self.check_room)
+        self.pool = Pool(self.state, self._side)
+        self._committer = Committer(self.state, self.pool, self._side, self.check_room)
+        _alive.add(self)
+
+    @property
+    def view(self) -> View:
+        """What is known, without looking whether there is more."""
+        return self.state.view
+
+    def refresh(self) -> View:
+        """Return the state up to the mark. Takes no lock."""
+        return self.state.refresh()
+
+    def check_usable(self) -> None:
+        """Refuse a closed handle, and one from before a fork."""
+        self.state.check_usable()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[View]:
+        """Hold the view still."""
+        with self.state.guard:
+            yield self.state.view
+
+    def commit(self, change: Change) -> Outcome:
+        """Make *change*, durable when this returns; see `Committer.commit`."""
+        return self._committer.commit(change)
+
+    def rebuild(self) -> None:
+        """Throw the catalog away and make it from the files alone."""
+        self.state.rebuild()
+
+    # --- payloads ------------------------------------------------------------
+
+    def read_blob(self, digest: bytes) -> bytes:
+        """Return the bytes of *digest*, put or stored, checked."""
+        self.check_usable()
+        if self.pool.has(digest):
+            return self.pool.read(digest)
+        try:
+            return self.view.blobs.read(digest)
+        except NotFoundError:
+            # Its file was packed away between the look-up and the read.
+            self.refresh()
+            return self.view.blobs.read(digest)
+
+    def read_range(self, ref: BlobRef, start: int, stop: int) -> bytes:
+        """Return the bytes ``[start, stop)`` of *ref*, checked."""
+        self.check_usable()
+        if self.pool.has(ref.digest):
+            return self.pool.read(ref.digest)[start:stop]
+        try:
+            return self.view.blobs.read_range(ref, start, stop)
+        except NotFoundError:
+            self.refresh()
+            return self.view.blobs.read_range(ref, start, stop)
+
+    def has_blob(self, digest: bytes) -> bool:
+        """Return whether *digest* was put here or is stored."""
+        if self.pool.has(digest):
+            return True
+        return self.refresh().known.find_place(digest) is not None
+
+    def sliced(self, ref: BlobRef) -> BlobRef:
+        """
+        Return *ref* with the slices digest that its bytes have.
+
+        A large blob is read and hashed once for that, chunk by chunk: nothing
+        else binds a bare name to its chunk list.
+        """
+        if ref.size < limits.SLICED_SIZE_MIN or ref.slices is not None:
+            return ref
+        blobs = self.view.blobs
+        record = blobs.find(ref.digest)
+        if record.kind != frame_format.CHUNKED:
+            raise corrupt_blob(ref.digest, "a large blob is no chunk list")
+        chunks = chunk_list(ref.digest, record)
+        whole = blob_hash()
+        for digest, size in chunks.chunks:
+            whole.update(read_chunk(digest, size, blobs.find))
+        if whole.digest() != ref.digest:
+            raise corrupt_blob(ref.digest, "content hashes to another name")
+        return attrs.evolve(ref, slices=slices_digest(chunks.slices))
+
+    # --- sizes ---------------------------------------------------------------
+
+    def check_room(self, size: int) -> None:
+        """
+        Refuse *size* more bytes if the store may not grow by that.
+
+        Raises:
+            LimitError: Nothing was written.
+        """
+        if self._max_bytes is None:
+            return
+        used = self.disk_size()
+        if used + size > self._max_bytes:
+            what = f"the store has {used} bytes and may have {self._max_bytes}"
+            raise LimitError(what=f"{what}; run castore gc", limit=self._max_bytes)
+
+    def disk_size(self) -> int:
+        """Return the bytes of all files of frames."""
+        return sum(file.size() for file in self.state.opened.headers())
+
+    def other_sizes(self) -> tuple[int, int]:
+        """Return the bytes of the catalog, and of everything else but files of frames."""
+        catalog = other = 0
+        for name in self.files.list(""):
+            size = self.files.size_of(name)
+            if name.startswith("catalog-"):
+                catalog += size
+            else:
+                other += size
+        return catalog, other
+
+    # --- the end -------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close everything; what was acknowledged is durable without this."""
+        self.state.close()
+        self._side.close()
+
+    def in_child(self) -> None:
+        """Close this process's copies of the descriptors, after a fork."""
+        with contextlib.suppress(CastoreError):
+            self.state.in_child()
+        with contextlib.suppress(CastoreError):
+            self._side.close()
+
+
+_alive: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for engine in list(_alive):
+        engine.in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,101 @@
+"""
+Comparing a commit's expectation with what is there.
+
+Spec: spec/ordering.md, "Commit"; spec/head.md.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+
+from castore import limits
+from castore.catalog.rows import Catalog, SegmentRow
+from castore.errors import ConflictError, GoneError, NotFoundError
+from castore.formats.head import Head, parse_head
+from castore.formats.refuse import placed, record
+
+
+class Expect(enum.Enum):
+    """What a commit expects of a segment, besides a revision (an int)."""
+
+    ABSENT = "absent"
+    ANY = "any"
+
+
+@functools.lru_cache(maxsize=4096)
+def head_of(encoded: bytes) -> Head:
+    """
+    Return the head that a catalog row holds.
+
+    Raises:
+        CorruptionError: The catalog holds something else.
+    """
+    with placed("catalog"):
+        return parse_head(record(encoded, limits.ENTRY_SIZE_MAX, "head"))
+
+
+def living(view: Catalog, segment: bytes) -> SegmentRow:
+    """
+    Return the row of *segment*.
+
+    Raises:
+        NotFoundError: There never was one.
+
+        GoneError: It was deleted.
+    """
+    gone = view.find_deleted(segment)
+    if gone is not None:
+        what = f"segment {segment.hex()} was deleted by store-log entry {gone.entry}"
+        raise GoneError(what=what, how="deleted", entry=gone.entry)
+    row = view.find_segment(segment)
+    if row is None:
+        raise NotFoundError(what=f"no segment {segment.hex()} in this store")
+    return row
+
+
+def check_absent(view: Catalog, segment: bytes, key: tuple[str, str] | None) -> None:
+    """
+    Refuse to begin a segment that is or was there, or a session key twice.
+
+    Raises:
+        ConflictError: ``head`` or ``session``.
+    """
+    found = view.find_deleted(segment) or view.find_segment(segment)
+    if found is not None:
+        raise ConflictError(
+            what=f"segment {segment.hex()} is there already",
+            subject="head",
+            expected="absent",
+            actual="present",
+        )
+    session = view.find_session_by_key(*key) if key else None
+    if key and session is not None:
+        raise ConflictError(
+            what=f"the session key {key[0]}:{key[1]} is taken",
+            subject="session",
+            expected="absent",
+            actual=session.id.hex(),
+        )
+
+
+def check_revision(view: Catalog, segment: bytes, expect: Expect | int) -> Head:
+    """
+    Return the head of *segment* if it is what is expected.
+
+    Raises:
+        ConflictError: It is at another revision.
+
+        NotFoundError: There is no such segment.
+
+        GoneError: It was deleted.
+    """
+    head = head_of(living(view, segment).head)
+    if expect is not Expect.ANY and head.revision != expect:
+        raise ConflictError(
+            what=f"segment {segment.hex()} moved on",
+            subject="head",
+            expected=expect,
+            actual=head.revision,
+        )
+    return head

@@ -1,0 +1,209 @@
+"""
+Reading logs: entries by index, whoever owns them, and hashes of their trees.
+
+Spec: spec/entry.md; spec/merkle.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from castore import merkle
+from castore.catalog.rows import Catalog, Run, SegmentRow
+from castore.engine.fold import NODE_LEVEL_MIN
+from castore.engine.frames import FrameCache
+from castore.errors import CorruptionError
+from castore.formats import frame as frame_format
+from castore.formats.entry import Entry
+from castore.formats.trees import tree_of
+from castore.reading.frames import Frame
+from castore.reading.image import RunHeader, read_run, run_headers
+
+
+def truncated(segment: bytes, index: int) -> CorruptionError:
+    """Return the error for an entry that a head covers and no file has."""
+    return CorruptionError(
+        what="an entry that the head covers is not there",
+        verdict="truncated log",
+        where=f"segment:{segment.hex()}[{index}]",
+    )
+
+
+class Logs:
+    """Entries and trees of the segments that *view* knows."""
+
+    def __init__(self, view: Catalog, frames: FrameCache, store: bytes) -> None:
+        self._view = view
+        self._frames = frames
+        self._store = store
+
+    def pieces(self, row: SegmentRow, start: int, stop: int) -> list[tuple[bytes, int, int]]:
+        """
+        Return who owns ``[start, stop)`` of *row*'s log: (owner, start, stop) in order.
+
+        Raises:
+            CorruptionError: ``truncated log``: the lineage is not all there.
+        """
+        found: list[tuple[bytes, int, int]] = []
+        while start < stop:
+            if stop > row.fork_index:
+                found.append((row.id, max(start, row.fork_index), stop))
+                stop = max(start, row.fork_index)
+            if start < stop:
+                parent = self._view.find_segment(row.parent) if row.parent else None
+                if parent is None:
+                    raise truncated(row.id, stop - 1)
+                row = parent
+        return found[::-1]
+
+    def runs(self, row: SegmentRow, start: int, stop: int) -> Iterator[tuple[Run, int, int]]:
+        """
+        Yield the runs of ``[start, stop)`` in order, each with the part wanted of it.
+
+        Raises:
+            CorruptionError: ``truncated log``: there is a gap.
+        """
+        for owner, first, last in self.pieces(row, start, stop):
+            at = first
+            for run in self._view.runs(owner, first, last):
+                if run.first > at:
+                    break
+                end = min(run.first + run.count, last)
+                if end > at:
+                    yield run, at, end
+                    at = end
+            if at < last:
+                raise truncated(owner, at)
+
+    def load(self, run: Run) -> tuple[Frame, RunHeader, Frame]:
+        """Return the frame of *run*, its header, and its body frame."""
+        frame = self._frames.get(run.file, run.offset)
+        if len(frame.table) <= run.record:
+            raise truncated(run.segment, run.first)
+        item = frame.table[run.record]
+        headers = [head for head in run_headers(frame) if head.record == run.record]
+        if item[0] != frame_format.ENTRIES or not headers:
+            raise truncated(run.segment, run.first)
+        header = headers[0]
+        same = (header.segment, header.first) == (run.segment, run.first)
+        if not same or header.count != run.count:
+            raise truncated(run.segment, run.first)
+        return frame, header, self._frames.after(frame) if header.bodies else frame
+
+    def entries(self, row: SegmentRow, start: int, stop: int) -> Iterator[Entry]:
+        """
+        Yield the entries ``[start, stop)`` of *row*'s log, linked to each other.
+
+        Raises:
+            CorruptionError: ``broken link`` or what a frame is refused for.
+        """
+        prev: bytes | None = None
+        for run, first, last in self.runs(row, start, stop):
+            frame, header, body_frame = self.load(run)
+            entries = read_run(frame, header, body_frame.bodies)
+            prev = check_link(run.segment, entries[first - run.first], prev)
+            yield from entries[first - run.first : last - run.first]
+            prev = entries[last - run.first - 1].hash
+
+    def entries_reversed(
+        self, row: SegmentRow, start: int, stop: int
+    ) -> Iterator[Entry]:
+        """
+        Yield the entries ``[start, stop)``, newest first; as `entries`.
+        """
+        following: Entry | None = None
+        for run, first, last in reversed(list(self.runs(row, start, stop))):
+            frame, header, body_frame = self.load(run)
+            entries = read_run(frame, header, body_frame.bodies)
+            for entry in reversed(entries[first - run.first : last - run.first]):
+                if following is not None:
+                    check_link(run.segment, following, entry.hash)
+                yield entry
+                following = entry
+
+    def with_bodies(
+        self, row: SegmentRow, start: int, stop: int, read: Callable[[bytes], bytes]
+    ) -> Iterator[tuple[Entry, bytes]]:
+        """
+        Yield the entries ``[start, stop)`` with their bodies; as `entries`.
+
+        Args:
+            row: The segment.
+
+            start: First index.
+
+            stop: Index behind the last.
+
+            read: Asked for the bodies that do not stand beside their entries.
+        """
+        prev: bytes | None = None
+        for run, first, last in self.runs(row, start, stop):
+            frame, header, body_frame = self.load(run)
+            # Hashed with the frame: their names are computed from these bytes.
+            local = {
+                blob[0]: record.payload
+                for blob, record in zip(
+                    body_frame.bodies, body_frame.whole_blobs, strict=True
+                )
+            }
+            entries = read_run(frame, header, body_frame.bodies)
+            check_link(run.segment, entries[first - run.first], prev)
+            for entry in entries[first - run.first : last - run.first]:
+                body = local.get(entry.body.digest)
+                yield entry, read(entry.body.digest) if body is None else bytes(body)
+            prev = entries[last - run.first - 1].hash
+
+    def hashes(self, row: SegmentRow, start: int, stop: int) -> list[bytes]:
+        """Return the entry hashes ``[start, stop)`` of *row*'s log."""
+        return [entry.hash for entry in self.entries(row, start, stop)]
+
+    def read_tree(
+        self, row: SegmentRow, positions: Sequence[merkle.Position]
+    ) -> list[bytes]:
+        """
+        Return the hashes of complete subtrees of *row*'s log.
+
+        Large ones come from the catalog where it has them; the rest is computed
+        from the entries, at most 255 for each position.
+        """
+        tree = tree_of(row.id, self._store)
+        large = [pos for pos in positions if pos[0] >= NODE_LEVEL_MIN]
+        wanted = []
+        for level, index in large:
+            last = ((index + 1) << level) - 1
+            owner = self.pieces(row, last, last + 1)[0][0]
+            wanted.append((owner, level, index))
+        known = dict(zip(large, self._view.find_nodes(wanted), strict=True))
+        return [
+            known.get(pos) or self._subtree(row, tree, *pos) for pos in positions
+        ]
+
+    def _subtree(
+        self, row: SegmentRow, tree: merkle.Tree, level: int, index: int
+    ) -> bytes:
+        peaks: list[bytes] = []
+        start = index << level
+        hashes = self.hashes(row, start, start + (1 << level))
+        for count, digest in enumerate(hashes):
+            merkle.push(tree, peaks, count, tree.leaf(digest))
+        return peaks[0]
+
+    def peaks_at(self, row: SegmentRow, count: int) -> list[bytes]:
+        """Return the peaks that *row*'s log had at *count* entries."""
+        return merkle.peaks_at(count, lambda positions: self.read_tree(row, positions))
+
+
+def check_link(segment: bytes, entry: Entry, prev: bytes | None) -> bytes | None:
+    """
+    Refuse an entry whose ``prev`` is not *prev* (where that is known).
+
+    Raises:
+        CorruptionError: ``broken link``.
+    """
+    if prev is not None and entry.prev != prev:
+        raise CorruptionError(
+            what="prev is not the hash of the entry before",
+            verdict="broken link",
+            where=f"segment:{segment.hex()}[{entry.index}]",
+        )
+    return prev

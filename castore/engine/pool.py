@@ -1,0 +1,279 @@
+"""
+Blobs that were put and wait for the commit that names them.
+
+Small ones wait in memory with their bytes, also those that the store has
+already: what exists is asked only when the commit is made (spec/reasons.md 6).
+Large ones are written to the side pack at once.
+
+Spec: spec/blob.md.
+"""
+
+from __future__ import annotations
+
+import collections
+import threading
+
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+import attrs
+
+from castore import limits
+from castore.catalog.rows import Place
+from castore.chunker import chunks as cut
+from castore.compress import BASE_SIZE_MIN, compress, diff
+from castore.digest import blob_digest, blob_hash
+from castore.engine.side import LEVEL, SidePack, SideRecord
+from castore.engine.state import State
+from castore.errors import GoneError, NotFoundError
+from castore.formats import frame as frame_format
+from castore.formats.chunked import encode_chunks, slices_digest
+from castore.formats.entry import BlobRef
+
+
+_SIDE_FRAME_SIZE = 4 * limits.MIB  # raw bytes of chunks in one frame
+_WORTH = 8  # a difference below 1/8 of the raw size is taken unasked
+
+
+@attrs.frozen
+class Pending:
+    """
+    A blob that waits in memory.
+
+    Attributes:
+        ref: Its name.
+
+        descriptor: Of the record that will hold it.
+
+        payload: Of that record.
+
+        base: What it is a difference to, else None.
+    """
+
+    ref: BlobRef
+    descriptor: list[object]
+    payload: bytes
+    base: bytes | None = None
+
+
+class Pool:
+    """
+    The blobs of one process that no commit names yet. May be used by threads.
+    """
+
+    def __init__(self, state: State, side: SidePack) -> None:
+        self._state = state
+        self._side = side
+        self._guard = threading.Lock()
+        self._waiting: dict[bytes, Pending] = {}
+        self._waiting_size = 0
+        self._written: dict[bytes, Place] = {}
+        self._chunks: dict[bytes, tuple[bytes, ...]] = {}
+        self._recent: collections.OrderedDict[bytes, bytes] = collections.OrderedDict()
+        self._recent_size = 0
+
+    # --- putting -------------------------------------------------------------
+
+    def put(self, data: bytes, like: BlobRef | None) -> BlobRef:
+        """Take *data* in, as a difference to *like* where that pays."""
+        if len(data) > limits.BLOB_RECORD_SIZE_MAX:
+            return self.put_parts(cut([data]))
+        ref = BlobRef(blob_digest(data), len(data))
+        pending = self._as_difference(ref, data, like)
+        if pending is None:
+            pending = Pending(ref, [frame_format.BLOB, len(data)], data)
+        if len(pending.payload) > limits.SIDE_SIZE_MIN:
+            self._write([pending])
+        else:
+            self._wait(pending)
+        if like is not None:
+            self._remember(ref.digest, data)
+        return ref
+
+    def put_stream(self, stream: BinaryIO) -> BlobRef:
+        """
+        Take in all that *stream* gives; memory does not grow with it.
+
+        What fits one record is one, as with `put`.
+        """
+        head = stream.read(limits.BLOB_RECORD_SIZE_MAX + 1)
+        if len(head) <= limits.BLOB_RECORD_SIZE_MAX:
+            return self.put(head, None)
+        return self.put_parts(cut(_chain(head, stream)))
+
+    def put_parts(self, parts: Iterable[bytes]) -> BlobRef:
+        """Take in a blob that comes as chunks, and their list."""
+        whole = blob_hash()
+        slices = _Slices()
+        chunks: list[tuple[bytes, int]] = []
+        batch: list[Pending] = []
+        batch_size = 0
+        for part in parts:
+            whole.update(part)
+            slices.update(part)
+            ref = BlobRef(blob_digest(part), len(part))
+            chunks.append((ref.digest, ref.size))
+            if not self.has(ref.digest):
+                batch.append(Pending(ref, [frame_format.BLOB, len(part)], part))
+                batch_size += len(part)
+            if batch_size >= _SIDE_FRAME_SIZE:
+                self._write(batch)
+                batch, batch_size = [], 0
+        size = sum(size for _, size in chunks)
+        listed = slices.finish() if size >= limits.SLICED_SIZE_MIN else b""
+        ref = BlobRef(whole.digest(), size, slices_digest(listed) if listed else None)
+        payload = encode_chunks(chunks, listed)
+        descriptor: list[object] = [frame_format.CHUNKED, len(payload), ref.digest, size]
+        self._write([*batch, Pending(ref, descriptor, payload)])
+        with self._guard:
+            self._chunks[ref.digest] = tuple(digest for digest, _ in chunks)
+        return ref
+
+    def _as_difference(
+        self, ref: BlobRef, data: bytes, like: BlobRef | None
+    ) -> Pending | None:
+        if like is None or like.digest == ref.digest or not data:
+            return None
+        if not BASE_SIZE_MIN <= like.size <= limits.BLOB_RECORD_SIZE_MAX:
+            return None
+        depth = self._depth(like.digest)
+        if depth is None or depth + 1 >= limits.DIFFERENCE_WHOLE_EVERY:
+            return None
+        try:
+            delta = diff(self.read(like.digest), data, LEVEL)
+        except (NotFoundError, GoneError):
+            return None
+        if len(delta) * _WORTH > len(data):
+            if len(delta) * 2 > len(compress(data, LEVEL)):
+                return None
+        descriptor: list[object] = [
+            frame_format.DIFFERENCE,
+            len(delta),
+            ref.digest,
+            ref.size,
+            like.digest,
+            depth + 1,
+        ]
+        return Pending(ref, descriptor, delta, like.digest)
+
+    def _depth(self, digest: bytes) -> int | None:
+        waiting = self._waiting.get(digest)
+        if waiting is None:
+            return self._state.view.blobs.base_depth(digest)
+        if waiting.base is not None:
+            return waiting.descriptor[5]  # type: ignore[return-value]
+        return 0 if waiting.descriptor[0] == frame_format.BLOB else None
+
+    def _write(self, pendings: list[Pending]) -> None:
+        if not pendings:
+            return
+        records = [
+            SideRecord(item.ref.digest, item.ref.size, item.descriptor, item.payload)
+            for item in pendings
+        ]
+        places = self._side.write(records)
+        with self._guard:
+            self._written.update((place.digest, place) for place in places)
+
+    def _wait(self, pending: Pending) -> None:
+        with self._guard:
+            if pending.ref.digest not in self._waiting:
+                self._waiting[pending.ref.digest] = pending
+                self._waiting_size += len(pending.payload)
+            full = self._waiting_size > limits.PENDING_SIZE_MAX
+            spilled = list(self._waiting.values()) if full else []
+        if spilled:
+            self._write(spilled)
+            self.done(item.ref.digest for item in spilled)
+
+    # --- asking --------------------------------------------------------------
+
+    def has(self, digest: bytes) -> bool:
+        """Return whether *digest* waits here."""
+        return digest in self._waiting or digest in self._written
+
+    def find(self, digest: bytes) -> Pending | None:
+        """Return the blob *digest* if it waits in memory."""
+        return self._waiting.get(digest)
+
+    def place(self, digest: bytes) -> Place | None:
+        """Return where *digest* was written without being named yet."""
+        return self._written.get(digest)
+
+    def needs(self, digest: bytes) -> tuple[bytes, ...]:
+        """Return what the waiting blob *digest* cannot be read without."""
+        waiting = self._waiting.get(digest)
+        if waiting is not None and waiting.base is not None:
+            return (waiting.base,)
+        return self._chunks.get(digest, ())
+
+    def read(self, digest: bytes) -> bytes:
+        """Return the bytes of *digest*, waiting or stored."""
+        recent = self._recent.get(digest)
+        if recent is not None:
+            return recent
+        waiting = self._waiting.get(digest)
+        if waiting is not None and waiting.descriptor[0] == frame_format.BLOB:
+            return waiting.payload
+        return self._state.view.blobs.read(digest)
+
+    def _remember(self, digest: bytes, data: bytes) -> None:
+        with self._guard:
+            if digest not in self._recent:
+                self._recent[digest] = data
+                self._recent_size += len(data)
+            while self._recent_size > limits.PENDING_SIZE_MAX:
+                _, old = self._recent.popitem(last=False)
+                self._recent_size -= len(old)
+
+    # --- leaving -------------------------------------------------------------
+
+    def done(self, digests: Iterable[bytes]) -> None:
+        """Let go of *digests*: they were committed, or written to the side pack."""
+        with self._guard:
+            for digest in digests:
+                gone = self._waiting.pop(digest, None)
+                if gone is not None:
+                    self._waiting_size -= len(gone.payload)
+
+    def named(self, places: Iterable[Place]) -> None:
+        """Let go of what a commit now names."""
+        with self._guard:
+            for place in places:
+                self._written.pop(place.digest, None)
+                self._chunks.pop(place.digest, None)
+
+
+class _Slices:
+    """Hashes each full MiB of what comes."""
+
+    def __init__(self) -> None:
+        self._digests: list[bytes] = []
+        self._hash = blob_hash()
+        self._size = 0
+
+    def update(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            part = view[: limits.SLICE_SIZE - self._size]
+            self._hash.update(part)
+            self._size += len(part)
+            view = view[len(part) :]
+            if self._size == limits.SLICE_SIZE:
+                self._end()
+
+    def _end(self) -> None:
+        self._digests.append(self._hash.digest())
+        self._hash = blob_hash()
+        self._size = 0
+
+    def finish(self) -> bytes:
+        if self._size:
+            self._end()
+        return b"".join(self._digests)
+
+
+def _chain(head: bytes, stream: BinaryIO) -> Iterator[bytes]:
+    yield head
+    while data := stream.read(limits.BLOB_RECORD_SIZE_MAX):
+        yield data

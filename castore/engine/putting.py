@@ -1,0 +1,48 @@
+"""
+Putting bytes: the way into the pool for whoever has an engine.
+
+Spec: spec/blob.md.
+"""
+
+from __future__ import annotations
+
+import io
+
+from typing import TYPE_CHECKING, BinaryIO
+
+from castore.errors import ClosedError
+from castore.formats.entry import BlobRef
+
+
+if TYPE_CHECKING:
+    from castore.engine.engine import Engine
+
+
+def put_bytes(
+    engine: Engine, data: bytes | memoryview, like: BlobRef | None = None
+) -> BlobRef:
+    """
+    Take *data* in and return its reference.
+
+    Durable and visible to others with the commit that references it. Costs one
+    hash, and with *like* one compression against that.
+
+    Raises:
+        ClosedError: The store is closed or read-only.
+    """
+    _check(engine)
+    return engine.pool.put(bytes(data), like)
+
+
+def put_stream(engine: Engine, stream: BinaryIO) -> BlobRef:
+    """Take in all that *stream* gives, in constant memory; as `put_bytes`."""
+    _check(engine)
+    if isinstance(stream, io.TextIOBase):
+        raise TypeError("a stream of bytes is wanted, not of text")
+    return engine.pool.put_stream(stream)
+
+
+def _check(engine: Engine) -> None:
+    engine.check_usable()
+    if engine.read_only:
+        raise ClosedError(what="the store was opened read-only")

@@ -1,0 +1,94 @@
+"""
+What to do about bytes behind the mark: copy what is whole, keep what is torn.
+
+Spec: spec/ordering.md, "Recovery".
+"""
+
+from __future__ import annotations
+
+from castore.engine.journal import (
+    Tail,
+    Worth,
+    check_mark,
+    frames_behind,
+    newest_journal,
+    successor,
+    tail_before,
+)
+from castore.formats import file as file_format
+from castore.formats.file import file_name
+from castore.formats.mark import LockFile
+from castore.reading.files import OpenFile, OpenFiles
+from castore.storage import Files
+
+
+def recover(
+    files: Files, opened: OpenFiles, store: bytes, lock: LockFile | None, worth: Worth
+) -> Tail:
+    """
+    Return an end of the journals that is durable, and holds all that is whole.
+
+    Runs under the store's lock; the caller writes the mark. What is torn is
+    saved to ``quarantine/`` first.
+
+    Raises:
+        CorruptionError: The store is damaged, not torn. Nothing was changed.
+    """
+    if lock is not None and worth is Worth.EXACT:
+        file = opened.get(lock.journal)
+    else:
+        file = newest_journal(opened, lock if worth is Worth.LOWER_BOUND else None)
+    end = _durable_end(file, lock, worth)
+    found, torn = frames_behind(file, end)
+    tail = tail_before(file, end)
+    size = file.size()
+    if torn < size:
+        _quarantine(files, file, torn, size)
+    bounded = worth is Worth.LOWER_BOUND and lock is not None
+    if bounded and lock and lock.journal == file.id and end == size and not tail.closed:
+        return tail
+    made = successor(files, opened, store, tail, found)
+    _remove_superseded(files, opened, file, made)
+    return made
+
+
+def _durable_end(file: OpenFile, lock: LockFile | None, worth: Worth) -> int:
+    if lock is not None and worth is not Worth.NONE and lock.journal == file.id:
+        check_mark(file, lock)
+        return lock.end
+    return file.header.carried_end
+
+
+def _quarantine(files: Files, file: OpenFile, start: int, stop: int) -> None:
+    """Keep the bytes ``[start, stop)`` of *file* for people."""
+    files.make_folder("quarantine")
+    name = f"quarantine/{file.id.hex()}-{start}"
+    if files.exists(name):
+        return
+    fd = files.create(name)
+    try:
+        at = start
+        while data := file.read_up_to(min(1 << 20, stop - at), at):
+            files.write(fd, data, at - start)
+            at += len(data)
+            if at >= stop:
+                break
+        files.sync(fd)
+    finally:
+        files.close(fd)
+    files.sync_folder("quarantine")
+
+
+def _remove_superseded(
+    files: Files, opened: OpenFiles, source: OpenFile, made: Tail
+) -> None:
+    """Remove what earlier recoveries of *source* left: copies that never counted."""
+    number = opened.get(made.journal).header.number
+    for other in opened.headers():
+        header = other.header
+        if (
+            header.kind == file_format.JOURNAL
+            and source.header.number < header.number < number
+        ):
+            files.unlink(file_name(other.id))
+    opened.forget({source.id, made.journal})

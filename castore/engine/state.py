@@ -1,0 +1,446 @@
+"""
+What a process knows of a store, and the lock under which it changes.
+
+Spec: spec/ordering.md; spec/folder.md, "lock".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import threading
+import time
+
+from collections.abc import Callable, Iterator
+
+from castore import limits
+from castore.catalog import SqliteCatalog
+from castore.catalog.rows import Catalog
+from castore.engine import catalogs
+from castore.engine import journal as journals
+from castore.engine.journal import Tail, Worth, judge_mark
+from castore.engine.recovery import recover
+from castore.engine.view import View
+from castore.errors import (
+    CastoreError,
+    ClosedError,
+    CorruptionError,
+    ForkedStoreError,
+    NotFoundError,
+    StorageError,
+)
+from castore.formats import mark as mark_format
+from castore.formats.file import file_name
+from castore.formats.mark import LockFile, decode_lock, encode_lock
+from castore.reading.files import OpenFiles
+from castore.storage import FileLock, Files
+
+
+LOCK = "lock"
+_WAL_SIZE = 8 * limits.MIB
+_WHO = f"{socket.gethostname()} {os.path.basename(sys.argv[0] or 'python')}"
+
+
+class State:
+    """
+    View, mark and lock of one store in one process.
+
+    Attributes:
+        files: The file seam.
+
+        store: Store id.
+
+        opened: Its files of frames.
+
+        read_only: Whether nothing is ever written.
+
+        seen: The lock file that the view is made up to.
+
+        guard: Held while the view changes.
+    """
+
+    def __init__(
+        self, files: Files, store: bytes, *, read_only: bool, timeout_s: float
+    ) -> None:
+        self.files = files
+        self.store = store
+        self.read_only = read_only
+        self.opened = OpenFiles(files, store)
+        self.guard = threading.RLock()
+        self.seen: LockFile | None = None
+        self._timeout_s = timeout_s
+        self._pid = os.getpid()
+        self._poisoned = ""
+        self._closed = False
+        self._journal_fd: tuple[bytes, int] | None = None
+        self._catalog: Catalog | None = None
+        self._view: View | None = None
+        self._lock: FileLock | None = None
+        if read_only:
+            self._follow_readers()
+            return
+        if not files.exists(LOCK):
+            files.close(files.create(LOCK))
+        self._lock = FileLock(files, LOCK, self._holder)
+        with self.locked():
+            pass
+
+    # --- state ---------------------------------------------------------------
+
+    @property
+    def view(self) -> View:
+        """What is known, without looking whether there is more."""
+        if self._view is None:
+            raise ClosedError(what="the store is closed")
+        return self._view
+
+    def refresh(self) -> View:
+        """
+        Return the state up to the mark. Takes no lock.
+
+        Raises:
+            CorruptionError: The journal does not lead to its mark.
+        """
+        self.check_usable()
+        seen = self._read_lock()
+        if seen is not None and seen == self.seen:
+            return self.view
+        if self.read_only:
+            self._follow_readers()
+        elif judge_mark(self.files, self.opened, seen) is Worth.EXACT:
+            try:
+                with self.guard:
+                    self._follow(seen)  # type: ignore[arg-type]
+            except (CorruptionError, NotFoundError):
+                # Somebody closed, packed or rebuilt meanwhile; or it is damage,
+                # which comes up again under the lock.
+                with self.locked():
+                    pass
+        return self.view
+
+    def check_usable(self) -> None:
+        """
+        Raises:
+            ForkedStoreError: In a child process.
+
+            ClosedError: After `close` or a failed sync.
+        """
+        if os.getpid() != self._pid:
+            raise ForkedStoreError(what="opened before a fork; open it in this process")
+        if self._closed:
+            raise ClosedError(what="the store is closed")
+
+    def _read_lock(self) -> LockFile | None:
+        if self._lock is not None:
+            fd = self._lock.fd
+            return decode_lock(self.files.read_up_to(fd, mark_format.SIZE + 1, 0))
+        try:
+            fd = self.files.open(LOCK)
+        except NotFoundError:
+            return None
+        try:
+            return decode_lock(self.files.read_up_to(fd, mark_format.SIZE + 1, 0))
+        finally:
+            self.files.close(fd)
+
+    def _holder(self) -> str:
+        seen = self._read_lock()
+        if seen is None:
+            return ""
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seen.since_ms / 1000))
+        return f"pid {seen.pid} ({seen.holder}) since {since} UTC"
+
+    # --- the lock ------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[LockFile]:
+        """
+        Hold the store's lock with an exact mark and a view up to it.
+
+        Raises:
+            LockedError: Somebody else held it too long.
+
+            CorruptionError: The store is damaged; it is not written to.
+        """
+        self.check_usable()
+        if self._lock is None:
+            raise ClosedError(what="the store was opened read-only")
+        self._lock.acquire(self._timeout_s)
+        try:
+            if self._poisoned:
+                raise ClosedError(what=self._poisoned)
+            yield self._settle()
+        finally:
+            self._lock.release()
+
+    def _settle(self) -> LockFile:
+        seen = self._read_lock()
+        worth = judge_mark(self.files, self.opened, seen)
+        size = None
+        if seen is not None and worth is Worth.EXACT:
+            size = self.opened.get(seen.journal).size()
+        if seen is None or size is None or size != seen.end:
+            seen = self._recover(seen, worth)
+        with self.guard:
+            try:
+                self._follow(seen)
+            except (CorruptionError, NotFoundError):
+                seen = self._rebuild(seen)
+        return seen
+
+    def _recover(self, seen: LockFile | None, worth: Worth) -> LockFile:
+        if self._journal_fd is not None:
+            self.files.close(self._journal_fd[1])
+            self._journal_fd = None
+        self.opened.forget()
+        tail = recover(self.files, self.opened, self.store, seen, worth)
+        return self.write_mark(tail.journal, tail.end, tail.frame, tail.seq, seen)
+
+    def write_mark(
+        self,
+        journal: bytes,
+        end: int,
+        frame: bytes,
+        seq: int,
+        before: LockFile | None,
+        *,
+        catalog_generation: int | None = None,
+        gc_raised: bool = False,
+    ) -> LockFile:
+        """Write the lock file: *end* of *journal* is durable. Under the lock."""
+        device, inode = self.files.identity(self.opened.get(journal).fd)
+        now = time.time_ns() // 1_000_000
+        if before is None:
+            # Unknown generations: above any that another process may have seen.
+            generation, gc_generation = catalogs.newest_generation(self.files), now
+        else:
+            generation = before.catalog_generation
+            gc_generation = before.gc_generation + gc_raised
+        if catalog_generation is not None:
+            generation = catalog_generation
+        seen = LockFile(
+            journal,
+            device,
+            inode,
+            self.files.boot_id(),
+            end,
+            frame,
+            seq,
+            generation,
+            gc_generation,
+            self._pid,
+            now,
+            _WHO,
+        )
+        self.files.write(self.lock_file.fd, encode_lock(seen), 0)
+        return seen
+
+    @property
+    def lock_file(self) -> FileLock:
+        """The store's lock."""
+        if self._lock is None:
+            raise ClosedError(what="the store was opened read-only")
+        return self._lock
+
+    def poison(self, why: str) -> None:
+        """Refuse all further writing through this handle."""
+        self._poisoned = why
+
+    def journal_fd(self, journal: bytes) -> int:
+        """Return the descriptor through which *journal* is written."""
+        if self._journal_fd is not None and self._journal_fd[0] == journal:
+            return self._journal_fd[1]
+        if self._journal_fd is not None:
+            self.files.close(self._journal_fd[1])
+            self._journal_fd = None
+        fd = self.files.open(file_name(journal), write=True)
+        self._journal_fd = (journal, fd)
+        return fd
+
+    # --- following -----------------------------------------------------------
+
+    def _follow(self, seen: LockFile) -> None:
+        """Bring the view up to the mark in *seen*."""
+        generation = seen.catalog_generation
+        stale = self.seen is None or (
+            self.seen.catalog_generation != generation
+        )
+        if self._view is None or stale:
+            self._use(catalogs.open_catalog(self.files, generation))
+        try:
+            self.view.catch_up(seen.journal, seen.end, seen.frame)
+        except NotFoundError:
+            # A journal between here and there was packed; the catalog is past it.
+            self._use(self._catalog)  # type: ignore[arg-type]
+            self.view.catch_up(seen.journal, seen.end, seen.frame)
+        self.seen = seen
+
+    def _follow_readers(self) -> None:
+        """Be up to date without writing; from the files where nothing else helps."""
+        seen = self._read_lock()
+        with self.guard:
+            if judge_mark(self.files, self.opened, seen) is Worth.EXACT:
+                try:
+                    if self._view is None:
+                        generation = seen.catalog_generation  # type: ignore[union-attr]
+                        self._use(catalogs.read_catalog(self.files, generation))
+                    self.view.catch_up(seen.journal, seen.end, seen.frame)  # type: ignore[union-attr]
+                    self.seen = seen
+                except (CorruptionError, NotFoundError):
+                    self._view = None
+                else:
+                    return
+            if self._view is None or seen != self.seen:
+                self._use(catalogs.rebuilt_in_memory(self.files))
+                self.seen = seen
+
+    def _use(self, catalog: Catalog) -> None:
+        if isinstance(self._catalog, SqliteCatalog) and self._catalog is not catalog:
+            self._catalog.close()
+        self._catalog = catalog
+        self._view = View(catalog, self.opened, self.store)
+
+    def _rebuild(self, seen: LockFile) -> LockFile:
+        generation = catalogs.newest_generation(self.files) + 1
+        if isinstance(self._catalog, SqliteCatalog):
+            self._catalog.close()
+            self._catalog = None
+        self._use(catalogs.rebuild_catalog(self.files, generation))
+        seen = self.write_mark(
+            seen.journal,
+            seen.end,
+            seen.frame,
+            seen.seq,
+            seen,
+            catalog_generation=generation,
+        )
+        self._follow(seen)
+        return seen
+
+    def rebuild(self) -> None:
+        """Throw the catalog away and make it from the files alone."""
+        with self.locked() as seen, self.guard:
+            self._rebuild(seen)
+
+    # --- housekeeping, under the lock ----------------------------------------
+
+    def maintain(self) -> None:
+        """Apply some of the overlay, close a full journal. Under the lock."""
+        pending = self.view.known.pending()
+        end = self.view.position.end
+        if len(pending) > limits.OVERLAY_COMMIT_COUNT or (
+            self.view.pending_size > limits.OVERLAY_SIZE
+        ):
+            self._apply_slice()
+        if end >= limits.JOURNAL_SIZE:
+            self.close_journal()
+
+    def _apply_slice(self) -> bool:
+        """Apply some of the overlay to the catalog; return whether some is left."""
+        catalog = self._catalog
+        if not isinstance(catalog, SqliteCatalog):
+            return False
+        pending = self.view.known.pending()
+        count = rows = 0
+        for facts, _ in pending:
+            if count and rows >= limits.APPLY_ROW_COUNT:
+                break
+            rows += facts.row_count()
+            count += 1
+        if not count:
+            return False
+        base = catalog.position()
+        # Another process may have applied some of these already.
+        known = base.seq if base else -1
+        fresh = [facts for facts, at in pending[:count] if at.seq > known]
+        position = pending[count - 1][1]
+        if base is None or (position.seq, fresh) != (known, []) or position != base:
+            if position.seq >= known:
+                catalog.apply(fresh, position)
+        self.view.applied(count)
+        if catalog.wal_size() > _WAL_SIZE:
+            catalog.checkpoint("PASSIVE")
+        return count < len(pending)
+
+    def apply_all(self) -> None:
+        """Bring the catalog up to the view, lock by lock. Takes the lock."""
+        more = True
+        while more:
+            with self.locked(), self.guard:
+                more = self._apply_slice()
+
+    def close_journal(self) -> None:
+        """Close the journal and begin its successor. Under the lock."""
+        while self._apply_slice():
+            pass
+        position = self.view.position
+        file = self.opened.get(position.journal)
+        fd = self.journal_fd(position.journal)
+        data = journals.footer(file, position.end, position.frame)
+        seen = self.seen
+        try:
+            self.files.write(fd, data, position.end)
+            self.files.sync(fd)
+        except StorageError:
+            self.poison("closing the journal failed; open the store again")
+            raise
+        end = position.end + len(data)
+        tail = Tail(position.journal, end, data[-32:], position.seq, position.commit)
+        made = journals.successor(self.files, self.opened, self.store, tail)
+        seen = self.write_mark(made.journal, made.end, made.frame, made.seq, seen)
+        self._follow(seen)
+        while self._apply_slice():
+            pass
+
+    # --- the end -------------------------------------------------------------
+
+    def close(self) -> None:
+        """
+        Bring the catalog up to date and let go of everything. Twice is fine.
+
+        What was acknowledged is durable without this.
+        """
+        if self._closed or os.getpid() != self._pid:
+            return
+        try:
+            if self._lock is not None and not self._poisoned:
+                with contextlib.suppress(StorageError, CorruptionError):
+                    self.apply_all()
+        finally:
+            self._closed = True
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if isinstance(self._catalog, SqliteCatalog):
+            self._close_catalog(self._catalog)
+        if self._journal_fd is not None:
+            self.files.close(self._journal_fd[1])
+            self._journal_fd = None
+        if self._lock is not None:
+            self._lock.close()
+        self._view = None
+        self.opened.forget()
+
+    def _close_catalog(self, catalog: SqliteCatalog) -> None:
+        # Closing checkpoints, so it wants the lock (SQLite's WAL-reset race).
+        if self._lock is None:
+            catalog.close()
+            return
+        self._lock.acquire(self._timeout_s)
+        try:
+            catalog.close()
+        finally:
+            self._lock.release()
+
+    def in_child(self) -> None:
+        """Close this process's copies of the descriptors, after a fork."""
+        with contextlib.suppress(CastoreError):
+            if self._lock is not None:
+                self._lock.close()
+            if self._journal_fd is not None:
+                self.files.close(self._journal_fd[1])
+                self._journal_fd = None
+
+

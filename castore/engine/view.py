@@ -1,0 +1,295 @@
+"""
+What this process knows: the catalog, and what the journal has beyond it.
+
+Spec: spec/ordering.md, "Commit" step 2, "Reading", "The catalog".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from castore.catalog import Overlay
+from castore.catalog.rows import Catalog, Facts, Place, Position, Run, SegmentRow
+from castore.engine.blobs import Blobs
+from castore.engine.fold import CommitImage, Extension, facts_of
+from castore.engine.frames import FrameCache
+from castore.engine.logs import Logs
+from castore.errors import CorruptionError, NotFoundError
+from castore.formats import file as file_format
+from castore.formats.entry import Entry
+from castore.formats.storelog import StoreLog
+from castore.reading.files import OpenFile, OpenFiles
+from castore.reading.frames import Frame, Gap, read_frame, walk
+from castore.reading.image import (
+    check_journal_frame,
+    commits,
+    heads,
+    read_run,
+    run_headers,
+    stored_blobs,
+)
+
+
+class View:
+    """
+    Catalog and overlay, made up to a position on the journals.
+
+    Not for threads: the engine serialises what changes it.
+
+    Attributes:
+        known: Catalog plus overlay; answers as of `position`.
+
+        frames: Frames by place.
+
+        blobs: Payloads.
+
+        logs: Entries.
+    """
+
+    def __init__(self, base: Catalog, files: OpenFiles, store: bytes) -> None:
+        self._files = files
+        self._store = store
+        self.frames = FrameCache(files)
+        self.known = Overlay(base)
+        self.blobs = Blobs(self.known, self.frames)
+        self.logs = Logs(self.known, self.frames, store)
+        self._side_ends: dict[bytes, int] = {}
+        self.pending_size = 0
+
+    @property
+    def position(self) -> Position:
+        """How far this view is made."""
+        position = self.known.position()
+        if position is None:
+            raise CorruptionError(
+                what="the catalog is empty", verdict="catalog differs", where="catalog"
+            )
+        return position
+
+    def peaks_at(self, segment: bytes, count: int) -> list[bytes]:
+        """Return the peaks of *segment*'s log at *count* entries."""
+        row = self.known.find_segment(segment)
+        if row is None:
+            raise NotFoundError(what=f"no segment {segment.hex()}")
+        return self.logs.peaks_at(row, count)
+
+    def take(self, image: CommitImage, after: Position) -> None:
+        """Take in a commit that this process made and made durable."""
+        facts = facts_of(image, self.known, self._store, self.peaks_at)
+        self._add_listed(facts, image)
+        self.pending_size += _FACT_SIZE * facts.row_count()
+        self.known.apply([facts], after)
+        if facts.drop_files:
+            self.frames.clear()
+            self._files.forget()
+
+    def applied(self, count: int) -> None:
+        """Let go of the *count* oldest facts: the catalog has them."""
+        self.known.drop(count)
+        if not self.known.pending():
+            self.pending_size = 0
+
+    def read_log(
+        self, row: SegmentRow, start: int, stop: int
+    ) -> Iterator[tuple[Entry, bytes]]:
+        """Yield the entries ``[start, stop)`` of *row*'s log with their bodies."""
+        return self.logs.with_bodies(row, start, stop, self.blobs.read)
+
+    # --- catching up ---------------------------------------------------------
+
+    def catch_up(self, journal: bytes, end: int, frame: bytes) -> None:
+        """
+        Read the journals up to *end* of *journal*, whose last frame is *frame*.
+
+        Raises:
+            CorruptionError: What is there does not lead from here to there.
+
+            NotFoundError: A journal between here and there is gone: packed.
+        """
+        for file, start, stop in self._path(journal, end):
+            held: list[Place] = []
+            for item in walk(file, start, stop):
+                if isinstance(item, Gap):
+                    raise CorruptionError(
+                        what=item.what,
+                        verdict="corrupt frame",
+                        where=f"{file.name}@{item.offset}",
+                    )
+                held = self._take_frame(item, held)
+            self._move(file, stop)
+        if (self.position.end, self.position.frame) != (end, frame):
+            raise CorruptionError(
+                what="the journal does not lead to its mark",
+                verdict="truncated log",
+                where=f"{file_format.file_name(journal)}@{end}",
+            )
+
+    def _path(self, journal: bytes, end: int) -> list[tuple[OpenFile, int, int]]:
+        at = self.position
+        pieces: list[tuple[OpenFile, int, int]] = []
+        while journal != at.journal:
+            file = self._files.get(journal)
+            pieces.append((file, file_format.SIZE, end))
+            journal, end = file.header.pred, file.header.pred_end
+            if file.header.number <= 1 or len(pieces) > _PATH_MAX:
+                raise CorruptionError(
+                    what="the catalog's place is not on the chain of journals",
+                    verdict="catalog differs",
+                    where="catalog",
+                )
+        if end < at.end:
+            raise CorruptionError(
+                what="the catalog is ahead of the journal",
+                verdict="catalog differs",
+                where="catalog",
+            )
+        # At the end of a journal that is gone by now there is nothing to read.
+        if end > at.end or not pieces:
+            pieces.append((self._files.get(journal), at.end, end))
+        return pieces[::-1]
+
+    def _move(self, file: OpenFile, stop: int) -> None:
+        """Be at *stop* of *file*, where only frames without a commit were behind."""
+        data = file.read_up_to(32, stop - 32)
+        position = self.position._replace(journal=file.id, end=stop, frame=data)
+        if position != self.position:
+            self.known.apply([Facts()], position)
+
+    def _take_frame(self, frame: Frame, held: list[Place]) -> list[Place]:
+        """Take in one frame of a journal; return the places that wait for a commit."""
+        check_journal_frame(frame, self._store)
+        places = held + places_of(frame)
+        if not (found := commits(frame)):
+            return places
+        commit, digest = found[0]
+        position = self.position
+        if commit.seq != position.seq + 1 or commit.prev != position.commit:
+            raise CorruptionError(
+                what=f"commit {commit.seq} does not follow {position.seq}",
+                verdict="broken link",
+                where=f"seq:{commit.seq}",
+            )
+        for side, side_end, side_frame in commit.sides:
+            places += self._side_places(side, side_end, side_frame)
+        image = CommitImage(commit, self._extensions(frame), places)
+        after = Position(
+            frame.file, frame.end, frame.hash, commit.seq, digest, position.gc_generation
+        )
+        self.take(image, after)
+        return []
+
+    def _extensions(self, frame: Frame) -> list[Extension]:
+        runs: dict[bytes, list[tuple[Run, list[Entry]]]] = {}
+        for header in run_headers(frame):
+            entries = read_run(frame, header, frame.bodies)
+            place = (frame.file, frame.offset, header.record)
+            run = Run(header.segment, header.first, header.count, *place)
+            runs.setdefault(header.segment, []).append((run, entries))
+        extensions = []
+        for head, _ in heads(frame, self._store):
+            found = runs.get(head.segment, [])
+            entries = [entry for _, some in found for entry in some]
+            first = entries[0] if entries else None
+            extensions.append(
+                Extension(
+                    head,
+                    [entry.hash for entry in entries],
+                    [(run.file, run.offset, run.record, run.count) for run, _ in found],
+                    first.start if first else None,
+                    first.refs if first and first.start else (),
+                    self._log_entries(frame, entries, head.segment),
+                )
+            )
+        return extensions
+
+    def _log_entries(
+        self, frame: Frame, entries: list[Entry], segment: bytes
+    ) -> list[tuple[int, str, bytes, tuple[object, ...]]]:
+        if segment != self._store:
+            return []
+        local = {
+            blob.digest: bytes(frame.records[blob.record].payload)
+            for blob in stored_blobs(frame)
+        }
+        found = []
+        for entry in entries:
+            body = local.get(entry.body.digest)
+            if body is None:
+                body = self.blobs.read(entry.body.digest)
+            found.append((entry.index, entry.kind, body, entry.refs))
+        return found
+
+    def _side_places(self, side: bytes, end: int, frame: bytes) -> list[Place]:
+        """
+        Return what a side pack holds up to *end* that is not known yet.
+
+        One that is gone was packed since: a later entry of the store log says so.
+        """
+        start = self._side_ends.get(side, file_format.SIZE)
+        try:
+            file = self._files.get(side)
+        except NotFoundError:
+            return []
+        places: list[Place] = []
+        while start < end:
+            found = read_frame(file, start, end)
+            places += places_of(found)
+            start = found.end
+            if start == end and found.hash != frame:
+                raise CorruptionError(
+                    what="a side pack is not what its commit names",
+                    verdict="truncated log",
+                    where=f"{file.name}@{end}",
+                )
+        self._side_ends[side] = max(start, end)
+        return places
+
+    def _add_listed(self, facts: Facts, image: CommitImage) -> None:
+        """Add places and runs of the packs that a commit of the store log lists."""
+        for extension in image.extensions:
+            if not extension.log_entries:
+                continue
+            log = StoreLog(self._store)
+            for index, kind, body, refs in extension.log_entries:
+                log.apply(index, kind, body, refs)
+            for listing in log.listed.values():
+                for frame in listed_frames(self._files.get(listing.file), listing.size):
+                    facts.places += places_of(frame)
+                    facts.runs += runs_of(frame)
+
+
+_FACT_SIZE = 256  # bytes of memory that a row takes, about
+_PATH_MAX = 100_000  # journals between a catalog and the mark
+
+
+def places_of(frame: Frame) -> list[Place]:
+    """Return where the blobs and ref lists of *frame* are."""
+    return [
+        Place(blob.digest, frame.file, frame.offset, blob.record, blob.size)
+        for blob in stored_blobs(frame)
+    ]
+
+
+def runs_of(frame: Frame) -> list[Run]:
+    """Return where the runs of entries of *frame* are."""
+    return [
+        Run(run.segment, run.first, run.count, frame.file, frame.offset, run.record)
+        for run in run_headers(frame)
+    ]
+
+
+def listed_frames(file: OpenFile, stop: int) -> Iterator[Frame]:
+    """
+    Yield the frames of a listed file up to *stop*.
+
+    Raises:
+        CorruptionError: One is not whole.
+    """
+    for item in walk(file, file_format.SIZE, stop):
+        if isinstance(item, Gap):
+            raise CorruptionError(
+                what=item.what,
+                verdict="corrupt frame",
+                where=f"{file.name}@{item.offset}",
+            )
+        yield item

@@ -1,0 +1,476 @@
+"""
+Segments and sessions: append, read, fork, prove, delete.
+
+A segment is a log. Its entries below its fork index are those of its parent; a
+session is the tree of segments that forks make.
+
+Spec: spec/entry.md; spec/head.md; spec/merkle.md.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import attrs
+
+from castore import limits, merkle
+from castore.engine import Engine
+from castore.engine.building import Append, Change, Outcome
+from castore.engine.building import NewEntry as BuiltEntry
+from castore.engine.expect import Expect, head_of, living
+from castore.engine.putting import put_bytes
+from castore.errors import ConflictError, LimitError
+from castore.formats import storelog
+from castore.formats.entry import BlobRef, Entry, Origin, Reference, Start
+from castore.formats.head import Head
+from castore.formats.ids import make_id
+from castore.formats.trees import tree_of
+
+
+ABSENT = Expect.ABSENT
+ANY = Expect.ANY
+SessionKey = tuple[str, str]
+
+
+@attrs.frozen
+class NewEntry:
+    """
+    An entry to append.
+
+    Attributes:
+        kind: What it is: 1 to 64 bytes of text, not ``start``.
+
+        body: Its content, or the reference of a blob that was put.
+
+        refs: Payloads that it keeps.
+
+        time_ms: When it happened by the writer's account, ms since 1970; None
+            where it does not say. Never used for ordering.
+    """
+
+    kind: str
+    body: bytes | BlobRef = b""
+    refs: Sequence[Reference] = ()
+    time_ms: int | None = None
+
+
+@attrs.frozen
+class InclusionProof:
+    """
+    That an entry stands in a log, for whoever has the head.
+
+    Attributes:
+        index: Of the entry.
+
+        count: Entries of the log that *root* covers.
+
+        entry: Entry hash.
+
+        root: Of the head.
+
+        hashes: The path, 32 bytes each, from the leaf upwards.
+    """
+
+    index: int
+    count: int
+    entry: bytes
+    root: bytes
+    hashes: tuple[bytes, ...]
+
+
+def new_id() -> bytes:
+    """Return a new id for a session or segment, 16 bytes, UUIDv7."""
+    return make_id(time.time_ns() // 1_000_000, os.urandom(10))
+
+
+class Segment:
+    """
+    A log.
+
+    A handle remembers the revision that it last saw and expects it by default,
+    so that two writers never overwrite each other unseen. May be used by many
+    threads; each that appends wants a handle of its own.
+
+    Attributes:
+        id: Segment id, 16 bytes.
+    """
+
+    def __init__(self, engine: Engine, segment: bytes) -> None:
+        """
+        Take a handle on *segment* as it is now.
+
+        Raises:
+            NotFoundError: There is no such segment.
+
+            GoneError: It was deleted.
+        """
+        self._engine = engine
+        self.id = segment
+        self._seen = self.head
+
+    # --- state ---------------------------------------------------------------
+
+    @property
+    def head(self) -> Head:
+        """The newest head; reads the mark, takes no lock."""
+        return head_of(living(self._engine.refresh().known, self.id).head)
+
+    @property
+    def session_id(self) -> bytes:
+        """Session id, 16 bytes."""
+        return self._seen.session
+
+    @property
+    def count(self) -> int:
+        """Entries of the log now, inherited ones included."""
+        return self.head.count
+
+    @property
+    def fork_index(self) -> int:
+        """Count of inherited entries."""
+        return self._seen.fork_index
+
+    @property
+    def revision(self) -> int:
+        """The revision that this handle last saw, and expects by default."""
+        return self._seen.revision
+
+    def __len__(self) -> int:
+        return self.count
+
+    # --- appending -----------------------------------------------------------
+
+    def append(
+        self,
+        entries: Iterable[NewEntry],
+        *,
+        expect: Expect | int | None = None,
+        key: str | None = None,
+    ) -> Outcome:
+        """
+        Append *entries* as one commit: all or none, durable when this returns.
+
+        Args:
+            entries: At least one. Bodies given as bytes are put on the way.
+
+            expect: Revision that the segment must have; by default the one that
+                this handle last saw. `ANY` appends behind whatever is there.
+
+            key: Makes the commit recognisable: the same key and content again
+                returns the first outcome and appends nothing. Kept for the
+                newest 1,000 commits or 30 days.
+
+        Returns:
+            Where the entries stand.
+
+        Raises:
+            ConflictError: The segment moved on, or the key stands for another
+                content. Nothing was stored.
+
+            NotFoundError: A reference names nothing that is here or was put.
+
+            LimitError: Too much for one commit, or for the store.
+
+            StorageError: The medium failed; whole or absent, the key tells.
+        """
+        built = tuple(self._build(entry) for entry in entries)
+        if not built:
+            raise ValueError("an append wants at least one entry")
+        wanted = self._seen.revision if expect is None else expect
+        append = Append(self._seen.session, self.id, built, wanted)
+        outcome = self._engine.commit(Change((append,), key))
+        self._seen = outcome.head or self.head
+        return outcome
+
+    def _build(self, entry: NewEntry) -> BuiltEntry:
+        return build_entry(self._engine, entry)
+
+    # --- reading -------------------------------------------------------------
+
+    def entries(
+        self, start: int = 0, stop: int | None = None, *, reverse: bool = False
+    ) -> Iterator[Entry]:
+        """
+        Yield the entries ``[start, stop)``, newest first if *reverse*.
+
+        Lazy: frames are read as they are needed. Each entry is hashed and
+        linked to its neighbour. The log is that of the moment of the call;
+        later appends are not seen.
+
+        Raises:
+            CorruptionError: An entry is not there or not what it was.
+        """
+        row = living(self._engine.refresh().known, self.id)
+        stop = row.count if stop is None else min(stop, row.count)
+        logs = self._engine.view.logs
+        if reverse:
+            return logs.entries_reversed(row, start, stop)
+        return logs.entries(row, start, stop)
+
+    def entry(self, index: int) -> Entry:
+        """
+        Return the entry at *index*, which may count from the end.
+
+        Raises:
+            IndexError: There is none.
+        """
+        count = self.count
+        at = index + count if index < 0 else index
+        if not 0 <= at < count:
+            raise IndexError(f"entry {index} of {count}")
+        return next(self.entries(at, at + 1))
+
+    def read(
+        self, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[Entry, bytes]]:
+        """
+        Yield the entries ``[start, stop)`` with their bodies, checked.
+
+        As `entries`; bodies that stand beside their entries cost no look-up.
+        """
+        row = living(self._engine.refresh().known, self.id)
+        stop = row.count if stop is None else min(stop, row.count)
+        return self._engine.view.read_log(row, start, stop)
+
+    # --- forking -------------------------------------------------------------
+
+    def fork(
+        self,
+        at: int | None = None,
+        *,
+        session: bytes | None = None,
+        key: SessionKey | None = None,
+        body: bytes = b"",
+        refs: Sequence[Reference] = (),
+        time_ms: int | None = None,
+        turn: int | None = None,
+        then: Iterable[NewEntry] = (),
+    ) -> Segment:
+        """
+        Return a new segment whose first *at* entries are those of this one.
+
+        One commit, whatever the length of the history; nothing is copied.
+
+        Args:
+            at: How many entries it inherits, 1 up to the count; all by default.
+
+            session: In which session; this one's by default.
+
+            key: Key of a new session, if *session* is new.
+
+            body: Body of its start entry.
+
+            refs: References of its start entry.
+
+            time_ms: Time of its start entry.
+
+            turn: Which turn that was, if the writer counts turns.
+
+            then: Entries that follow the start entry in the same commit.
+
+        Raises:
+            IndexError: *at* is out of range.
+        """
+        view = self._engine.refresh()
+        row = living(view.known, self.id)
+        at = row.count if at is None else at
+        if not 1 <= at <= row.count:
+            raise IndexError(f"fork at {at} of {row.count} entries")
+        with self._engine.reading():
+            peaks = view.logs.peaks_at(row, at)
+            last = next(view.logs.entries(row, at - 1, at)).hash
+        root = merkle.root(tree_of(self.id, self._engine.store), peaks)
+        origin = Origin(self._seen.session, self.id, at, root, last, turn)
+        segment = new_id()
+        session = session or self._seen.session
+        start = Start(session, segment, "fork", origin, key)
+        first = BuiltEntry(
+            "start", put_bytes(self._engine, body), tuple(refs), time_ms, start
+        )
+        rest = tuple(self._build(entry) for entry in then)
+        fork = (self.id, at, last, peaks)
+        append = Append(session, segment, (first, *rest), ABSENT, fork)
+        self._engine.commit(Change((append,)))
+        return Segment(self._engine, segment)
+
+    def delete(self) -> None:
+        """
+        Delete this segment, durably.
+
+        Its final head goes into the store log; entries that no other segment
+        inherits are garbage, which `gc` removes.
+
+        Raises:
+            ConflictError: It moved on since this handle saw it.
+        """
+        head = self.head
+        if head.revision != self._seen.revision:
+            raise ConflictError(
+                what="the segment moved on",
+                subject="head",
+                expected=self._seen.revision,
+                actual=head.revision,
+            )
+        append_store_log(self._engine, storelog.DELETED, storelog.deleted(head))
+
+    # --- proving -------------------------------------------------------------
+
+    def prove(self, index: int) -> InclusionProof:
+        """
+        Return the proof that entry *index* stands in this log under its head.
+
+        Reads at most some hundred entries. Spec: spec/merkle.md, "Proofs".
+        """
+        view = self._engine.refresh()
+        row = living(view.known, self.id)
+        head = head_of(row.head)
+        if not 0 <= index < head.count:
+            raise IndexError(f"entry {index} of {head.count}")
+        tree = tree_of(self.id, self._engine.store)
+
+        def read(positions: list[merkle.Position]) -> list[bytes]:
+            return view.logs.read_tree(row, positions)
+
+        hashes = merkle.prove_inclusion(tree, index, head.count, read)
+        entry = next(view.logs.entries(row, index, index + 1)).hash
+        return InclusionProof(index, head.count, entry, head.root, tuple(hashes))
+
+    def prove_growth(self, first: int, second: int | None = None) -> tuple[bytes, ...]:
+        """
+        Return the proof that the log of *first* entries is a beginning of the one
+        of *second* (by default: all). Spec: spec/merkle.md, "Proofs".
+        """
+        view = self._engine.refresh()
+        row = living(view.known, self.id)
+        second = row.count if second is None else second
+        if not 0 <= first <= second <= row.count:
+            raise IndexError(f"growth from {first} to {second} of {row.count}")
+
+        def read(positions: list[merkle.Position]) -> list[bytes]:
+            return view.logs.read_tree(row, positions)
+
+        tree = tree_of(self.id, self._engine.store)
+        return tuple(merkle.prove_consistency(tree, first, second, read))
+
+    def __repr__(self) -> str:
+        return f"<castore.Segment {self.id.hex()} revision {self._seen.revision}>"
+
+
+def build_entry(engine: Engine, entry: NewEntry) -> BuiltEntry:
+    """
+    Return *entry* with its body put.
+
+    Raises:
+        ValueError: Its kind is reserved.
+    """
+    if entry.kind == "start":
+        raise ValueError("the kind 'start' is the store's own")
+    if len(entry.kind.encode()) > limits.KIND_SIZE_MAX or not entry.kind:
+        raise LimitError(
+            what=f"a kind has 1 to {limits.KIND_SIZE_MAX} bytes",
+            limit=limits.KIND_SIZE_MAX,
+        )
+    body = entry.body
+    ref = body if isinstance(body, BlobRef) else put_bytes(engine, body)
+    return BuiltEntry(entry.kind, ref, tuple(entry.refs), entry.time_ms)
+
+
+def begin_segment(
+    engine: Engine,
+    *,
+    session: bytes | None = None,
+    cause: str = "new",
+    key: SessionKey | None = None,
+    origin: Origin | None = None,
+    body: bytes = b"",
+    refs: Sequence[Reference] = (),
+    time_ms: int | None = None,
+    then: Iterable[NewEntry] = (),
+    commit_key: str | None = None,
+) -> Segment:
+    """
+    Begin a segment that inherits nothing, as one commit, and return it.
+
+    Args:
+        engine: Where.
+
+        session: Session it belongs to; a new one by default.
+
+        cause: ``new``, ``import`` or ``compaction``.
+
+        key: Key of a new session.
+
+        origin: Where it comes from, for ``compaction``.
+
+        body: Body of its start entry.
+
+        refs: References of its start entry.
+
+        time_ms: Time of its start entry.
+
+        then: Entries that follow the start entry in the same commit.
+
+        commit_key: Idempotence key.
+    """
+    segment = new_id()
+    session = session or new_id()
+    start = Start(session, segment, cause, origin, key)
+    first = BuiltEntry("start", put_bytes(engine, body), tuple(refs), time_ms, start)
+    rest = tuple(build_entry(engine, entry) for entry in then)
+    append = Append(session, segment, (first, *rest), ABSENT)
+    engine.commit(Change((append,), commit_key))
+    return Segment(engine, segment)
+
+
+def append_store_log(
+    engine: Engine, kind: str, body: bytes, refs: Sequence[Reference] = ()
+) -> Outcome:
+    """Append one entry to the store log, durably."""
+    ref = put_bytes(engine, body)
+    entry = BuiltEntry(kind, ref, tuple(refs), content=body)
+    append = Append(engine.store, engine.store, (entry,), ANY)
+    return engine.commit(Change((append,), maintenance=True))
+
+
+class Session:
+    """
+    A session: the tree of segments that forks make.
+
+    Attributes:
+        id: Session id, 16 bytes.
+
+        key: ``(namespace, text)`` or None.
+    """
+
+    def __init__(self, engine: Engine, session: bytes, key: SessionKey | None) -> None:
+        self._engine = engine
+        self.id = session
+        self.key = key
+
+    def segments(self) -> list[Segment]:
+        """Return its living segments, oldest id first."""
+        known = self._engine.refresh().known
+        return [
+            Segment(self._engine, row.id)
+            for row in known.segments_of(self.id)
+            if known.find_deleted(row.id) is None
+        ]
+
+    @property
+    def latest(self) -> Segment:
+        """
+        Its segment with the newest commit.
+
+        Raises:
+            LookupError: All were deleted.
+        """
+        segments = self.segments()
+        if not segments:
+            raise LookupError("the session has no living segment")
+        return max(segments, key=lambda segment: segment.head.seq)
+
+    def __repr__(self) -> str:
+        return f"<castore.Session {self.id.hex()} key {self.key}>"

@@ -1,0 +1,571 @@
+"""
+What every `castore.catalog.Catalog` promises, one method per promise.
+
+A catalog's own test file subclasses `CatalogTests` and gives the fixture
+`catalog`, an empty one. `broken_promises` is for catalogs that are wrong on
+purpose.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import random
+import threading
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import overload
+
+from castore.catalog.rows import (
+    Catalog,
+    Counts,
+    DeletedRow,
+    Facts,
+    KeyRow,
+    Label,
+    Node,
+    Place,
+    Position,
+    Run,
+    SegmentRow,
+    SessionRow,
+    TagRow,
+)
+
+
+MANY = 1200  # rows; more than any catalog reads at once
+FILE, OTHER = b"file 1", b"file 2"
+SEQS = itertools.count(1)
+
+
+def position_at(seq: int) -> Position:
+    """Return a position that is the *seq*-th."""
+    return Position(b"journal", 100 * seq, b"frame", seq, b"commit", 3)
+
+
+def apply(catalog: Catalog, *facts: Facts) -> Position:
+    """Apply *facts* at once and return the new position that was given."""
+    position = position_at(next(SEQS))
+    catalog.apply(facts, position)
+    return position
+
+
+def place(
+    digest: bytes, file: bytes = FILE, *, offset: int = 7, size: int = 5
+) -> Place:
+    """Return a place of *digest*."""
+    return Place(digest, file, offset, 1, size)
+
+
+def run(first: int, count: int, file: bytes = FILE, *, segment: bytes = b"s") -> Run:
+    """Return a run of *segment*."""
+    return Run(segment, first, count, file, 1000 + first, 2)
+
+
+def segment(
+    id: bytes,  # noqa: A002 - as in the row
+    *,
+    seq: int = 1,
+    session: bytes = b"x",
+    count: int = 4,
+    parent: tuple[bytes | None, int] = (None, 0),
+) -> SegmentRow:
+    """Return a state of the segment *id*."""
+    return SegmentRow(id, session, *parent, count, seq, 99, b"head", b"peaks")
+
+
+def key(segment: bytes, text: str, seq: int = 1) -> KeyRow:
+    """Return what *text* stands for in *segment*."""
+    return KeyRow(segment, text, b"content", 3, 2, seq, 77)
+
+
+def full() -> Facts:
+    """Return one row or two of each kind, in order."""
+    return Facts(
+        places=[place(b"a"), place(b"b", OTHER)],
+        runs=[run(0, 2), run(2, 3, OTHER)],
+        segments=[segment(b"s"), segment(b"t", parent=(b"s", 2), session=b"y")],
+        nodes=[Node(b"s", 8, 0, b"n0"), Node(b"s", 8, 1, b"n1")],
+        sessions=[SessionRow(b"x", None, None), SessionRow(b"y", "a", "1")],
+        keys=[key(b"s", "k"), key(b"t", "k")],
+        tags=[TagRow("t", b"a", 5, None), TagRow("u", b"b", 6, b"slices")],
+        deleted=[DeletedRow(b"v", 12, b"final head")],
+        labels=[Label(b"a", b"s"), Label(b"a", b"t")],
+        collected=[(b"c", 3)],
+    )
+
+
+class Failing(Sequence[Facts]):
+    """Facts that fail to come after the first."""
+
+    def __len__(self) -> int:
+        return 2
+
+    @overload
+    def __getitem__(self, index: int) -> Facts: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Facts]: ...
+    def __getitem__(self, index: int | slice) -> Facts | Sequence[Facts]:
+        if index != 0:
+            raise OSError
+        return full()
+
+
+class CatalogTests:
+    """The promises."""
+
+    # --- taking in -----------------------------------------------------------
+
+    def test_an_empty_catalog_knows_nothing(self, catalog: Catalog) -> None:
+        """Whatever is asked of an empty catalog, there is nothing."""
+        assert catalog.position() is None
+        assert catalog.find_place(b"a") is None
+        assert catalog.find_run(b"s", 0) is None
+        assert [] == catalog.runs(b"s", 0, 9)
+        assert catalog.find_segment(b"s") is None
+        assert [] == list(catalog.segments())
+        assert [] == catalog.children(b"s")
+        assert [] == catalog.segments_of(b"x")
+        assert catalog.find_session(b"x") is None
+        assert catalog.find_session_by_key("a", "1") is None
+        assert [] == list(catalog.sessions())
+        assert [None] == catalog.find_nodes([(b"s", 8, 0)])
+        assert [] == catalog.find_nodes([])
+        assert catalog.find_key(b"s", "k") is None
+        assert catalog.find_tag("t") is None
+        assert [] == catalog.tags()
+        assert catalog.find_deleted(b"v") is None
+        assert [] == catalog.labelled(b"a")
+        assert catalog.find_collected(b"c") is None
+        assert [] == list(catalog.places())
+        assert Counts(0, 0, 0, 0, 0) == catalog.counts()
+        assert Facts() == catalog.dump()
+
+    def test_the_position_is_that_of_the_last_facts(self, catalog: Catalog) -> None:
+        """Facts move the position, no facts at all do too."""
+        assert apply(catalog, full(), Facts()) == catalog.position()
+        assert apply(catalog) == catalog.position()
+        assert apply(catalog, Facts()) == catalog.position()
+        assert full() == catalog.dump()
+
+    def test_a_dump_is_everything_in_order(self, catalog: Catalog) -> None:
+        """A dump has every row once, in order, however they came."""
+        facts = full()
+        for name in ("places", "runs", "segments", "nodes", "sessions", "keys", "tags"):
+            getattr(facts, name).reverse()
+        facts.labels.reverse()
+        apply(catalog, facts)
+
+        assert full() == catalog.dump()
+
+    def test_a_dump_applied_again_changes_nothing(self, catalog: Catalog) -> None:
+        """Facts may be taken in twice."""
+        apply(catalog, full())
+        apply(catalog, catalog.dump(), full())
+
+        assert full() == catalog.dump()
+
+    def test_facts_are_taken_in_whole_or_not_at_all(self, catalog: Catalog) -> None:
+        """If facts fail to come, none of them is there and the position stays."""
+        before = apply(catalog, Facts(places=[place(b"z")]))
+        try:
+            catalog.apply(Failing(), position_at(10**6))
+        except OSError:
+            pass
+        else:
+            raise AssertionError
+
+        assert Facts(places=[place(b"z")]) == catalog.dump()
+        assert before == catalog.position()
+
+    def test_later_facts_win(self, catalog: Catalog) -> None:
+        """Of rows with one key the last one counts, in and between facts."""
+        early = Facts(places=[place(b"a", offset=1)], tags=[TagRow("t", b"a", 1, None)])
+        apply(catalog, early, Facts(untags=["t"], places=[place(b"a", offset=2)]))
+        apply(catalog, Facts(places=[place(b"a", offset=3), place(b"a", offset=4)]))
+
+        assert [place(b"a", offset=4)] == catalog.dump().places
+        assert [] == catalog.tags()
+
+    def test_facts_stay_the_callers(self, catalog: Catalog) -> None:
+        """Facts that were taken in are not changed."""
+        facts = [full(), Facts(places=[place(b"z")]), Facts(drop_files=[FILE])]
+        apply(catalog, *facts)
+
+        assert [full(), Facts(places=[place(b"z")]), Facts(drop_files=[FILE])] == facts
+
+    # --- places --------------------------------------------------------------
+
+    def test_places(self, catalog: Catalog) -> None:
+        """A place is found by its digest and replaced by it."""
+        apply(catalog, Facts(places=[place(b"a"), place(b"b")]))
+        apply(catalog, Facts(places=[place(b"a", OTHER, offset=9)]))
+
+        assert place(b"a", OTHER, offset=9) == catalog.find_place(b"a")
+        assert place(b"b") == catalog.find_place(b"b")
+        assert catalog.find_place(b"") is None
+
+    def test_places_come_in_order(self, catalog: Catalog) -> None:
+        """All places come, by digest, more than are read at once."""
+        rows = [place(index.to_bytes(2, "big")) for index in range(MANY)]
+        rows.insert(0, place(b""))
+        apply(catalog, Facts(places=random.Random(1).sample(rows, len(rows))))
+
+        assert rows == list(catalog.places())
+
+    def test_gone_places(self, catalog: Catalog) -> None:
+        """A place that goes is gone, and may come again."""
+        apply(catalog, Facts(places=[place(b"a"), place(b"b")]))
+        apply(catalog, Facts(places=[place(b"c")], gone_places=[b"a", b"c", b"-"]))
+        assert [place(b"b")] == list(catalog.places())
+        assert catalog.find_place(b"a") is None
+
+        apply(catalog, Facts(places=[place(b"a")]))
+        assert place(b"a") == catalog.find_place(b"a")
+
+    def test_collected(self, catalog: Catalog) -> None:
+        """The last GC run that took a digest is known, whether it is back or not."""
+        apply(catalog, Facts(collected=[(b"a", 3), (b"b", 0)]))
+        apply(catalog, Facts(collected=[(b"a", 4)], places=[place(b"a")]))
+
+        assert [4, 0, None] == [catalog.find_collected(d) for d in (b"a", b"b", b"c")]
+
+    # --- runs ----------------------------------------------------------------
+
+    def test_a_run_covers_its_entries(self, catalog: Catalog) -> None:
+        """A run is found for each entry of it and for no other."""
+        runs = [run(2, 3), run(5, 1, OTHER), run(8, 40)]
+        apply(catalog, Facts(runs=[*runs, run(0, 100, segment=b"t")]))
+
+        for index in range(60):
+            covering = [r for r in runs if r.first <= index < r.first + r.count]
+            found = catalog.find_run(b"s", index)
+            assert covering == ([found] if found else [])
+            assert run(0, 100, segment=b"t") == catalog.find_run(b"t", index)
+
+    def test_runs_that_touch_a_range(self, catalog: Catalog) -> None:
+        """The runs of a range are those that share an entry with it, in order."""
+        runs = [run(0, 2), run(2, 3), run(3, 1, OTHER), run(4, 8), run(9, 1)]
+        apply(catalog, Facts(runs=[*reversed(runs), run(1, 9, segment=b"t")]))
+
+        for start, stop in itertools.product(range(14), repeat=2):
+            touching = [
+                row
+                for row in runs
+                if max(row.first, start) < min(row.first + row.count, stop)
+            ]
+            assert touching == catalog.runs(b"s", start, stop)
+
+    def test_runs_are_replaced_by_their_first_entry(self, catalog: Catalog) -> None:
+        """A run that begins where another began takes its place, shorter or not."""
+        apply(catalog, Facts(runs=[run(0, 1), run(1, 1), run(2, 1)]))
+        apply(catalog, Facts(runs=[run(0, 9, OTHER)]))
+        assert [run(0, 9, OTHER), run(2, 1)] == catalog.runs(b"s", 2, 9)
+        assert run(0, 9, OTHER) == catalog.find_run(b"s", 8)
+
+        apply(catalog, Facts(runs=[run(0, 2)]))
+        assert catalog.find_run(b"s", 8) is None
+        assert 3 == len(catalog.dump().runs)
+
+    # --- dropped files -------------------------------------------------------
+
+    def test_dropped_files(self, catalog: Catalog) -> None:
+        """With a file go its places and runs, and nothing else."""
+        apply(catalog, full())
+        apply(catalog, Facts(drop_files=[FILE, b"unknown"]))
+
+        left = full()
+        del left.places[0], left.runs[0]
+        assert left == catalog.dump()
+        assert catalog.find_place(b"a") is None
+        assert left.places == list(catalog.places())
+        assert [run(2, 3, OTHER)] == catalog.runs(b"s", 0, 9)
+
+    def test_many_dropped_files(self, catalog: Catalog) -> None:
+        """Several files go at once."""
+        apply(catalog, full(), Facts(drop_files=[FILE, OTHER]))
+
+        assert ([], []) == (catalog.dump().places, catalog.dump().runs)
+
+    def test_a_drop_comes_before_rows(self, catalog: Catalog) -> None:
+        """What facts put elsewhere survives their drop, and what they put there."""
+        apply(catalog, full())
+        moved = [place(b"a", b"file 3"), place(b"c", FILE)]
+        runs = [run(0, 2, b"file 3"), run(7, 1, FILE)]
+        apply(catalog, Facts(drop_files=[FILE], places=moved, runs=runs))
+
+        assert [moved[0], place(b"b", OTHER), moved[1]] == list(catalog.places())
+        assert [runs[0], run(2, 3, OTHER), runs[1]] == catalog.runs(b"s", 0, 9)
+
+    def test_a_drop_takes_what_came_just_before(self, catalog: Catalog) -> None:
+        """Facts applied together are still one after the other."""
+        apply(catalog, Facts(places=[place(b"a", OTHER)], runs=[run(0, 1, OTHER)]))
+        apply(
+            catalog,
+            Facts(places=[place(b"a", FILE)], runs=[run(0, 1, FILE)]),
+            Facts(drop_files=[FILE]),
+        )
+
+        assert catalog.find_place(b"a") is None
+        assert catalog.find_run(b"s", 0) is None
+        assert Facts() == catalog.dump()
+
+    # --- segments ------------------------------------------------------------
+
+    def test_segments(self, catalog: Catalog) -> None:
+        """A segment is found by id, in its last state."""
+        first = segment(b"s", parent=(b"r", 2))
+        apply(catalog, Facts(segments=[first, segment(b"t")]))
+        assert first == catalog.find_segment(b"s")
+
+        apply(catalog, Facts(segments=[segment(b"s", seq=5, count=9)]))
+        assert segment(b"s", seq=5, count=9) == catalog.find_segment(b"s")
+        assert catalog.find_segment(b"r") is None
+
+    def test_segments_come_newest_first(self, catalog: Catalog) -> None:
+        """All segments come by falling seq, those of one commit by id."""
+        ids = [index.to_bytes(2, "big") for index in range(MANY)]
+        rows = [segment(each, seq=1 + index // 3) for index, each in enumerate(ids)]
+        apply(catalog, Facts(segments=random.Random(1).sample(rows, MANY)))
+
+        expected = sorted(rows, key=lambda row: (-row.seq, row.id))
+        assert expected == list(catalog.segments())
+
+    def test_a_segment_that_moves_up_comes_once(self, catalog: Catalog) -> None:
+        """Whoever goes over the segments meets each one, whatever is committed."""
+        ids = [index.to_bytes(2, "big") for index in range(MANY)]
+        apply(catalog, Facts(segments=[segment(each, seq=9) for each in ids]))
+        met = catalog.segments()
+        seen = [next(met).id]
+        apply(catalog, Facts(segments=[segment(ids[-1], seq=10)]))
+        seen += [row.id for row in met]
+
+        assert ids == sorted(seen)
+
+    def test_segments_of_a_session(self, catalog: Catalog) -> None:
+        """The segments of a session come by id; one that changes session moves."""
+        rows = [segment(each) for each in (b"c", b"a", b"b")]
+        apply(catalog, Facts(segments=[*rows, segment(b"d", session=b"y")]))
+        apply(catalog, Facts(segments=[segment(b"b", session=b"y", seq=2)]))
+
+        assert [b"a", b"c"] == [row.id for row in catalog.segments_of(b"x")]
+        assert [b"b", b"d"] == [row.id for row in catalog.segments_of(b"y")]
+
+    def test_children(self, catalog: Catalog) -> None:
+        """The forks of a segment come by id, known or not as it is itself."""
+        rows = [segment(each, parent=(b"p", 1)) for each in (b"c", b"a", b"b")]
+        apply(catalog, Facts(segments=[*rows, segment(b"d", parent=(b"a", 1))]))
+        apply(catalog, Facts(segments=[segment(b"b", seq=2)]))
+
+        assert [rows[1], rows[0]] == catalog.children(b"p")
+        assert [segment(b"d", parent=(b"a", 1))] == catalog.children(b"a")
+        assert [] == catalog.children(b"d")
+
+    def test_gone_segments(self, catalog: Catalog) -> None:
+        """With a segment go its row, runs, nodes and keys, and nothing else."""
+        apply(catalog, full())
+        apply(catalog, Facts(gone_segments=[b"s", b"unknown"]))
+
+        left = full()
+        left.runs, left.nodes, left.keys = [], [], [key(b"t", "k")]
+        del left.segments[0]
+        assert left == catalog.dump()
+        assert catalog.find_segment(b"s") is None
+        assert left.segments == list(catalog.segments())
+        assert [] == catalog.segments_of(b"x")
+        assert [] == catalog.runs(b"s", 0, 9)
+        assert [None] == catalog.find_nodes([(b"s", 8, 0)])
+        assert catalog.find_key(b"s", "k") is None
+        assert left.segments == catalog.children(b"s")
+
+    def test_a_segment_that_comes_again_is_new(self, catalog: Catalog) -> None:
+        """Nothing of a gone segment comes back with its id."""
+        apply(catalog, full(), Facts(gone_segments=[b"s"]))
+        apply(catalog, Facts(segments=[segment(b"s", seq=8)], runs=[run(1, 1)]))
+
+        assert segment(b"s", seq=8) == catalog.find_segment(b"s")
+        assert [run(1, 1)] == catalog.runs(b"s", 0, 99)
+        assert [None, None] == catalog.find_nodes([(b"s", 8, 0), (b"s", 8, 1)])
+
+    def test_removals_come_after_rows(self, catalog: Catalog) -> None:
+        """What facts both write and remove is removed."""
+        facts = full()
+        facts.gone_segments, facts.gone_places, facts.untags = [b"s"], [b"a"], ["t"]
+        apply(catalog, facts)
+
+        assert catalog.find_segment(b"s") is None
+        assert catalog.find_run(b"s", 0) is None
+        assert catalog.find_place(b"a") is None
+        assert catalog.find_tag("t") is None
+        assert facts.segments[1:] == catalog.dump().segments
+
+    def test_nodes(self, catalog: Catalog) -> None:
+        """Nodes are found many at a time, each in its place, the last one put."""
+        nodes = [Node(b"s", 8, 0, b"1"), Node(b"s", 9, 0, b"2"), Node(b"t", 8, 0, b"3")]
+        apply(catalog, Facts(nodes=nodes))
+        apply(catalog, Facts(nodes=[Node(b"t", 8, 0, b"4")]))
+        wanted = [(b"t", 8, 0), (b"s", 8, 1), (b"s", 9, 0), (b"s", 8, 0), (b"t", 8, 0)]
+
+        assert [b"4", None, b"2", b"1", b"4"] == catalog.find_nodes(wanted)
+
+    def test_keys(self, catalog: Catalog) -> None:
+        """A commit key belongs to its segment and stands for what it last did."""
+        apply(catalog, Facts(keys=[key(b"s", "k"), key(b"t", "k"), key(b"s", "")]))
+        apply(catalog, Facts(keys=[key(b"s", "k", seq=2)]))
+
+        assert key(b"s", "k", seq=2) == catalog.find_key(b"s", "k")
+        assert key(b"t", "k") == catalog.find_key(b"t", "k")
+        assert key(b"s", "") == catalog.find_key(b"s", "")
+        assert catalog.find_key(b"s", "K") is None
+        assert catalog.find_segment(b"s") is None
+
+    def test_deleted(self, catalog: Catalog) -> None:
+        """How a segment was deleted stays known when it is gone."""
+        apply(catalog, full(), Facts(deleted=[DeletedRow(b"s", 7, b"h")]))
+        apply(catalog, Facts(gone_segments=[b"s"]))
+
+        assert DeletedRow(b"s", 7, b"h") == catalog.find_deleted(b"s")
+        assert DeletedRow(b"v", 12, b"final head") == catalog.find_deleted(b"v")
+        assert catalog.find_deleted(b"t") is None
+
+    def test_labels(self, catalog: Catalog) -> None:
+        """The segments of a label come by id, each once."""
+        labels = [Label(b"a", each) for each in (b"t", b"s", b"t", b"r")]
+        apply(catalog, Facts(labels=labels), Facts(labels=[Label(b"b", b"s"), *labels]))
+
+        assert [b"r", b"s", b"t"] == catalog.labelled(b"a")
+        assert [b"s"] == catalog.labelled(b"b")
+        assert [] == catalog.labelled(b"s")
+
+    # --- sessions and tags ---------------------------------------------------
+
+    def test_sessions(self, catalog: Catalog) -> None:
+        """A session is found by id and by key; one whose key changes loses the old."""
+        rows = [SessionRow(b"1", "n", "a"), SessionRow(b"2", None, None)]
+        apply(catalog, Facts(sessions=rows))
+        assert rows == [catalog.find_session(b"1"), catalog.find_session(b"2")]
+        assert rows[0] == catalog.find_session_by_key("n", "a")
+        assert catalog.find_session_by_key("a", "n") is None
+
+        changed = SessionRow(b"1", "n", "b")
+        apply(catalog, Facts(sessions=[changed]))
+        assert catalog.find_session_by_key("n", "a") is None
+        assert changed == catalog.find_session_by_key("n", "b")
+        assert changed == catalog.find_session(b"1")
+
+    def test_a_key_has_one_session(self, catalog: Catalog) -> None:
+        """A session takes the place of another one with its key; none has no key."""
+        old, new = SessionRow(b"1", "n", "a"), SessionRow(b"2", "n", "a")
+        keyless = [SessionRow(each, None, None) for each in (b"3", b"4")]
+        apply(catalog, Facts(sessions=[old, *keyless]))
+        apply(catalog, Facts(sessions=[new]))
+
+        assert catalog.find_session(b"1") is None
+        assert new == catalog.find_session_by_key("n", "a")
+        assert [new, *keyless] == list(catalog.sessions())
+
+        apply(catalog, Facts(sessions=[SessionRow(b"2", None, None)]))
+        assert catalog.find_session_by_key("n", "a") is None
+        assert catalog.find_session(b"1") is None
+
+    def test_sessions_come_in_order(self, catalog: Catalog) -> None:
+        """All sessions come by id, more than are read at once."""
+        ids = [index.to_bytes(2, "big") for index in range(MANY)]
+        rows = [SessionRow(each, "n", each.hex()) for each in ids]
+        apply(catalog, Facts(sessions=random.Random(1).sample(rows, MANY)))
+
+        assert rows == list(catalog.sessions())
+
+    def test_tags(self, catalog: Catalog) -> None:
+        """A tag is found by name and replaced by it; all come by name."""
+        rows = [
+            TagRow(name, b"d", 4, None) for name in ("", "Z", "a", "é", "\U0001f600")
+        ]
+        apply(catalog, Facts(tags=rows[::-1]))
+        assert rows == catalog.tags()
+
+        apply(catalog, Facts(tags=[TagRow("a", b"e", 5, b"l")], untags=["Z", "none"]))
+        assert TagRow("a", b"e", 5, b"l") == catalog.find_tag("a")
+        assert ["", "a", "é", "\U0001f600"] == [row.name for row in catalog.tags()]
+
+    # --- all together --------------------------------------------------------
+
+    def test_counts(self, catalog: Catalog) -> None:
+        """Entries count where they are owned, blobs once, sizes raw."""
+        apply(catalog, full())
+        assert Counts(2, 2, 6, 2, 10) == catalog.counts()
+
+        apply(catalog, Facts(segments=[segment(b"s", count=7)], places=[place(b"a")]))
+        assert Counts(2, 2, 9, 2, 10) == catalog.counts()
+
+        apply(catalog, Facts(sessions=[SessionRow(b"z", "a", "1")], drop_files=[FILE]))
+        apply(catalog, Facts(gone_segments=[b"t"]))
+        assert Counts(2, 1, 7, 1, 5) == catalog.counts()
+
+    def test_values_are_kept_to_the_bit(self, catalog: Catalog) -> None:
+        """Any text, any bytes and any number below 2^63 come back."""
+        top = 2**63 - 1
+        texts = ("", "\0", "a\0b", "é", "e\u0301", "\U0001f600", "x" * 1024, "'\"%;")
+        facts = Facts(
+            places=[Place(bytes(range(256)), b"", top, top, 0)],
+            runs=[Run(b"", top - 1, 1, b"", top, top)],
+            segments=[SegmentRow(b"", b"", b"", 0, top, top, top, b"", b"\0" * 2048)],
+            nodes=[Node(b"", top, top, b"")],
+            sessions=[
+                SessionRow(text.encode(), text, text)
+                for text in sorted(texts, key=str.encode)
+            ],
+            keys=[KeyRow(b"", text, b"", 0, top, top, top) for text in sorted(texts)],
+            tags=[TagRow(text, b"", top, b"") for text in sorted(texts)],
+        )
+        position = Position(b"", top, b"", top, b"", top)
+        catalog.apply([facts], position)
+
+        assert facts == catalog.dump()
+        assert position == catalog.position()
+        assert facts.runs == [catalog.find_run(b"", top - 1)]
+        for text in texts:
+            session = catalog.find_session_by_key(text, text)
+            assert session == SessionRow(text.encode(), text, text)
+            assert catalog.find_key(b"", text) in facts.keys
+            assert catalog.find_tag(text) in facts.tags
+
+    def test_readers_see_facts_whole(self, catalog: Catalog) -> None:
+        """What facts drop and put elsewhere is never missing for another thread."""
+        ids = [index.to_bytes(1, "big") for index in range(20)]
+        files = [FILE, OTHER]
+        apply(catalog, Facts(places=[place(each, OTHER) for each in ids]))
+        done = threading.Event()
+
+        def write() -> None:
+            try:
+                for _ in range(40):
+                    moved = [place(each, files[0]) for each in ids]
+                    apply(catalog, Facts(drop_files=[files[1]], places=moved))
+                    files.reverse()
+            finally:
+                done.set()
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        missing = []
+        while not done.is_set():
+            missing += [each for each in ids if catalog.find_place(each) is None]
+            missing += [b"count"] * (catalog.counts().blob_count != len(ids))
+        writer.join()
+
+        assert [] == missing
+
+
+def broken_promises(make: Callable[[], Catalog]) -> set[str]:
+    """Return the names of the promises that a catalog made by *make* breaks."""
+
+    def broken() -> Iterator[str]:
+        for name, method in inspect.getmembers(CatalogTests, inspect.isfunction):
+            if name.startswith("test_"):
+                try:
+                    method(CatalogTests(), make())
+                except (AssertionError, LookupError, ValueError, TypeError):
+                    yield name
+
+    return set(broken())
