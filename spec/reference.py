@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Reader and checker of a castore store, written from the pages of this folder alone.
 
-`python reference.py STORE` prints one JSON object and exits with 0 (no fault), 1 (faults)
-or 10 (no store). As a module: `check(path)`, and `Store(path)` with `.heads`, `.entries()`
-and `.blob()`. Nothing is ever written. Numbers "step n" are those of `checking.md`.
+`python reference.py STORE` prints one JSON object and exits with 0 (no fault), 1
+(faults), 2 (cannot be read) or 10 (no store). As a module: `check(path)`, and
+`Store(path)` with `.heads`, `.entries()` and `.blob()`. Nothing is written.
+"Step n" is one of `checking.md`.
 """
 from __future__ import annotations
 
@@ -17,8 +18,9 @@ import subprocess
 import sys
 import uuid
 from collections import OrderedDict, defaultdict, namedtuple
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import cbor2
@@ -44,15 +46,18 @@ class Refused(Exception):
         self.verdict, self.detail = verdict, detail
 
 def need(true: object, detail: str, verdict: str = "malformed record") -> None:
+    """conventions.md: what is refused is not believed."""
     if not true:
         raise Refused(verdict, detail)
 
 # ---- suite.md, merkle.md
 
 def B(data: bytes) -> bytes:
+    """suite.md: the name of a blob."""
     return blake3(data).digest()
 
 def H(name: str, *parts: bytes) -> bytes:
+    """suite.md: a hash with a context."""
     context = "castore v1 2026-11 " + name
     return blake3(b"".join(parts), derive_key_context=context).digest()
 
@@ -76,9 +81,10 @@ def root(hashes: Iterable[bytes], sha: bool) -> bytes:
 def _tag(*_: object) -> Any:
     raise cbor2.CBORDecodeError("a tag")
 
-TAGS = dict.fromkeys(range(1 << 16), _tag)  # decoded, some would share or blow up values
+TAGS = dict.fromkeys(range(1 << 16), _tag)  # some would share or blow up values
 
 def plain(value: Any, maps: bool) -> None:
+    """encoding.md: the types of a profile (no body read here has floats)."""
     if type(value) is list or (maps and type(value) is dict):
         for item in value:
             plain(item, maps)
@@ -91,6 +97,7 @@ def plain(value: Any, maps: bool) -> None:
         need(value is None or type(value) in (bytes, str, bool), "type not in profile")
 
 def record(data: bytes, depth: int = 4, maps: bool = False) -> Any:
+    """encoding.md: a value of the record profile, or with maps of the other."""
     try:
         value = cbor2.loads(data, semantic_decoders=TAGS, max_depth=depth)
     except cbor2.CBORDecodeError:
@@ -107,48 +114,58 @@ def uint(v: Any, low: int = 0, high: int = TOP) -> bool:
 def text(v: Any, low: int, high: int) -> bool:
     return type(v) is str and low <= len(v.encode()) <= high
 
-TESTS = {
-    "?": lambda v: True, "u": uint, "p": lambda v: uint(v, 1), "n": lambda v: type(v) is int,
-    "i": lambda v: type(v) is bytes and len(v) == 16, "b": lambda v: type(v) is bytes,
-    "d": lambda v: type(v) is bytes and len(v) == 32, "l": lambda v: type(v) is list,
-    "D": lambda v: v is None or TESTS["d"](v), "s": lambda v: uint(v, 0, 8 * MIB + 1),
-    "c": lambda v: uint(v, 1, 8 * MIB + 1), "e": lambda v: uint(v, 1, 256),
-    "2": lambda v: uint(v, 0, 2), "3": lambda v: uint(v, 2, 4), "t": lambda v: type(v) is str,
-    "r": lambda v: text(v, 0, 64), "k": lambda v: text(v, 1, 64), "N": lambda v: text(v, 1, 1024),
-    "K": lambda v: v is None or row(v, "kN"), "T": lambda v: v is None or uint(v, 0, 2 * TOP),
-    "O": lambda v: v is None or row(v, "iiuddT"), "5": lambda v: text(v, 1, 512),
-    "C": lambda v: v is None or row(v, "i5duu"), "H": lambda v: flat(v, "d") and 0 < len(v) <= 1024,
-    "S": lambda v: flat(v, "iud") and len(set(v[::3])) * 3 == len(v),
-    "A": lambda v: type(v) is list and all(row(x, "i3ud") for x in v), "I": lambda v: flat(v, "i"),
-    "B": lambda v: flat(v, "d")}
+TESTS: dict[str, Callable[[Any], bool]] = {
+    "?": lambda v: True,
+    "l": lambda v: type(v) is list, "b": lambda v: type(v) is bytes,
+    "t": lambda v: type(v) is str, "n": lambda v: type(v) is int,
+    "i": lambda v: type(v) is bytes and len(v) == 16,  # id
+    "d": lambda v: type(v) is bytes and len(v) == 32,  # digest
+    "D": lambda v: v is None or TESTS["d"](v),
+    "u": uint, "p": lambda v: uint(v, 1),
+    "T": lambda v: v is None or uint(v, 0, 2 * TOP),  # turn
+    "2": lambda v: uint(v, 0, 2), "3": lambda v: uint(v, 2, 4),
+    "e": lambda v: uint(v, 1, 256),
+    "s": lambda v: uint(v, 0, 8 * MIB + 1), "c": lambda v: uint(v, 1, 8 * MIB + 1),
+    "r": lambda v: text(v, 0, 64), "k": lambda v: text(v, 1, 64),
+    "5": lambda v: text(v, 1, 512), "N": lambda v: text(v, 1, 1024),
+    "K": lambda v: v is None or row(v, "kN"),  # session key
+    "O": lambda v: v is None or row(v, "iiuddT"),  # origin
+    "C": lambda v: v is None or row(v, "i5duu"),  # key of a commit
+    "H": lambda v: flat(v, "d") and 0 < len(v) <= 1024,  # heads of a commit
+    "S": lambda v: flat(v, "iud") and len(set(v[::3])) * 3 == len(v),  # its sides
+    "A": lambda v: type(v) is list and all(row(x, "i3ud") for x in v),  # listed files
+    "I": lambda v: flat(v, "i"), "B": lambda v: flat(v, "d")}
 DESCRIPTORS = {1: "", 2: "dsde", 3: "du", 4: "iudp2", 5: "", 6: "l", 7: "l", 8: ""}
-BODIES = {"start": {"created_by": "t"}, "packs": {"add": "A", "drop": "I"},  # storelog.md
-          "tagged": {"name": "N"}, "untagged": {"name": "N"}, "instance": {"instance": "i"},
-          "deleted": {"segment": "i", "session": "i", "head": "b"},
-          "collected": {"run": "n", "blobs": "B"}}
+BODIES = {  # storelog.md
+    "start": {"created_by": "t"}, "packs": {"add": "A", "drop": "I"},
+    "tagged": {"name": "N"}, "untagged": {"name": "N"}, "instance": {"instance": "i"},
+    "deleted": {"segment": "i", "session": "i", "head": "b"},
+    "collected": {"run": "n", "blobs": "B"}}
 
 def row(v: Any, shape: str) -> bool:
     good = type(v) is list and len(v) == len(shape)
-    return good and all(TESTS[letter](item) for letter, item in zip(shape, v, strict=True))
+    return good and all(TESTS[x](item) for x, item in zip(shape, v, strict=True))
 
 def flat(v: Any, shape: str) -> bool:
+    """A flat array that repeats the shape."""
     n = len(shape)
     good = type(v) is list and len(v) % n == 0
     return good and all(row(v[i : i + n], shape) for i in range(0, len(v), n))
 
-def at(segment: bytes, index: int | None = None) -> str:
+def where_of(segment: bytes, index: int | None = None) -> str:
     """verdicts.md: where a segment or entry is."""
-    return at(segment) + ("" if index is None else f"[{index}]")
+    return f"segment:{segment.hex()}" + ("" if index is None else f"[{index}]")
 
 # ---- entry.md, head.md, commit.md, blob.md: records in themselves
 
 def versioned(v: Any, shape: str) -> None:
+    """head.md, commit.md: version 1 and the elements behind it."""
     need(v and type(v[0]) is int, "not a versioned array")
     need(v[0] == 1, f"version {v[0]}", "unsupported version")
     need(row(v, "u" + shape), "elements of a head or commit")
 
 def check_refs(refs: Any, most: int, least: int = 0) -> None:
-    """References of an entry, or (least = 1) of a ref list, which names no other."""
+    """entry.md: references of an entry, or (least = 1) of a ref list."""
     need(type(refs) is list and least <= len(refs) <= most, "count of references")
     for ref in refs:
         need(row(ref, "rduuD") and ref[3] in (0, 2 - 2 * least), "shape of a reference")
@@ -157,13 +174,15 @@ def check_refs(refs: Any, most: int, least: int = 0) -> None:
         need(listed if ref[3] else sliced, "role, count or slices of a reference")
 
 def check_head(head: Any, store: bytes) -> None:
+    """head.md"""
     versioned(head, "iiiuupuddpu")
     need(head[1] == store, "head of another store", "foreign record")
     need(head[5] == 0 and head[7] > head[4], "state or count of a head")
 
 def chunk_list(payload: bytes, size: int) -> tuple[list[tuple[bytes, int]], bytes]:
+    """blob.md: chunks and slices of a chunk list."""
     value = record(payload)
-    need(row(value, "lb") and value[0] and flat(value[0], "dc"), "shape of a chunk list")
+    need(row(value, "lb") and value[0] and flat(value[0], "dc"), "chunk list's shape")
     need(sum(value[0][1::2]) == size, "sizes of chunks do not add up")
     count = -(-size // MIB) if size > 8 * MIB else 0
     need(len(value[1]) == 32 * count, "length of slices")
@@ -176,7 +195,7 @@ def inflate(data: bytes, size: int, base: bytes | None = None) -> bytes:
         need(data[:4] == b"\x28\xb5\x2f\xfd" and info.decompressed_size == size
              and not info.dictionary_id, "header of a zstd frame")
         prefix = None if base is None else zstd.ZstdDict(base, is_raw=True).as_prefix
-        limit = {zstd.DecompressionParameter.window_log_max: 27}
+        limit = {int(zstd.DecompressionParameter.window_log_max): 27}
         stream = zstd.ZstdDecompressor(prefix, limit)
         out = stream.decompress(data, size + 1)
     except (zstd.ZstdError, ValueError) as error:
@@ -187,7 +206,8 @@ def inflate(data: bytes, size: int, base: bytes | None = None) -> bytes:
 def rebuild(d: list[Any], payload: bytes, bodies: list[Blob]) -> list[Entry]:
     """frame.md, stored entries: the hashed forms of an entries record."""
     items, clock, prev, out = record(payload), 0, d[4], []
-    need(type(items) is list and len(items) == d[5] and d[3] + d[5] <= TOP, "entries' count")
+    need(type(items) is list and len(items) == d[5], "count of entries")
+    need(d[3] + d[5] <= TOP, "index out of range")
     for index, item in enumerate(items, d[3]):
         need(type(item) is list and len(item) in (4, 5), "shape of a stored entry")
         time, kind, body, refs = item[:4]
@@ -209,7 +229,7 @@ def rebuild(d: list[Any], payload: bytes, bodies: list[Blob]) -> list[Entry]:
         data = cbor2.dumps(form)
         need(len(data) < 65536, "entry of more than 65,535 bytes")
         prev = H("entry", data)
-        out.append(Entry(d[2], index, prev, form, at(d[2], index)))
+        out.append(Entry(d[2], index, prev, form, where_of(d[2], index)))
     return out
 
 # ---- frame.md, file.md
@@ -220,6 +240,7 @@ Entry = namedtuple("Entry", "segment index hash form where")
 Mark = namedtuple("Mark", "magic file device inode boot end hash seq")  # folder.md
 
 class Frame:
+    """frame.md: a whole frame and, once decoded, what it holds (nothing if refused)."""
     def __init__(self, at: int, end: int, digest: bytes, group: int) -> None:
         self.at, self.end, self.hash, self.group = at, end, digest, group
         self.fault: Refused | None = None
@@ -234,9 +255,10 @@ UNREADABLE = Frame(0, 0, b"", 0)
 UNREADABLE.fault = Refused("corrupt frame", "")
 
 def split(data: bytes) -> tuple[list[tuple[list[Any], int]], bytes]:
-    """frame.md: the descriptors, each with the place of its payload, and the raw part."""
+    """frame.md: the descriptors, each with its payload's place, and the raw part."""
     _, codec, flags, count, t, r, c, _ = FRAME.unpack_from(data)
-    need(codec < 2 and not flags and count and (r if codec else c == r), "frame's fields")
+    good = codec < 2 and not flags and (r if codec else c == r)
+    need(good, "codec, flags or sizes of a frame")
     table, raw = record(data[28 : 28 + t]), data[28 + t : 28 + t + c]
     need(type(table) is list and len(table) == count, "table's count")
     raw = inflate(raw, r) if codec else raw
@@ -252,6 +274,7 @@ def split(data: bytes) -> tuple[list[tuple[list[Any], int]], bytes]:
     return parts, raw
 
 def sound(header: bytes) -> bool:
+    """file.md: magic and file hash."""
     return header[:8] == b"\x89castore" and H("file", header[:156]) == header[156:]
 
 class File:
@@ -262,9 +285,10 @@ class File:
         self.frames: list[Frame] = []  # all that are whole
         self.kept: list[Frame] = []  # those that count
         self.gaps: list[int] = []
-        self.found: list[tuple[str, int]] = []
+        self.found: list[tuple[str, int, str]] = []
 
     def read(self, at: int, size: int) -> bytes:
+        """threats.md: no links are followed; fewer bytes at the end of the file."""
         fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW)
         try:
             return os.pread(fd, size, at)
@@ -272,23 +296,24 @@ class File:
             os.close(fd)
 
     def header(self, store: bytes) -> None:
-        """file.md, step 2"""
+        """Step 2, file.md"""
         data = self.read(0, 188)
         self.hash = data[156:]
         need(sound(data), "header's magic or hash", "corrupt frame")
-        (_, version, suite, self.kind, zero, owner, name, self.number, self.pred, self.pred_end,
-         self.pred_hash, self.seq, self.commit, self.carried) = HEADER.unpack_from(data)
+        (_, version, suite, self.kind, zero, owner, name, self.number, self.pred,
+         self.pred_end, self.pred_hash, self.seq, self.commit,
+         self.carried) = HEADER.unpack_from(data)
         need(version == suite == 1, "version or suite", "unsupported version")
         need(owner == store and name == self.id, "store or file id", "foreign record")
         none = (not any(self.pred + self.pred_hash)) and self.pred_end == self.seq == 0
         if self.kind == JOURNAL:
-            need(self.number and (none if self.number == 1 else any(self.pred)), "number")
-            need(self.seq or self.commit == H("genesis", store), "commit hash of seq 0")
+            need(none if self.number == 1 else self.number and any(self.pred), "number")
+            need(self.seq or self.commit == H("genesis", store), "commit of seq 0")
         else:
-            need(self.kind in (SIDE, PACK) and none and not self.number, "kind or number")
-            need(not any(self.commit) and self.carried == 188, "commit or carried end")
-        fields = (self.number, self.pred_end, self.seq)
-        need(not zero and uint(self.carried, 188) and max(fields) < TOP, "a field's value")
+            need(self.kind in (SIDE, PACK) and none and not self.number, "kind, number")
+            need(not any(self.commit) and self.carried == 188, "commit, carried end")
+        need(not zero and uint(self.carried, 188), "byte 11 or carried end")
+        need(max(self.number, self.pred_end, self.seq) < TOP, "a field out of range")
 
     def whole(self, at: int, limit: int, tag: bytes) -> Frame | None:
         """Step 4: the whole frame at an offset; tag is the file hash."""
@@ -307,7 +332,7 @@ class File:
         return Frame(at, end, data[-32:], group)
 
     def scan(self, start: int, limit: int, tag: bytes) -> Frame | None:
-        """Step 4: the first whole frame at or behind start, whatever stands before it."""
+        """Step 4: the first whole frame at or behind start."""
         for base in range(start, limit, MIB):
             for match in re.finditer(b"csF1", self.read(base, MIB + 3)):
                 if frame := self.whole(base + match.start(), limit, tag):
@@ -318,13 +343,14 @@ class File:
 
 LIST = r'(\[(?:"[A-Za-z0-9.-]+"(?:, "[A-Za-z0-9.-]+")*)?\])'
 CASTORE = re.compile(
-    r'\{"castore": (\d+), "features": \{"all_must_know": ' + LIST + ', "reader_may_ignore": '
-    + LIST + ', "writer_must_know": ' + LIST + r'\}, "store": "([0-9a-f]{32})", '
-    r'"suite": "([^"\\]*)"\}\n')
-KNOWN = ("castore.json", "castore.json.new", "lock", "files", "maintenance", "quarantine")
+    r'\{"castore": (\d+), "features": \{"all_must_know": ' + LIST
+    + ', "reader_may_ignore": ' + LIST + ', "writer_must_know": ' + LIST
+    + r'\}, "store": "([0-9a-f]{32})", "suite": "([^"\\]*)"\}\n')
+KNOWN = {"castore.json", "castore.json.new", "lock", "files", "maintenance",
+         "quarantine"}
 
 def plain_file(path: str, limit: int) -> bytes | None:
-    """None where nothing is, no bytes where no plain file is."""
+    """folder.md: None where nothing is, no bytes where no plain file is."""
     try:
         if not stat.S_ISREG(os.lstat(path).st_mode):
             return b""
@@ -334,16 +360,19 @@ def plain_file(path: str, limit: int) -> bytes | None:
         return file.read(limit)
 
 def boot_id() -> bytes:
-    command = ["cat", "/proc/sys/kernel/random/boot_id"]
-    if sys.platform == "darwin":
-        command = ["sysctl", "-n", "kern.bootsessionuuid"]
+    """folder.md: of the machine, now; where it cannot be read it differs from any."""
     try:
-        done = subprocess.run(command, capture_output=True, check=True, text=True)
-        return uuid.UUID(done.stdout.strip()).bytes
+        if sys.platform == "darwin":
+            command = ["sysctl", "-n", "kern.bootsessionuuid"]
+            done = subprocess.run(command, capture_output=True, check=True, text=True)
+            return uuid.UUID(done.stdout.strip()).bytes
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return uuid.UUID(file.read().strip()).bytes
     except (OSError, ValueError, subprocess.CalledProcessError):
         return b""
 
 def severity(verdict: str) -> str:
+    """verdicts.md"""
     if verdict.startswith("collected by "):
         return "explained"
     return "notice" if verdict in ("torn tail", "not covered") else "fault"
@@ -373,6 +402,7 @@ class Store:
             self.load()
             self.find_chain()
             self.fold()
+            self.cut_chain()
             self.files_of_store()
             self.check_commits()
             self.find_heads()
@@ -385,10 +415,12 @@ class Store:
     # ---- step 1
 
     def castore_json(self) -> bool:
+        """Step 1, folder.md: the store id; whether the check goes on."""
         data = plain_file(os.path.join(self.path, "castore.json"), 65537)
         if data is None:
             raise NoStore(self.path)
-        form = CASTORE.fullmatch(data.decode("latin-1")) if len(data) <= 65536 else None
+        known = len(data) <= 65536
+        form = CASTORE.fullmatch(data.decode("latin-1")) if known else None
         names = [json.loads(x) for x in form.group(2, 3, 4)] if form else []
         if not form or any(x != sorted(set(x)) for x in names):
             self.say("malformed record", "castore.json", "not in its form")
@@ -400,7 +432,7 @@ class Store:
         return True
 
     def lock(self) -> tuple[Mark | None, bool]:
-        """folder.md: the mark if it is worth something, and whether it is exact."""
+        """Step 1, folder.md: the mark if it is worth anything; if it is exact."""
         path = os.path.join(self.path, "lock")
         data = plain_file(path, 257) or b""
         sum_fits = len(data) == 256 and H("mark", data[:240])[:16] == data[240:]
@@ -419,6 +451,7 @@ class Store:
     # ---- steps 2 and 4
 
     def load(self) -> None:
+        """Steps 1 and 2: names in the folder, headers, all whole frames."""
         folder = os.path.join(self.path, "files")
         for name in os.listdir(self.path):
             if name not in KNOWN and not name.startswith("catalog-"):
@@ -441,7 +474,7 @@ class Store:
                 f.frames, f.gaps = self.walk(f, f.size)
 
     def walk(self, f: File, limit: int) -> tuple[list[Frame], list[int]]:
-        """Step 4: all whole frames, decoded, and the gaps between them."""
+        """Step 4: all whole frames, decoded, and where the gaps between them begin."""
         frames: list[Frame] = []
         gaps, at = [], 188
         while at < limit:
@@ -458,13 +491,13 @@ class Store:
             try:
                 self.decode(f, frame, UNREADABLE if frame.end in gaps else after)
             except Refused as error:
-                vars(frame).update(vars(Frame(frame.at, frame.end, frame.hash, frame.group)))
-                frame.fault = error
+                empty = Frame(frame.at, frame.end, frame.hash, frame.group)
+                vars(frame).update(vars(empty) | {"fault": error})
             after = frame
         return frames, gaps
 
     def decode(self, f: File, frame: Frame, after: Frame | None) -> None:
-        """frame.md, file.md: fills a frame with what it holds."""
+        """Step 4, frame.md: fills a frame; `after`, the next one, may hold bodies."""
         need(188 <= frame.group <= frame.at, "group start")
         parts, raw = split(f.read(frame.at, frame.end - frame.at))
         for d, at in parts:
@@ -497,19 +530,24 @@ class Store:
                 if source and not source.fault:
                     bodies = [x for x in source.blobs if x.kind == 1]
                     frame.entries += rebuild(d, raw[at : at + d[1]], bodies)
-        kinds = [d[0] for d, _ in parts]
-        if f.kind == JOURNAL and {4, 6, 7} & set(kinds):
-            need(kinds.count(7) == 1, "count of commit records")
-            (commit,) = frame.commits.values()
-            need([*frame.heads] == commit[4] and kinds.count(6) == len(commit[4])
-                 and all(x[10] == commit[1] for x in frame.heads.values()), "heads")
-            with_head = {x[3] for x in frame.heads.values()}
-            need(all(d[2] in with_head and not d[6] for d, _ in parts if d[0] == 4), "entries")
+        if f.kind == JOURNAL:
+            self.decode_commit(frame, [d for d, _ in parts if d[0] in (4, 6, 7)])
+
+    def decode_commit(self, frame: Frame, table: list[list[Any]]) -> None:
+        """file.md: entries, heads and commit of a journal's frame belong together."""
+        kinds = [d[0] for d in table]
+        need(not kinds or kinds.count(7) == 1, "count of commit records")
+        for commit in frame.commits.values():
+            heads = frame.heads.values()
+            need([*frame.heads] == commit[4] and len(heads) == kinds.count(6), "heads")
+            need(all(x[10] == commit[1] for x in heads), "seq of a head")
+            own = {x[3] for x in heads}
+            need(all(d[2] in own and not d[6] for d in table if d[0] == 4), "entries")
 
     # ---- step 3
 
     def find_chain(self) -> None:
-        """file.md: the newest journal and its predecessors, without regard to drops."""
+        """Step 3, file.md: the newest journal and its predecessors, drops or not."""
         named = {self.mark.file} if self.mark else set()
         for f in sorted(self.files.values(), key=lambda f: (-f.number, f.id)):
             ends = [188] + [x.end for x in f.frames if not f.gaps or x.end <= f.gaps[0]]
@@ -517,115 +555,129 @@ class Store:
             if f.kind == JOURNAL and (f.carried in ends or behind or f.id in named):
                 self.effect.append(f)
                 named.add(f.pred)
-        link, end, tag = (self.effect or [None])[0], None, b""
+        link = self.effect[0] if self.effect else None
+        end, tag = None, b""
         while link:
             self.chain.append(link)
-            newest = link is self.chain[0]
-            mark = self.mark if newest and self.mark and self.mark.file == link.id else None
-            if mark and self.exact:
-                end, tag = mark.end, mark.hash
-            met = (mark.end, mark.hash) if mark else (end, tag)
-            self.settle(link, end, met, newest and end is None)
+            if link is not self.chain[0]:
+                self.settle(link, end, end, tag)
+            elif not self.mark or self.mark.file != link.id:
+                self.settle(link, None, None, b"", torn=True)
+            else:
+                end = self.mark.end if self.exact else None
+                self.settle(link, end, self.mark.end, self.mark.hash, end is None)
             end, tag, before = link.pred_end, link.pred_hash, self.files.get(link.pred)
-            good = link.number > 1 and before and before.kind == JOURNAL
-            link = before if good and before.number < link.number else None
+            good = before and before.kind == JOURNAL and before.number < link.number
+            link = before if good else None
 
-    def settle(self, f: File, end: int | None, met: tuple[int | None, bytes],
+    def settle(self, f: File, end: int | None, must: int | None, tag: bytes,
                torn: bool = False) -> None:
-        """Steps 3 and 4: what of a file counts, and what is to be said of it."""
-        limit, frames, gaps = f.size if end is None else min(end, f.size), f.frames, f.gaps
-        if limit not in {188, f.size, *(x.end for x in frames)}:
+        """Steps 3 and 4: the frames that count, up to the extent `end`, and what to say
+        of the file. At `must`, if given, a frame with the hash `tag` has to end."""
+        limit, frames, gaps = f.size if end is None else end, f.frames, f.gaps
+        if limit < f.size and limit not in {188, *(x.end for x in frames)}:
             frames, gaps = self.walk(f, limit)
         f.kept, f.found = [x for x in frames if x.end <= limit], []
         for gap in (x for x in gaps if x < limit):
-            safe = met[0] if torn and met[0] else 0
-            if torn and gap >= safe and all(x.group <= gap for x in f.kept if x.at > gap):
+            later = any(x.group > gap for x in f.kept if x.at > gap)
+            if torn and not later and gap >= (must or 0):
                 f.kept = [x for x in f.kept if x.end <= gap]
-                f.found.append(("torn tail", gap))
+                f.found.append(("torn tail", gap, "not whole"))
                 break
-            f.found.append(("corrupt frame", gap))
-        clean = ("corrupt frame" not in (verdict for verdict, _ in f.found))
+            f.found.append(("corrupt frame", gap, "not whole"))
+        clean = all(x[0] != "corrupt frame" for x in f.found)
         ends = {188: f.hash} | {x.end: x.hash for x in f.kept}
-        if clean and met[0] is not None and ends.get(met[0]) != met[1]:
-            f.found.append(("corrupt frame" if f.kind == PACK else "truncated log", max(ends)))
+        if clean and must is not None and ends.get(must) != tag:
+            verdict = "corrupt frame" if f.kind == PACK else "truncated log"
+            f.found.append((verdict, max(ends), f"no frame wanted ends at {must}"))
         for i, x in enumerate(f.kept):
             if x.fault:
-                f.found.append((x.fault.verdict, x.at))
+                f.found.append((x.fault.verdict, x.at, x.fault.detail))
             if x.footer is not None and clean and (
                     x is not f.kept[-1] or x.footer != [y.at for y in f.kept[:i]]):
-                f.found.append(("malformed record", x.at))
+                f.found.append(("malformed record", x.at, "footer"))
 
     def absent(self, name: bytes) -> None:
-        """Something names this file: say so if it is refused or not there."""
+        """Steps 2 and 3: a file that is wanted, and refused or not there."""
         if name in self.refused:
             f, error = self.refused[name]
             self.say(error.verdict, f.where + "@0", error.detail)
         elif name not in self.files:
             self.say("missing pack", f"files/{name.hex()}.cas")
 
-    def require(self, name: bytes, kind: int, end: int, tag: bytes, listed: bool) -> None:
+    def require(self, name: bytes, kind: int, end: int, tag: bytes) -> None:
+        """Step 3: a listed file, or a side pack that a commit names."""
         self.absent(name)
         if not (f := self.files.get(name)):
             return
         if f.kind != kind:
-            return self.say("malformed record", f.where + "@0", "another kind than named")
-        self.settle(f, end, (end, tag))
+            return self.say("malformed record", f.where + "@0", "not the kind named")
+        self.settle(f, end, end, tag)
         self.used.append(f)
         footer = f.kept and f.kept[-1].footer is not None
-        if kind == PACK and listed and (f.size > end or not footer):
-            f.found.append(("corrupt frame", end))
+        if kind == PACK and (f.size > end or not footer):
+            f.found.append(("corrupt frame", end, "bytes behind it, or no footer"))
 
-    def files_of_store(self) -> None:
-        """Step 3: what is named must be there; then only what is of the store counts."""
+    def cut_chain(self) -> None:
+        """Step 3: the chain ends at what is dropped; what is named is there."""
         live = [f for f in self.effect if f.id not in self.dropped]
-        for a, b in zip(live, live[1:], strict=False):
+        for a, b in pairwise(live):
             if a.number == b.number:
                 self.say("fork evidence", b.where, "two journals with one number")
         cut = [i for i, f in enumerate(self.chain) if i and f.id in self.dropped]
         self.chain = self.chain[: cut[0]] if cut else self.chain
-        if self.chain and (last := self.chain[-1]).number > 1 and last.pred not in self.dropped:
+        last = self.chain[-1] if self.chain else None
+        if last and last.number > 1 and last.pred not in self.dropped:
             self.absent(last.pred)
             if last.pred in self.files:
                 self.say("broken link", last.where, "predecessor is no earlier journal")
         if self.mark and self.mark.file not in self.dropped:
             self.absent(self.mark.file)
-            ends = {a.id: b.pred_end for a, b in zip(self.chain[1:], self.chain, strict=False)}
+            ends = {f.pred: f.pred_end for f in self.chain[:-1]}
             ends |= {f.id: TOP for f in self.chain[:1]}
-            if self.mark.file in self.files and ends.get(self.mark.file, 0) < self.mark.end:
-                self.say("truncated log", self.files[self.mark.file].where, "mark's journal")
+            marked = self.files.get(self.mark.file)
+            if marked and ends.get(marked.id, 0) < self.mark.end:
+                self.say("truncated log", marked.where, "journal of the mark")
+
+    def files_of_store(self) -> None:
+        """Step 3, storelog.md: which files, and what of them, all later steps count."""
         self.used = list(self.chain)
         for name, (kind, size, tag) in self.listed.items():
             if name not in self.dropped:
-                self.require(name, kind, size, tag, True)
+                self.require(name, kind, size, tag)
         sides: dict[bytes, tuple[int, int, bytes]] = {}
-        for x in (x for f in self.used for x in f.kept):
-            for c in x.commits.values():
-                for name, end, tag in zip(*(iter(c[6]),) * 3, strict=True):
-                    sides[name] = max(sides.get(name, (0, 0, b"")), (end, c[1], tag))
+        for c in (c for f in self.used for x in f.kept for c in x.commits.values()):
+            for name, end, tag in zip(c[6][::3], c[6][1::3], c[6][2::3], strict=True):
+                sides[name] = max(sides.get(name, (0, 0, b"")), (end, c[1], tag))
         for name, (end, _, tag) in sides.items():
             if name not in self.dropped and name not in self.listed:
-                self.require(name, SIDE, end, tag, False)
-        for f in self.files.values():
-            if f not in self.used:
-                self.say("not covered", f.where)
+                self.require(name, SIDE, end, tag)
         for f in self.used:
-            for verdict, at in f.found:
-                self.say(verdict, f"{f.where}@{at}")
-        for f, error in self.refused.values():
-            tags = f.read(156, 32), H("file", f.read(0, 156))
-            if (f.where + "@0", error.verdict) in self.findings:
-                continue
-            if f.id not in self.dropped and any(f.scan(32, f.size, x) for x in tags):
-                self.absent(f.id)
-            else:
-                self.say("not covered", f.where)
-        if not self.chain and not any(w.endswith("@0") for w, _ in self.findings):
-            self.say("missing pack", "files", "no journal in effect")
+            for verdict, at, detail in f.found:
+                self.say(verdict, f"{f.where}@{at}", detail)
+        self.unwanted()
         kept = [x for f in self.used for x in f.kept]
         self.index(kept, kept)
 
+    def unwanted(self) -> None:
+        """Steps 2 and 9: files that nothing wants, refused ones held back until now."""
+        for f in self.files.values():
+            if f not in self.used:
+                self.say("not covered", f.where)
+        reported = False
+        for f, error in self.refused.values():
+            tags = f.read(156, 32), H("file", f.read(0, 156))
+            if f.id not in self.dropped and any(f.scan(32, f.size, x) for x in tags):
+                self.absent(f.id)
+            if (f.where + "@0", error.verdict) in self.findings:
+                reported = True
+            else:
+                self.say("not covered", f.where)
+        if not self.chain and not reported:
+            self.say("missing pack", "files", "no journal in effect")
+
     def index(self, frames: list[Frame], chain: list[Frame]) -> None:
-        """What stands in these frames; heads and commits only of those of the chain."""
+        """What stands in these frames; heads and commits only of those of a chain."""
         self.good: dict[bytes, tuple[Blob, int]] = {}
         self.fine: dict[bytes, tuple[Blob, bytes]] = {}
         self.commits: dict[int, dict[bytes, list[Any]]] = defaultdict(dict)
@@ -651,13 +703,13 @@ class Store:
         """Step 6: fold the store log that the uncut chain ends in."""
         everything = [x for f in self.files.values() for x in f.frames]
         self.index(everything, [x for f in self.chain for x in f.kept])
-        said, self.findings = self.findings, {}  # what is found here is found again later
+        said, self.findings = self.findings, {}  # found again later
         head = self.newest_head(self.id)
         log = self.read_log(self.id, head)[0] if head else []
         self.prove(e.form[5] for e in log)
         self.findings = said
         if not head:
-            self.say("wrong head", at(self.id), "no usable head")
+            self.say("wrong head", where_of(self.id), "no usable head")
             for f in self.files.values():
                 if f.kind == PACK:
                     tag = f.frames[-1].hash if f.frames else f.hash
@@ -672,6 +724,7 @@ class Store:
                     self.say("malformed record", e.where, error.detail)
 
     def apply(self, e: Entry, body: Any) -> None:
+        """storelog.md: what one entry changes."""
         kind, shape, refs = e.form[4], BODIES[e.form[4]], e.form[7]
         need(type(body) is dict and [*body] == [*shape], "keys of a body")
         need(all(TESTS[shape[k]](v) for k, v in body.items()), "values of a body")
@@ -694,8 +747,10 @@ class Store:
     # ---- steps 5 and 6
 
     def check_commits(self) -> None:
+        """Step 5"""
+        genesis: dict[bytes, list[Any]] = {H("genesis", self.id): []}
         for seq, these in sorted(self.commits.items()):
-            before = self.commits.get(seq - 1) or ({} if seq > 1 else {H("genesis", self.id): []})
+            before = self.commits.get(seq - 1, {}) if seq > 1 else genesis
             if len(these) > 1:
                 self.say("fork evidence", f"seq:{seq}")
             if seq != self.seq + 1:
@@ -704,8 +759,9 @@ class Store:
                 self.say("broken link", f"seq:{seq}", "prev")
             self.seq = seq
         faults = any(severity(verdict) == "fault" for _, verdict in self.findings)
-        on_newest = self.exact and self.chain and self.mark.file == self.chain[0].id
-        if on_newest and self.mark.seq != self.seq and not faults:
+        mark = self.mark if self.exact and self.chain else None
+        on_newest = mark and mark.file == self.chain[0].id
+        if mark and on_newest and mark.seq != self.seq and not faults:
             self.say("truncated log", "lock", "the mark's seq is another")
         for f in self.chain:
             if f.commit not in self.commits.get(f.seq, {f.commit: []}):
@@ -713,55 +769,59 @@ class Store:
 
     def newest_head(self, segment: bytes) -> list[Any] | None:
         """Step 6: the head to use; `listed` is None where there is no commit record."""
-        usable, where = [], at(segment)
-        stored = sorted(self.stored.get(segment, {}).items(), key=lambda x: (-x[1][6], x[0]))
+        usable, where = [], where_of(segment)
+        stored = self.stored.get(segment, {}).items()
         for tag, head in stored:
             commits = self.commits.get(head[10])
             listed = commits and any(tag in c[4] for c in commits.values())
             if listed or not commits:
                 usable.append((-head[6], not listed, tag, head))
         usable.sort(key=lambda x: x[:3])
-        if stored and (not usable or -usable[0][0] < stored[0][1][6]):
+        best = -usable[0][0] if usable else 0
+        if any(head[6] > best for _, head in stored):
             self.say("wrong head", where, "in no commit record")
-        if len({x[1][6] for x in stored}) < len(stored):
+        if len({head[6] for _, head in stored}) < len(stored):
             self.say("fork evidence", where, "two heads of one revision")
-        for (n, _, _, a), (m, _, _, b) in zip(usable, usable[1:], strict=False):
+        for (n, _, _, a), (m, _, _, b) in pairwise(usable):
             if n != m and (a[7] < b[7] or a[10] <= b[10]):
                 self.say("wrong head", where, "a later head with less")
         return usable[0][3] if usable else None
 
     def find_heads(self) -> None:
+        """Step 6: heads of living segments, absences, deleted segments."""
         for segment in {*self.stored, *self.entry}:
             stored, final = self.stored.get(segment, {}), self.deleted.get(segment)
             if final:
                 later = [x for x in stored.values() if x[6] >= final[6] and x != final]
                 if later:
-                    self.say("fork evidence", at(segment), "a deleted one's head")
+                    self.say("fork evidence", where_of(segment), "it is deleted")
             elif head := self.newest_head(segment):
                 self.heads[segment] = head
             elif not stored:
-                self.say("unproven absence", at(segment))
+                self.say("unproven absence", where_of(segment))
 
     # ---- step 7
 
     def fork_index(self, segment: bytes) -> int:
-        own = self.entry.get(segment, {})
+        """Step 7: of a parent; if it has no head that of its first start entry."""
         head = self.heads.get(segment) or self.deleted.get(segment)
-        starts = [i for i, x in own.items() if any(e.form[4] == "start" for e in x.values())]
-        return head[4] if head else min(starts, default=0)
+        own = (e for x in self.entry.get(segment, {}).values() for e in x.values())
+        starts = [e.index for e in own if e.form[4] == "start"]
+        return int(head[4]) if head else min(starts, default=0)
 
     def read_log(self, segment: bytes, head: list[Any]) -> tuple[list[Entry], int]:
-        """The entries of a log, and how many of them from 0 on are there and linked."""
+        """Step 7: a log, and how many of its entries from 0 on are there and linked."""
         spans, owner, high, low = [], segment, head[7], head[4]
         while True:
             spans.append((owner, low, high))
             options = self.entry.get(owner, {}).get(low, {})
-            starts = [e for _, e in sorted(options.items()) if e.form[4] == "start" and e.form[8][3]]
-            if low == 0 or not starts:
+            starts = [options[x].form[8:] for x in sorted(options)]
+            origins = [x[0][3] for x in starts if x and x[0][3]]
+            if low == 0 or not origins:
                 break
-            owner, high = starts[0].form[8][3][1], min(low, high)
+            owner, high = origins[0][1], min(low, high)
             if owner in (x for x, _, _ in spans):
-                self.say("broken link", at(segment, head[4]), "lineage closes")
+                self.say("broken link", where_of(segment, head[4]), "lineage closes")
                 break
             low = self.fork_index(owner)
         log: list[Entry] = []
@@ -771,12 +831,12 @@ class Store:
             own = self.entry.get(owner, {})
             for index in [*sorted(i for i in own if low <= i < high), max(low, high)]:
                 if index > low:
-                    self.say("truncated log", at(owner, low), "absent")
+                    self.say("truncated log", where_of(owner, low), "absent")
                     broken, prev = True, None
                 if index >= high:
                     break
                 if len(own[index]) > 1:
-                    self.say("fork evidence", at(owner, index))
+                    self.say("fork evidence", where_of(owner, index))
                 e = min(own[index].values(), key=lambda e: (e.form[2] != prev, e.hash))
                 if prev not in (None, e.form[2]):
                     self.say("broken link", e.where, "prev")
@@ -786,12 +846,13 @@ class Store:
         return log, sound
 
     def check_logs(self) -> None:
+        """Step 7"""
         keys: dict[tuple[str, str], dict[bytes, Entry]] = defaultdict(dict)
         for segment, head in sorted(self.heads.items()):
             log, sound = self.read_log(segment, head)
             self.logs[segment] = log
             self.check_start(segment, head, log, sound)
-            where, sha = at(segment), segment == self.id
+            where, sha = where_of(segment), segment == self.id
             if sound == head[7] and root((e.hash for e in log), sha) != head[8]:
                 self.say("root mismatch", where)
             if sound == head[7] and log[-1].hash != head[9]:
@@ -803,17 +864,18 @@ class Store:
         for sessions in keys.values():
             for session in sorted(sessions)[1:]:
                 owner = sessions[session].segment
-                self.say("fork evidence", at(owner), "one key, two sessions")
+                self.say("fork evidence", where_of(owner), "one key, two sessions")
 
-    def check_start(self, segment: bytes, head: list[Any], log: list[Entry], sound: int) -> None:
-        """entry.md: the start entry against its place."""
+    def check_start(self, segment: bytes, head: list[Any], log: list[Entry],
+                    sound: int) -> None:
+        """Step 7, entry.md: the start entry against its place."""
         own = [e for e in log if e.segment == segment and e.index >= head[4]]
         for e in own:
             start = e.form[4] == "start"
             if start != (e.index == head[4]):
-                self.say("malformed record", e.where, "a start entry must be, or must not be")
+                self.say("malformed record", e.where, "start entry or none")
             if start and e.index != head[4]:
-                self.say("wrong head", at(segment), "fork index")
+                self.say("wrong head", where_of(segment), "fork index")
         if not own or own[0].index != head[4] or own[0].form[4] != "start":
             return
         session, name, cause, origin, _ = own[0].form[8]
@@ -822,7 +884,7 @@ class Store:
         if not good or (head[4] and origin[2] != head[4]):
             self.say("malformed record", own[0].where, "start record against its place")
         if session != head[2] or (segment == self.id != session):
-            self.say("wrong head", at(segment), "session")
+            self.say("wrong head", where_of(segment), "session")
         before = [e.hash for e in log if e.index < head[4]]
         if before and origin and sound >= head[4]:
             if root(before, False) != origin[3]:
@@ -833,8 +895,10 @@ class Store:
     # ---- step 8, blob.md
 
     def check_blobs(self) -> None:
+        """Step 8: what the entries of all logs name, each entry once."""
         self.prove(self.blobs)
-        for e in {(e.where, e.hash): e for log in self.logs.values() for e in log}.values():
+        entries = {(e.where, e.hash): e for log in self.logs.values() for e in log}
+        for e in entries.values():
             self.want(e.form[5], e.form[6])
             for ref in e.form[7]:
                 inner = self.lists.get(ref[1]) if ref[3] else [ref]
@@ -848,23 +912,24 @@ class Store:
                         self.say("altered entry", e.where, "slices digest")
 
     def lost(self, digest: bytes) -> None:
+        """Step 8: what an entry names and is not there."""
         run = self.collected.get(digest)
         verdict = "missing blob" if run is None else f"collected by run {run}"
         self.say(verdict, f"blob:{digest.hex()}")
 
     def want(self, digest: bytes, size: int) -> None:
-        """A blob that is needed; where it cannot be decoded, what it lacks is missing."""
+        """Step 8: a needed blob; if it cannot be decoded, so is what it lacks."""
         copies = [x for x in self.blobs.get(digest, ()) if x.size == size]
         if not copies:
             return self.lost(digest)
-        todo, seen = [] if digest in self.good or digest in self.fine else copies, set()
-        while todo:
-            copy = todo.pop()
+        seen: set[bytes] = set()
+        while copies and digest not in self.good and digest not in self.fine:
+            copy = copies.pop()
             needs = [copy.base] if copy.kind == 2 else [x for x, _ in self.chunks(copy)]
             for part in (x for x in needs if x not in seen and x not in self.good):
                 seen.add(part)
                 found = [x for x in self.blobs.get(part, ()) if x.kind < 3]
-                todo += found
+                copies += found
                 if not found:
                     self.say("missing blob", f"blob:{part.hex()}")
 
@@ -875,9 +940,10 @@ class Store:
         return chunk_list(self.payload(copy), copy.size)[0]
 
     def prove(self, wanted: Iterable[bytes]) -> None:
-        """Decodes all copies of these blobs, and of those they need, that can be decoded:
-        `good` then has the whole ones and differences (and how deep), `fine` chunk lists."""
-        todo, seen, lists, stack = list(wanted), set(), [], []
+        """blob.md: decodes every copy of these blobs, and of what they need, if it can:
+        `good` then has whole ones and differences (with depth), `fine` chunk lists."""
+        todo, lists, stack = list(wanted), list[Blob](), list[bytes]()
+        seen: set[bytes] = set()
         children: dict[bytes, list[Blob]] = defaultdict(list)
         while todo:
             if (digest := todo.pop()) in seen:
@@ -917,6 +983,7 @@ class Store:
             self.prove_list(copy)
 
     def prove_list(self, copy: Blob) -> None:
+        """blob.md: the whole and the slices of a chunk list, chunk by chunk."""
         parts, slices = chunk_list(self.payload(copy), copy.size)
         if not all(x in self.good for x, _ in parts):
             return
@@ -937,7 +1004,7 @@ class Store:
             self.fine[copy.digest] = copy, H("slices", slices)
 
     def content(self, digest: bytes) -> bytes:
-        """The bytes of a blob in `good`: down to what is whole or known, and up again."""
+        """blob.md: the bytes of a blob in `good`: down to a whole one, up again."""
         steps: list[Blob] = []
         while digest not in self.cache:
             copy = self.good[digest][0]
@@ -953,6 +1020,7 @@ class Store:
         return data
 
     def keep(self, digest: bytes, data: bytes) -> None:
+        """A cache of 64 MiB for bases."""
         self.cache[digest] = data
         self.cached += len(data)
         while len(self.cache) > 1 and self.cached > 64 * MIB:
@@ -961,6 +1029,7 @@ class Store:
     # ---- what tests and people ask for
 
     def blob(self, digest: bytes, limit: int = TOP) -> bytes:
+        """The bytes of a blob that was proven; else `Refused` ("missing blob")."""
         if digest in self.good:
             return self.content(digest)
         need(digest in self.fine, digest.hex(), "missing blob")
@@ -969,15 +1038,17 @@ class Store:
         return b"".join(self.content(x) for x, _ in self.chunks(copy))
 
     def entries(self, segment: bytes) -> list[tuple[bytes, list[Any]]]:
-        """Entry hashes and hashed forms of a living segment's log, inherited ones first."""
+        """Hashes and hashed forms of a living segment's log, inherited ones first."""
         return [(e.hash, e.form) for e in self.logs.get(segment, ())]
 
     def report(self) -> dict[str, Any]:
+        """verdicts.md, checking.md: what `reference.py` prints."""
         found = [{"verdict": verdict, "severity": severity(verdict), "where": where,
                   "detail": self.findings[where, verdict]}
                  for where, verdict in sorted(self.findings)]
         entries = {(e.segment, e.index) for log in self.logs.values() for e in log}
-        covered = {"files": len(self.used), "frames": sum(len(f.kept) for f in self.used),
+        frames = sum(len(f.kept) for f in self.used)
+        covered = {"files": len(self.used), "frames": frames,
                    "commits": len(self.commits), "segments": len(self.heads),
                    "entries": len(entries), "blobs": len(self.good) + len(self.fine)}
         return {"ok": all(x["severity"] != "fault" for x in found), "seq": self.seq,

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from conformance.catalog import position_at
+from conformance.catalog_rows import position_at
 from hypothesis import given
 from hypothesis import strategies as st
 

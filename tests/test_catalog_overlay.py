@@ -8,16 +8,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from conformance.catalog import (
-    FILE,
-    OTHER,
-    CatalogTests,
-    apply,
-    full,
-    place,
-    position_at,
-    run,
-)
+from conformance.catalog import CatalogTests
+from conformance.catalog_rows import FILE, OTHER, apply, full, place, position_at, run
 
 from castore.catalog import Catalog, Facts, MemoryCatalog, Overlay, Position
 from castore.catalog.rows import SessionRow

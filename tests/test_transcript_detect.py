@@ -77,6 +77,7 @@ CHAT = {"messages": [{"role": "user", "content": "c"}], "version": 1}
         (lines({"trajectory": [], "info": {}}), "a.json", "swe-agent"),
         (lines({"x": "a" * MIB, "trajectory": []}), "a.traj", "swe-agent"),
         (lines(CHAT, CHAT), "a.jsonl", "jsonl"),
+        (lines({"messages": ["a"]}), "a.json", "jsonl"),
         (lines({"type": "message", "message": {}}), "a.jsonl", "jsonl"),
         (lines({"a": 1}), "a.json", "jsonl"),
         (lines({"session_id": "s", "append_nodes": []}), "a.jsonl", "jsonl"),

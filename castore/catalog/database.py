@@ -130,8 +130,12 @@ class Database:
             with opened.using("BEGIN") as db:
                 check(db)
                 modes = db.execute("PRAGMA journal_mode").fetchall()
+                pages = db.execute("PRAGMA page_size").fetchall()
             if modes != [("wal",)] and not immutable:
                 raise damaged("it is not in WAL mode")
+            # SQLite takes what is missing of a last page for zeros.
+            if opened.wal_size() == 0 and _size(path) % pages[0][0]:
+                raise damaged("it was cut")
         except BaseException:
             opened.close()
             raise

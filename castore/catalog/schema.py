@@ -105,6 +105,12 @@ CREATE TABLE label (
 CREATE TABLE collected (
     digest BLOB NOT NULL PRIMARY KEY, run INTEGER NOT NULL
 ) WITHOUT ROWID""",
+    # What gc found dead, and when first. Lives here only: a new catalog begins
+    # every grace anew, which is safe.
+    """\
+CREATE TABLE condemned (
+    digest BLOB NOT NULL PRIMARY KEY, at_ms INTEGER NOT NULL
+) WITHOUT ROWID""",
 )
 
 

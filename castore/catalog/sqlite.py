@@ -272,13 +272,24 @@ class SqliteCatalog:
         query = "SELECT run FROM collected WHERE digest = ?"
         return _first(self._rows(int, query, digest))
 
+    def condemned(self) -> dict[bytes, int]:
+        """Return what gc has condemned: digest to time, ms since 1970."""
+        rows = self._db.fetch("SELECT digest, at_ms FROM condemned")
+        return dict(rows)
+
+    def condemn(self, blobs: dict[bytes, int]) -> None:
+        """Make *blobs*, digest to time, all that is condemned."""
+        with self._db.using("BEGIN IMMEDIATE") as db:
+            db.execute("DELETE FROM condemned")
+            db.executemany("INSERT INTO condemned VALUES (?, ?)", blobs.items())
+
     def places(self) -> Iterator[Place]:
         """Yield all places in order of digest."""
         query = f"{schema.PLACE} WHERE p.digest >= ? ORDER BY p.digest LIMIT ?"
         return self._pages(Place, query)
 
     def counts(self) -> Counts:
-        """Return totals. Goes over all places: 0.2 s for a million."""
+        """Return totals. Goes over all places: 0.1 s for a million."""
         return self._rows(Counts, schema.COUNTS)[0]
 
     def dump(self) -> Facts:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import time
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 
 from castore import limits, merkle
-from castore.catalog.rows import Catalog, Place, Position
+from castore.catalog.rows import Catalog, Facts, Place, Position
 from castore.codec import encode_record
 from castore.digest import format_digest
 from castore.engine.expect import Expect, check_absent, check_revision, living
@@ -86,11 +86,30 @@ class Append:
 
 @attrs.frozen
 class Change:
-    """One commit to be made: appends, and its idempotence key (of the first)."""
+    """
+    One commit to be made.
+
+    Attributes:
+        appends: What it appends, at least one.
+
+        key: Its idempotence key, in the scope of the first segment.
+
+        maintenance: Whether it is made even where the store may not grow.
+
+        guard: Called under the lock with what is known; what it raises gives
+            the commit up.
+
+        listed: What stands in the packs that it lists, where the caller knows.
+
+        raises_generation: Whether it moves or deletes blobs.
+    """
 
     appends: tuple[Append, ...]
     key: str | None = None
     maintenance: bool = False
+    guard: Callable[[Catalog], None] | None = None
+    listed: Facts | None = None
+    raises_generation: bool = False
 
 
 @attrs.define
@@ -385,7 +404,8 @@ def finish_commit(
         places.append(Place(digest, position.journal, offset, number, count))
     if prepared.side:
         places += prepared.side[1]
-    image = CommitImage(commit, [item for item, _, _ in extensions], places)
+    listed = prepared.change.listed
+    image = CommitImage(commit, [item for item, _, _ in extensions], places, listed)
     digest = hash_commit(commit.encode())
     end = offset + len(data[-1])
     after = position._replace(end=end, frame=data[-1][-32:], seq=seq, commit=digest)

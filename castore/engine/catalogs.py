@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 
 from castore.catalog import MemoryCatalog, SqliteCatalog
-from castore.catalog.rows import Catalog, Position
+from castore.catalog.rows import Catalog, Facts, Position
 from castore.engine.rebuilding import facts_of_survey
 from castore.errors import CorruptionError, NotFoundError, StorageError
+from castore.formats.mark import LockFile
 from castore.storage import Files
 
 
@@ -49,14 +50,14 @@ def open_catalog(files: Files, generation: int) -> SqliteCatalog:
     return SqliteCatalog.open(files.path(name))
 
 
-def read_catalog(files: Files, generation: int) -> Catalog:
+def read_catalog(files: Files, store: bytes, lock: LockFile) -> Catalog:
     """
-    Open the catalog of that generation for reading; writes no file.
+    Open the catalog that *lock* names for reading; writes no file.
 
     Where the folder cannot be written and the catalog has a log beside it, its
     content is made anew in memory.
     """
-    name = catalog_name(generation)
+    name = catalog_name(lock.catalog_generation)
     if files.exists(name):
         with contextlib.suppress(CorruptionError, StorageError):
             return SqliteCatalog.open(files.path(name), read_only=True)
@@ -64,35 +65,39 @@ def read_catalog(files: Files, generation: int) -> Catalog:
             with contextlib.suppress(CorruptionError, StorageError):
                 path = files.path(name)
                 return SqliteCatalog.open(path, read_only=True, immutable=True)
-    return rebuilt_in_memory(files)
+    return rebuilt_in_memory(files, store, lock)
 
 
-def rebuilt_in_memory(files: Files) -> MemoryCatalog:
+def rebuilt_in_memory(
+    files: Files, store: bytes, lock: LockFile | None
+) -> MemoryCatalog:
     """Return the catalog's content, made from the files alone."""
     catalog = MemoryCatalog()
-    facts, position = facts_of_survey(files)
+    facts, position = facts_of_survey(files, store, lock)
     catalog.apply([facts], position)
     return catalog
 
 
-def rebuild_catalog(files: Files, generation: int) -> SqliteCatalog:
+def rebuild_catalog(
+    files: Files, generation: int, store: bytes, lock: LockFile
+) -> SqliteCatalog:
     """
     Make the catalog of that generation from the files alone. Under the lock.
 
     Raises:
         CorruptionError: The files are damaged.
     """
-    facts, position = facts_of_survey(files)
+    facts, position = facts_of_survey(files, store, lock)
     return new_catalog(files, generation, facts, position)
 
 
 def new_catalog(
-    files: Files, generation: int, facts: object, position: Position
+    files: Files, generation: int, facts: Facts, position: Position
 ) -> SqliteCatalog:
     """Write a catalog of *facts*; what stood under the name goes."""
     remove_catalogs(files, below=generation + 1)
     catalog = SqliteCatalog.create(files.path(catalog_name(generation)))
-    catalog.apply([facts], position)  # type: ignore[list-item]
+    catalog.apply([facts], position)
     catalog.checkpoint("TRUNCATE")
     return catalog
 

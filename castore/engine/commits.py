@@ -144,7 +144,10 @@ class Committer:
             data.append(frame)
             made.append(_Made(request, image, after))
         if made:
-            self._write_group(b"".join(data), begin, ending.position, seen)
+            raised = any(item.request.prepared.change.raises_generation for item in made)
+            self._write_group(
+                b"".join(data), begin, ending.position, seen, gc_raised=raised
+            )
             for item in made:
                 self._acknowledge(item)
 
@@ -160,10 +163,19 @@ class Committer:
             request.prepared = self._prepare(request.prepared.change)
         if not request.prepared.change.maintenance:
             self._check_room(request.prepared.size)
+        change = request.prepared.change
+        if change.guard is not None:
+            change.guard(staged)
         return finish_commit(request.prepared, staged, self._state.store, ending)
 
     def _write_group(
-        self, data: bytes, begin: Position, after: Position, seen: LockFile
+        self,
+        data: bytes,
+        begin: Position,
+        after: Position,
+        seen: LockFile,
+        *,
+        gc_raised: bool,
     ) -> None:
         fd = self._state.journal_fd(begin.journal)
         try:
@@ -180,7 +192,12 @@ class Committer:
             raise
         try:
             self._state.seen = self._state.write_mark(
-                after.journal, after.end, after.frame, after.seq, seen
+                after.journal,
+                after.end,
+                after.frame,
+                after.seq,
+                seen,
+                gc_raised=gc_raised,
             )
         except StorageError:
             self._state.poison("the mark could not be written; open the store again")

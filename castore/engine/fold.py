@@ -36,7 +36,7 @@ from castore.formats.trees import tree_of
 
 
 NODE_LEVEL_MIN = 8  # subtrees of 256 leaves and up are kept
-LABEL_ROLES = frozenset({"path"})
+LABEL_ROLES = frozenset({"path", "prefix"})
 
 
 @attrs.define
@@ -72,11 +72,19 @@ class Extension:
 
 @attrs.define
 class CommitImage:
-    """One commit, taken apart."""
+    """
+    One commit, taken apart.
+
+    Attributes:
+        places: Blobs that became visible with it.
+
+        listed: What stands in the packs that it lists, where that is known.
+    """
 
     commit: Commit
     extensions: list[Extension]
     places: list[Place]
+    listed: Facts | None = None
 
 
 def grow(

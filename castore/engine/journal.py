@@ -8,14 +8,13 @@ Spec: spec/file.md, "Journal"; spec/ordering.md, "Recovery", "Closing a journal"
 
 from __future__ import annotations
 
-import enum
 import os
 
 from collections.abc import Sequence
 
 import attrs
 
-from castore.errors import CorruptionError, NotFoundError
+from castore.errors import CorruptionError
 from castore.formats import file as file_format
 from castore.formats import frame as frame_format
 from castore.formats.commit import store_genesis
@@ -26,14 +25,6 @@ from castore.reading.files import OpenFile, OpenFiles
 from castore.reading.frames import Frame, Gap, find_frame, walk
 from castore.reading.image import commits
 from castore.storage import Files
-
-
-class Worth(enum.Enum):
-    """What a mark is worth (spec/folder.md)."""
-
-    EXACT = "exact"
-    LOWER_BOUND = "lower bound"
-    NONE = "none"
 
 
 @attrs.frozen
@@ -57,19 +48,6 @@ class Tail:
     seq: int
     commit: bytes
     closed: bool = False
-
-
-def judge_mark(files: Files, opened: OpenFiles, lock: LockFile | None) -> Worth:
-    """Return what the mark in *lock* is worth."""
-    if lock is None or lock.journal == file_format.NO_ID:
-        return Worth.NONE
-    try:
-        file = opened.get(lock.journal)
-    except NotFoundError:
-        return Worth.NONE
-    if files.identity(file.fd) != (lock.device, lock.inode):
-        return Worth.NONE
-    return Worth.EXACT if files.boot_id() == lock.boot else Worth.LOWER_BOUND
 
 
 def check_mark(file: OpenFile, lock: LockFile) -> None:

@@ -96,7 +96,7 @@ class Pool:
 
         What fits one record is one, as with `put`.
         """
-        head = stream.read(limits.BLOB_RECORD_SIZE_MAX + 1)
+        head = _read_full(stream, limits.BLOB_RECORD_SIZE_MAX + 1)
         if len(head) <= limits.BLOB_RECORD_SIZE_MAX:
             return self.put(head, None)
         return self.put_parts(cut(_chain(head, stream)))
@@ -271,6 +271,15 @@ class _Slices:
         if self._size:
             self._end()
         return b"".join(self._digests)
+
+
+def _read_full(stream: BinaryIO, size: int) -> bytes:
+    """Return *size* bytes of *stream*, less only at its end: pipes give parts."""
+    parts = []
+    while size and (data := stream.read(size)):
+        parts.append(data)
+        size -= len(data)
+    return b"".join(parts)
 
 
 def _chain(head: bytes, stream: BinaryIO) -> Iterator[bytes]:

@@ -1,3 +1,130 @@
-"""stub"""
-def facts_of_survey(files):
-    raise NotImplementedError
+"""
+The catalog's rows from the files alone.
+
+Spec: spec/ordering.md, "The catalog"; spec/checking.md.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from castore.catalog.rows import (
+    DeletedRow,
+    Facts,
+    KeyRow,
+    Label,
+    Node,
+    Place,
+    Position,
+    Run,
+    SegmentRow,
+    SessionRow,
+    TagRow,
+)
+from castore.engine.fold import LABEL_ROLES
+from castore.formats.mark import LockFile
+from castore.reading.logs import Log
+from castore.reading.survey import Survey, survey
+from castore.storage import Files
+
+
+def facts_of_survey(
+    files: Files, store: bytes, lock: LockFile | None
+) -> tuple[Facts, Position]:
+    """
+    Return all rows of a catalog, and the place on the journals up to which they are.
+
+    Reads every file once.
+
+    Raises:
+        CorruptionError: The files are damaged; an index of them would lie.
+    """
+    found = survey(files, store=store, lock=lock)
+    found.raise_faults()
+    facts = Facts(
+        places=[
+            Place(digest, place.file, place.offset, place.record, place.size)
+            for digest, place in found.places.items()
+        ],
+        tags=[
+            TagRow(name, blob.digest, blob.size, blob.slices)
+            for name, blob in found.log.tags.items()
+        ],
+        deleted=[
+            DeletedRow(segment, index, head.encode())
+            for segment, (index, head) in found.log.deleted.items()
+        ],
+        collected=list(found.log.collected.items()),
+        keys=_keys(found),
+    )
+    for log in found.logs.values():
+        _add_log(facts, log, found)
+    facts.sessions = _sessions(found)
+    return facts, _position(found, lock)
+
+
+def _add_log(facts: Facts, log: Log, found: Survey) -> None:
+    segment = log.segment
+    if log.head is not None:
+        head, peaks = log.head, b"".join(log.peaks)
+    else:
+        # Deleted, but inherited from: its row stays, without peaks.
+        head, peaks = found.log.deleted[segment][1], b""
+    facts.segments.append(
+        SegmentRow(
+            segment,
+            head.session,
+            log.owner,
+            head.fork_index,
+            head.count,
+            head.seq,
+            head.time_ms,
+            head.encode(),
+            peaks,
+        )
+    )
+    facts.nodes += [Node(segment, *node) for node in log.nodes]
+    for run in log.runs():
+        header = run.header
+        place = (run.file, run.offset, header.record)
+        facts.runs.append(Run(segment, header.first, header.count, *place))
+    facts.labels += [
+        Label(want.digest, segment)
+        for want in log.wants()
+        if want.role in LABEL_ROLES and want.index in log.starts()
+    ]
+
+
+def _sessions(found: Survey) -> list[SessionRow]:
+    """Return each session with the key that its first segment gives it."""
+    keys: dict[bytes, tuple[str, str] | None] = {}
+    for log in found.logs.values():
+        if log.segment == found.store:
+            continue
+        keys.setdefault(log.session, None)
+        for start in log.starts().values():
+            if start.key is not None and start.session == log.session:
+                keys[log.session] = start.key
+    return [SessionRow(id, *(key or (None, None))) for id, key in keys.items()]
+
+
+def _keys(found: Survey) -> list[KeyRow]:
+    """Return the commit keys of living segments, of each text the newest."""
+    rows: dict[tuple[bytes, str], KeyRow] = {}
+    for _, (commit, _) in sorted(found.commits.items()):
+        key = commit.key
+        if key is not None and key.segment in found.heads:
+            row = KeyRow(*attrs.astuple(key), commit.seq, commit.time_ms)
+            rows[key.segment, key.text] = row
+    return list(rows.values())
+
+
+def _position(found: Survey, lock: LockFile | None) -> Position:
+    newest = found.chain[0]
+    header = newest.file.header
+    seq, commit = header.seq, header.commit
+    if found.commits:
+        seq = max(found.commits)
+        commit = found.commits[seq][1]
+    generation = lock.gc_generation if lock else 0
+    return Position(newest.file.id, newest.end, newest.frame, seq, commit, generation)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from castore.engine.journal import (
     Tail,
-    Worth,
     check_mark,
     frames_behind,
     newest_journal,
@@ -19,14 +18,16 @@ from castore.formats import file as file_format
 from castore.formats.file import file_name
 from castore.formats.mark import LockFile
 from castore.reading.files import OpenFile, OpenFiles
+from castore.reading.mark import MarkWorth
+from castore.reading.survey import survey
 from castore.storage import Files
 
 
 def recover(
-    files: Files, opened: OpenFiles, store: bytes, lock: LockFile | None, worth: Worth
+    files: Files, opened: OpenFiles, store: bytes, lock: LockFile | None, worth: MarkWorth
 ) -> Tail:
     """
-    Return an end of the journals that is durable, and holds all that is whole.
+    Return an end of the journals that is durable, behind all that is whole.
 
     Runs under the store's lock; the caller writes the mark. What is torn is
     saved to ``quarantine/`` first.
@@ -34,17 +35,21 @@ def recover(
     Raises:
         CorruptionError: The store is damaged, not torn. Nothing was changed.
     """
-    if lock is not None and worth is Worth.EXACT:
+    if lock is not None and worth is MarkWorth.EXACT:
         file = opened.get(lock.journal)
     else:
-        file = newest_journal(opened, lock if worth is Worth.LOWER_BOUND else None)
+        bound = lock if worth is MarkWorth.LOWER_BOUND else None
+        file = newest_journal(opened, bound)
+        if bound is not None and bound.journal != file.id:
+            # An older mark, or a newer journal that is gone: the whole tells.
+            survey(files, store=store, lock=lock).raise_faults()
     end = _durable_end(file, lock, worth)
     found, torn = frames_behind(file, end)
     tail = tail_before(file, end)
     size = file.size()
     if torn < size:
         _quarantine(files, file, torn, size)
-    bounded = worth is Worth.LOWER_BOUND and lock is not None
+    bounded = worth is MarkWorth.LOWER_BOUND and lock is not None
     if bounded and lock and lock.journal == file.id and end == size and not tail.closed:
         return tail
     made = successor(files, opened, store, tail, found)
@@ -52,8 +57,8 @@ def recover(
     return made
 
 
-def _durable_end(file: OpenFile, lock: LockFile | None, worth: Worth) -> int:
-    if lock is not None and worth is not Worth.NONE and lock.journal == file.id:
+def _durable_end(file: OpenFile, lock: LockFile | None, worth: MarkWorth) -> int:
+    if lock is not None and worth is not MarkWorth.NONE and lock.journal == file.id:
         check_mark(file, lock)
         return lock.end
     return file.header.carried_end

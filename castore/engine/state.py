@@ -20,7 +20,7 @@ from castore.catalog import SqliteCatalog
 from castore.catalog.rows import Catalog
 from castore.engine import catalogs
 from castore.engine import journal as journals
-from castore.engine.journal import Tail, Worth, judge_mark
+from castore.engine.journal import Tail
 from castore.engine.recovery import recover
 from castore.engine.view import View
 from castore.errors import (
@@ -35,6 +35,7 @@ from castore.formats import mark as mark_format
 from castore.formats.file import file_name
 from castore.formats.mark import LockFile, decode_lock, encode_lock
 from castore.reading.files import OpenFiles
+from castore.reading.mark import MarkWorth, judge_mark
 from castore.storage import FileLock, Files
 
 
@@ -72,6 +73,8 @@ class State:
         self.seen: LockFile | None = None
         self._timeout_s = timeout_s
         self._pid = os.getpid()
+        self._boot = files.boot_id()
+        self._exact_place: tuple[bytes, int, int, bytes] | None = None
         self._poisoned = ""
         self._closed = False
         self._journal_fd: tuple[bytes, int] | None = None
@@ -109,7 +112,7 @@ class State:
             return self.view
         if self.read_only:
             self._follow_readers()
-        elif judge_mark(self.files, self.opened, seen) is Worth.EXACT:
+        elif self._worth(seen) is MarkWorth.EXACT:
             try:
                 with self.guard:
                     self._follow(seen)  # type: ignore[arg-type]
@@ -145,6 +148,18 @@ class State:
         finally:
             self.files.close(fd)
 
+    def _worth(self, seen: LockFile | None) -> MarkWorth:
+        """Return what the mark in *seen* is worth; cheap for the journal in use."""
+        if seen is None:
+            return MarkWorth.NONE
+        place = (seen.journal, seen.device, seen.inode, seen.boot)
+        if place == self._exact_place:
+            return MarkWorth.EXACT
+        worth = judge_mark(self.files, seen)
+        if worth is MarkWorth.EXACT:
+            self._exact_place = place
+        return worth
+
     def _holder(self) -> str:
         seen = self._read_lock()
         if seen is None:
@@ -177,9 +192,9 @@ class State:
 
     def _settle(self) -> LockFile:
         seen = self._read_lock()
-        worth = judge_mark(self.files, self.opened, seen)
+        worth = self._worth(seen)
         size = None
-        if seen is not None and worth is Worth.EXACT:
+        if seen is not None and worth is MarkWorth.EXACT:
             size = self.opened.get(seen.journal).size()
         if seen is None or size is None or size != seen.end:
             seen = self._recover(seen, worth)
@@ -190,7 +205,7 @@ class State:
                 seen = self._rebuild(seen)
         return seen
 
-    def _recover(self, seen: LockFile | None, worth: Worth) -> LockFile:
+    def _recover(self, seen: LockFile | None, worth: MarkWorth) -> LockFile:
         if self._journal_fd is not None:
             self.files.close(self._journal_fd[1])
             self._journal_fd = None
@@ -224,7 +239,7 @@ class State:
             journal,
             device,
             inode,
-            self.files.boot_id(),
+            self._boot,
             end,
             frame,
             seq,
@@ -281,11 +296,12 @@ class State:
         """Be up to date without writing; from the files where nothing else helps."""
         seen = self._read_lock()
         with self.guard:
-            if judge_mark(self.files, self.opened, seen) is Worth.EXACT:
+            if self._worth(seen) is MarkWorth.EXACT:
                 try:
                     if self._view is None:
-                        generation = seen.catalog_generation  # type: ignore[union-attr]
-                        self._use(catalogs.read_catalog(self.files, generation))
+                        self._use(
+                            catalogs.read_catalog(self.files, self.store, seen)  # type: ignore[arg-type]
+                        )
                     self.view.catch_up(seen.journal, seen.end, seen.frame)  # type: ignore[union-attr]
                     self.seen = seen
                 except (CorruptionError, NotFoundError):
@@ -293,7 +309,7 @@ class State:
                 else:
                     return
             if self._view is None or seen != self.seen:
-                self._use(catalogs.rebuilt_in_memory(self.files))
+                self._use(catalogs.rebuilt_in_memory(self.files, self.store, seen))
                 self.seen = seen
 
     def _use(self, catalog: Catalog) -> None:
@@ -307,7 +323,7 @@ class State:
         if isinstance(self._catalog, SqliteCatalog):
             self._catalog.close()
             self._catalog = None
-        self._use(catalogs.rebuild_catalog(self.files, generation))
+        self._use(catalogs.rebuild_catalog(self.files, generation, self.store, seen))
         seen = self.write_mark(
             seen.journal,
             seen.end,
@@ -393,6 +409,24 @@ class State:
         self._follow(seen)
         while self._apply_slice():
             pass
+
+    def sync_catalog(self) -> None:
+        """Make the catalog durable as it is, so that files it left may go."""
+        if isinstance(self._catalog, SqliteCatalog):
+            with self.locked(), self.guard:
+                self._catalog.checkpoint("TRUNCATE")
+
+    def condemned(self) -> dict[bytes, int]:
+        """Return what gc has condemned: digest to time, ms since 1970."""
+        if isinstance(self._catalog, SqliteCatalog):
+            return self._catalog.condemned()
+        return {}
+
+    def condemn(self, blobs: dict[bytes, int]) -> None:
+        """Make *blobs* all that is condemned."""
+        with self.locked(), self.guard:
+            if isinstance(self._catalog, SqliteCatalog):
+                self._catalog.condemn(blobs)
 
     # --- the end -------------------------------------------------------------
 

@@ -106,7 +106,7 @@ class View:
 
             NotFoundError: A journal between here and there is gone: packed.
         """
-        for file, start, stop in self._path(journal, end):
+        for file, start, stop in self._path(self.position, journal, end):
             held: list[Place] = []
             for item in walk(file, start, stop):
                 if isinstance(item, Gap):
@@ -124,8 +124,22 @@ class View:
                 where=f"{file_format.file_name(journal)}@{end}",
             )
 
-    def _path(self, journal: bytes, end: int) -> list[tuple[OpenFile, int, int]]:
-        at = self.position
+    def frames_since(self, at: Position) -> Iterator[Frame]:
+        """
+        Yield the frames of the journals, and of side packs that they name, that
+        came after *at*.
+        """
+        now = self.position
+        for file, start, stop in self._path(at, now.journal, now.end):
+            for frame in listed_frames(file, stop, start=start):
+                yield frame
+                for commit, _ in commits(frame):
+                    for side, end, _ in commit.sides:
+                        yield from listed_frames(self._files.get(side), end)
+
+    def _path(
+        self, at: Position, journal: bytes, end: int
+    ) -> list[tuple[OpenFile, int, int]]:
         pieces: list[tuple[OpenFile, int, int]] = []
         while journal != at.journal:
             file = self._files.get(journal)
@@ -246,6 +260,11 @@ class View:
 
     def _add_listed(self, facts: Facts, image: CommitImage) -> None:
         """Add places and runs of the packs that a commit of the store log lists."""
+        if image.listed is not None:
+            facts.places += image.listed.places
+            facts.runs += image.listed.runs
+            facts.gone_places += image.listed.gone_places
+            return
         for extension in image.extensions:
             if not extension.log_entries:
                 continue
@@ -278,14 +297,16 @@ def runs_of(frame: Frame) -> list[Run]:
     ]
 
 
-def listed_frames(file: OpenFile, stop: int) -> Iterator[Frame]:
+def listed_frames(
+    file: OpenFile, stop: int, *, start: int = file_format.SIZE
+) -> Iterator[Frame]:
     """
-    Yield the frames of a listed file up to *stop*.
+    Yield the frames ``[start, stop)`` of a file, all of which must be whole.
 
     Raises:
         CorruptionError: One is not whole.
     """
-    for item in walk(file, file_format.SIZE, stop):
+    for item in walk(file, start, stop):
         if isinstance(item, Gap):
             raise CorruptionError(
                 what=item.what,

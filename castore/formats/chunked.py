@@ -54,7 +54,7 @@ def decode_chunks(payload: memoryview, size: int) -> ChunkList:
     value = record(bytes(payload), limits.FRAME_RAW_SIZE_MAX, "chunk list")
     need(len(value) == 2 and isinstance(value[0], list), "chunk list: fields")
     flat, slices = value
-    need(len(flat) % 2 == 0 and type(slices) is bytes, "chunk list: fields")  # type: ignore[arg-type]
+    need(flat and len(flat) % 2 == 0 and type(slices) is bytes, "chunk list: fields")  # type: ignore[arg-type]
     digests, sizes = flat[::2], flat[1::2]  # type: ignore[index]
     need(all(is_bytes(digest, 32) for digest in digests), "chunk list: digests")
     stop = limits.BLOB_RECORD_SIZE_MAX + 1

@@ -101,15 +101,15 @@ def parse_commit(value: object) -> Commit:
     """
     need(isinstance(value, list) and len(value) == 7, "commit: not seven fields")
     version, seq, prev, time_ms, heads, key, sides = value  # type: ignore[misc]
-    need(type(version) is int and is_count(version, start=1), "commit: version")
+    need(type(version) is int, "commit: version")
     need(version == VERSION, "commit: version", UNSUPPORTED)
     need(is_count(seq, start=1) and is_count(time_ms), "commit: seq or time")
     need(is_bytes(prev, 32), "commit: prev")
     need(isinstance(heads, list) and 0 < len(heads) <= HEAD_COUNT_MAX, "commit: heads")
     need(all(is_bytes(head, 32) for head in heads), "commit: heads")
-    return Commit(
-        seq, prev, time_ms, tuple(heads), _parse_key(key), tuple(_parse_sides(sides))
-    )
+    parsed = tuple(_parse_sides(sides))
+    need(len({file for file, _, _ in parsed}) == len(parsed), "commit: a side twice")
+    return Commit(seq, prev, time_ms, tuple(heads), _parse_key(key), parsed)
 
 
 def _parse_key(value: object) -> CommitKey | None:

@@ -326,6 +326,7 @@ def entries_of(
             range, an entry too large.
     """
     clock = 0
+    need(is_count(first_index + len(stored) - 1), "stored entries: index out of range")
     for index, item in enumerate(stored, first_index):
         delta, body = item[0], item[2]
         time_ms = None

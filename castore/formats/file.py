@@ -15,6 +15,7 @@ from castore.formats.refuse import CORRUPT_FRAME, FOREIGN, UNSUPPORTED, need
 
 
 SIZE = 188
+HASH_SIZE = 32
 MAGIC = b"\x89castore"
 VERSION = 1
 SUITE = 1
@@ -149,4 +150,4 @@ def _check_kind(header: FileHeader) -> None:
         )
         need(header == alike, "file header: fields that must be zero")
     else:
-        need(header.pred != NO_ID and header.pred_end >= SIZE, "file header: pred")
+        need(header.pred != NO_ID, "file header: predecessor")

@@ -83,7 +83,7 @@ def parse_head(value: object, store: bytes | None = None) -> Head:
     need(isinstance(value, list) and len(value) == 12, "head: not twelve fields")
     version, store_id, session, segment, fork_index, state, *rest = value  # type: ignore[misc]
     revision, count, root, last, seq, time_ms = rest
-    need(type(version) is int and is_count(version, start=1), "head: version")
+    need(type(version) is int, "head: version")
     need(version == VERSION, "head: version", UNSUPPORTED)
     need(all(is_bytes(i, 16) for i in (store_id, session, segment)), "head: ids")
     need(store is None or store_id == store, "head of another store", FOREIGN)

@@ -12,6 +12,7 @@ from castore.formats.refuse import UNSUPPORTED, need
 
 
 NAME = "castore.json"
+SIZE_MAX = 65_536  # bytes
 _CLASSES = ("all_must_know", "reader_may_ignore", "writer_must_know")
 
 
@@ -38,6 +39,7 @@ def decode_marker(data: bytes, *, writing: bool) -> bytes:
         CorruptionError: ``malformed record``, or ``unsupported version`` for a
             version, suite or feature that this reader does not know.
     """
+    need(len(data) <= SIZE_MAX, "castore.json: too large")
     try:
         facts = json.loads(data)
     except (ValueError, RecursionError):
@@ -65,9 +67,15 @@ def _check_features(features: dict[str, object], *, writing: bool) -> None:
     for name, values in features.items():
         need(
             isinstance(values, list)
-            and all(type(value) is str and value.isascii() for value in values)
+            and all(type(value) is str and _is_name(value) for value in values)
             and values == sorted(set(values)),
             "castore.json: features",
         )
         matters = name == "all_must_know" or (writing and name == "writer_must_know")
         need(not (matters and values), "castore.json: unknown feature", UNSUPPORTED)
+
+
+def _is_name(text: str) -> bool:
+    return bool(text) and all(
+        letter.isascii() and (letter.isalnum() or letter in "-.") for letter in text
+    )

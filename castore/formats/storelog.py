@@ -12,7 +12,7 @@ import attrs
 
 from castore import limits
 from castore.codec import decode_object, encode_object
-from castore.errors import FormatError
+from castore.errors import CorruptionError, FormatError
 from castore.formats.entry import BlobRef, Reference
 from castore.formats.head import Head, parse_head
 from castore.formats.refuse import is_bytes, is_count, is_text, need, record, refusal
@@ -65,6 +65,11 @@ def instance(value: bytes) -> bytes:
     return encode_object({"instance": value})
 
 
+def is_known(kind: str) -> bool:
+    """Return whether this version says what entries of *kind* mean."""
+    return kind in _FOLDS
+
+
 @attrs.define
 class StoreLog:
     """
@@ -86,6 +91,9 @@ class StoreLog:
         collected: For each collected blob the run that took it.
 
         unknown: Indices of entries whose kind this reader does not know.
+
+        newest: The newest journal, which no entry may drop; None where the
+            caller looks at that itself.
     """
 
     store: bytes
@@ -96,12 +104,13 @@ class StoreLog:
     deleted: dict[bytes, tuple[int, Head]] = attrs.Factory(dict)
     collected: dict[bytes, int] = attrs.Factory(dict)
     unknown: list[int] = attrs.Factory(list)
+    newest: bytes | None = None
 
     def apply(
         self, index: int, kind: str, body: bytes, refs: tuple[Reference, ...]
     ) -> None:
         """
-        Fold one entry in.
+        Fold one entry in, or nothing of it if it is refused.
 
         Args:
             index: Of the entry.
@@ -140,17 +149,23 @@ def _fold_start(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
 def _fold_packs(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
     add, drop = value["add"], value["drop"]
     need(isinstance(add, list) and isinstance(drop, list), "store log, packs: lists")
-    for item in add:  # type: ignore[attr-defined]
-        need(isinstance(item, list) and len(item) == 4, "store log, packs: add")
-        file, kind, size, frame = item
-        need(is_bytes(file, 16) and is_count(kind, start=2, stop=4), "packs: add")
-        need(is_count(size) and is_bytes(frame, 32), "packs: add")
-        need(file not in log.dropped, "packs: listed after it was dropped")
-        log.listed[file] = Listing(file, kind, size, frame)
+    listings = [_listing(item) for item in add]  # type: ignore[attr-defined]
+    again = any(listing.file in log.dropped for listing in listings)
+    need(not again, "store log, packs: listed after it was dropped")
+    need(all(is_bytes(file, 16) for file in drop), "store log, packs: drop")  # type: ignore[attr-defined]
+    need(log.newest not in drop, "store log, packs: drops the newest journal")  # type: ignore[operator]
+    log.listed.update((listing.file, listing) for listing in listings)
     for file in drop:  # type: ignore[attr-defined]
-        need(is_bytes(file, 16), "store log, packs: drop")
         log.listed.pop(file, None)
         log.dropped.add(file)
+
+
+def _listing(item: object) -> Listing:
+    need(isinstance(item, list) and len(item) == 4, "store log, packs: add")
+    file, kind, size, frame = item  # type: ignore[misc]
+    need(is_bytes(file, 16) and is_count(kind, start=2, stop=4), "packs: add")
+    need(is_count(size) and is_bytes(frame, 32), "packs: add")
+    return Listing(file, kind, size, frame)
 
 
 def _name(value: _Value) -> str:
@@ -174,8 +189,11 @@ def _fold_untagged(log: StoreLog, index: int, value: _Value, refs: _Refs) -> Non
 
 def _fold_deleted(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
     need(type(value["head"]) is bytes, "store log, deleted: head")
-    final = record(value["head"], 1024, "final head")  # type: ignore[arg-type]
-    head = parse_head(final, log.store)
+    try:
+        head = parse_head(record(value["head"], 1024, "final head"), log.store)  # type: ignore[arg-type]
+    except CorruptionError as error:
+        raise refusal(f"store log, deleted: {error.what}") from error
+    need(head.segment != log.store, "store log, deleted: the store log itself")
     same = (head.segment, head.session) == (value["segment"], value["session"])
     need(same, "store log, deleted: ids")
     log.deleted[head.segment] = (index, head)

@@ -6,7 +6,7 @@ Spec: spec/file.md, "Journal"; spec/checking.md, steps 3 and 4.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import attrs
 
@@ -31,15 +31,17 @@ def journals_in_effect(good: Good, marked: bytes | None) -> list[FileContents]:
 
         marked: The journal that a mark that is worth something names.
     """
-    journals = {id: item for id, item in good.items() if _is_journal(item.file.header)}
-    found = {id for id, item in journals.items() if id == marked or _stands(item)}
+    journals = {
+        file: item for file, item in good.items() if _is_journal(item.file.header)
+    }
+    found = {file for file, item in journals.items() if file == marked or _stands(item)}
     todo = list(found)
     while todo:
         pred = journals[todo.pop()].file.header.pred
         if pred in journals and pred not in found:
             found.add(pred)
             todo.append(pred)
-    return sorted((journals[id] for id in found), key=_newest_first)
+    return sorted((journals[file] for file in found), key=_newest_first)
 
 
 def chain_from(newest: FileContents, good: Good) -> list[FileContents]:
@@ -59,7 +61,9 @@ def predecessor(header: FileHeader, good: Good) -> FileContents | None:
     return found if _is_journal(before) and before.number < header.number else None
 
 
-def cut_chain(chain: list[FileContents], dropped: Iterable[bytes]) -> list[FileContents]:
+def cut_chain(
+    chain: list[FileContents], dropped: Iterable[bytes]
+) -> list[FileContents]:
     """Return *chain* up to the first journal that the store log has dropped."""
     gone = set(dropped)
     stops = (at for at, item in enumerate(chain) if item.file.id in gone)
@@ -67,11 +71,21 @@ def cut_chain(chain: list[FileContents], dropped: Iterable[bytes]) -> list[FileC
 
 
 def judge_chain_end(
-    last: FileHeader, good: Good, *, refused: set[bytes], dropped: set[bytes]
+    last: FileHeader, good: Good, ended: Container[bytes]
 ) -> tuple[str, str, str] | None:
-    """Return what is wrong with where a chain ends: verdict, place, detail."""
+    """
+    Return what is wrong with where a chain ends: verdict, place, detail.
+
+    Args:
+        last: Header of its oldest journal.
+
+        good: Contents of all files whose header is good.
+
+        ended: Files at which a chain may end: dropped ones, and refused ones,
+            about which enough is said.
+    """
     pred = last.pred
-    if last.number == 1 or pred in dropped or pred in refused:
+    if last.number == 1 or pred in ended:
         return None
     if pred not in good:
         return ("missing pack", file_name(pred), "predecessor of a journal")

@@ -59,11 +59,11 @@ class Want(NamedTuple):
     """
     What an entry needs that does not stand beside it.
 
-    A body has role None; *size* is a count where *flags* say that it is a ref
-    list.
+    *entry* is the entry's index. A body has role None; *size* is a count where
+    *flags* say that it is a ref list.
     """
 
-    index: int
+    entry: int
     role: str | None
     digest: bytes
     size: int
@@ -263,16 +263,16 @@ def read_contents(
         what = "entries whose bodies are in a next frame that is not there"
         last.refuse(
             CorruptionError(
-                what=what, verdict="malformed record", where=f"{file.name}@{last.offset}"
+                what=what,
+                verdict="malformed record",
+                where=f"{file.name}@{last.offset}",
             )
         )
     return contents
 
 
 def _decode(frame: Frame, file: OpenFile) -> tuple[FrameContents, _Waiting]:
-    found = FrameContents(
-        frame.offset, frame.end, frame.hash, frame.header.group_start
-    )
+    found = FrameContents(frame.offset, frame.end, frame.hash, frame.header.group_start)
     waiting: _Waiting = []
     try:
         with placed(frame.where):
@@ -325,7 +325,9 @@ def _fill_runs(found: FrameContents, frame: Frame) -> _Waiting:
         if header.bodies:
             waiting.append((header, stored))
         else:
-            runs.append(_read_run(header, stored, found.offset, frame.file, frame.bodies))
+            runs.append(
+                _read_run(header, stored, found.offset, frame.file, frame.bodies)
+            )
     found.runs = runs
     found.awaits = bool(waiting)
     return waiting

@@ -116,7 +116,8 @@ class OpenFiles:
         """Let go of all files but *keep*; who holds one keeps it open."""
         with self._guard:
             kept = keep or set()
-            self._open = {id: file for id, file in self._open.items() if id in kept}
+            opened = self._open.values()
+            self._open = {file.id: file for file in opened if file.id in kept}
 
     def ids(self) -> list[bytes]:
         """Return the ids of all files that have a name of this form, in order."""

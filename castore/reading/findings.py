@@ -53,9 +53,7 @@ class Findings:
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], Finding] = {}
 
-    def add(
-        self, verdict: str, where: str, detail: str, severity: str = FAULT
-    ) -> None:
+    def add(self, verdict: str, where: str, detail: str, severity: str = FAULT) -> None:
         """Take in one finding; a second of its verdict and place changes nothing."""
         finding = Finding(verdict, severity, where, detail)
         self._found.setdefault((verdict, where), finding)

@@ -13,6 +13,7 @@ import attrs
 from castore.formats import frame as frame_format
 from castore.formats.commit import Commit, hash_commit, parse_commit
 from castore.formats.entry import (
+    BlobRef,
     Entry,
     decode_ref_list,
     decode_stored,
@@ -21,7 +22,6 @@ from castore.formats.entry import (
     parse_start,
     ref_list_digest,
 )
-from castore.formats.entry import BlobRef
 from castore.formats.head import Head, hash_head, parse_head
 from castore.formats.refuse import need, placed
 from castore.reading.frames import Frame
@@ -104,7 +104,9 @@ def read_run(
         placed_entries = entries_of(
             stored, first_index=run.first, prev=prev, bodies=body_list
         )
-        for index, (digest, time_ms, item, body) in enumerate(placed_entries, run.first):
+        for index, (digest, time_ms, item, body) in enumerate(
+            placed_entries, run.first
+        ):
             entries.append(
                 Entry(
                     index,

@@ -6,7 +6,7 @@ Spec: spec/checking.md, step 7; spec/entry.md, "Start record".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import attrs
 
@@ -30,7 +30,11 @@ from castore.reading.logs import (
 
 @attrs.frozen
 class _Origin:
-    """What a segment inherits: the first *count* entries of *parent*, if known."""
+    """
+    What a segment inherits: the first *count* entries of *parent*, if known.
+
+    *session* is empty where nothing names it.
+    """
 
     session: bytes
     count: int
@@ -77,7 +81,7 @@ class Lineages:
     def walk(self, findings: Findings) -> dict[bytes, Log]:
         """Take the entries of all logs and judge them; return the logs."""
         # An owner's fork index is lower than that of whoever inherits from it.
-        for segment in sorted(self._wanted, key=lambda id: (self._origin(id).count, id)):
+        for segment in sorted(self._wanted, key=self._rank):
             self.logs[segment] = self._walk(segment, findings)
         self._judge_circles(findings)
         self._judge_keys(findings)
@@ -126,15 +130,22 @@ class Lineages:
     def _read_origin(self, segment: bytes) -> _Origin:
         head = self._heads.get(segment) or self._finals.get(segment)
         runs = self._runs.get(segment, ())
-        index = head.fork_index if head else min((i for r in runs for i in r.starts), default=0)
-        start = _start_at(runs, index) if index or not head else None
-        session = head.session if head else start.session if start else segment
+        if head:
+            index, session = head.fork_index, head.session
+            start = _start_at(runs, index) if index else None
+        else:
+            index = min((at for run in runs for at in run.starts), default=0)
+            start = _start_at(runs, index)
+            session = start.session if start else b""
         if not index or start is None or start.origin is None:
             return _Origin(session, index, None)
         problem = start_problem(
             start, session=session, segment=segment, index=index, store=self._store
         )
         return _Origin(session, index, None if problem else start.origin.segment)
+
+    def _rank(self, segment: bytes) -> tuple[int, bytes]:
+        return self._origin(segment).count, segment
 
     # --- walking -------------------------------------------------------------
 
@@ -145,9 +156,11 @@ class Lineages:
         log = Log(segment, origin.session, origin.count, stop, head)
         owner_id = self._owners[segment]
         owner = self.logs[owner_id] if owner_id else None
-        prev: bytes | None = genesis(origin.session, segment)
-        if origin.count:
-            prev = owner.hash_at(origin.count - 1) if owner else None
+        prev: bytes | None = None
+        if owner:
+            prev = owner.hash_at(origin.count - 1)
+        elif not origin.count and origin.session:
+            prev = genesis(origin.session, segment)
         take_entries(log, self._runs.get(segment, ()), prev, findings)
         tree = tree_of(segment, self._store)
         if not origin.count:
@@ -176,16 +189,18 @@ class Lineages:
                 findings.add(BROKEN, where, "the lineage comes back to this segment")
 
     def _judge_keys(self, findings: Findings) -> None:
-        claims: dict[tuple[str, str], dict[bytes, bytes]] = {}
+        claims: dict[tuple[str, str], set[tuple[bytes, bytes]]] = {}
         for segment in self._heads:
             first = self._first_of(segment)
             start = self.logs[first].starts().get(0) if first else None
             if first and start and start.key:
-                claims.setdefault(start.key, {})[start.session] = first
+                claims.setdefault(start.key, set()).add((start.session, first))
         for owners in claims.values():
-            for session in sorted(owners)[1:]:
-                where = segment_place(owners[session])
-                findings.add(FORK, where, "another session has its key")
+            lowest, _ = min(owners)
+            for session, first in owners:
+                if session != lowest:
+                    where = segment_place(first)
+                    findings.add(FORK, where, "another session has its key")
 
     def _first_of(self, segment: bytes | None) -> bytes | None:
         """Return the segment that owns index 0 of *segment*'s log."""
@@ -194,7 +209,7 @@ class Lineages:
         return segment
 
 
-def _start_at(runs: list[StoredRun] | tuple[()], index: int) -> Start | None:
+def _start_at(runs: Sequence[StoredRun], index: int) -> Start | None:
     """Return the start record at *index*; of several, one whose origin fits."""
     found = {
         run.hash_at(index): (run.prev_at(index), run.starts[index])

@@ -107,7 +107,7 @@ class Log:
         """Yield what the own entries need beyond what stands beside them."""
         for piece in self.pieces:
             for want in piece.run.wants:
-                if piece.start <= want.index < piece.stop:
+                if piece.start <= want.entry < piece.stop:
                     yield want
 
     def bodies(self) -> Iterator[bytes]:
@@ -118,7 +118,9 @@ class Log:
     def runs(self) -> list[StoredRun]:
         """Return the fewest runs that hold the own entries, in order of index."""
         runs = [piece.run for piece in self.pieces]
-        return [run for at, run in enumerate(runs) if at == 0 or run is not runs[at - 1]]
+        return [
+            run for at, run in enumerate(runs) if at == 0 or run is not runs[at - 1]
+        ]
 
     def where(self, index: int | None = None) -> str:
         """Return the place, as findings give it."""
@@ -267,7 +269,11 @@ def judge_start(log: Log, store: bytes, findings: Findings) -> bool:
         findings.add(MALFORMED, where, "the first own entry is no start entry")
         return False
     problem = start_problem(
-        start, session=log.session, segment=log.segment, index=log.fork_index, store=store
+        start,
+        session=log.session,
+        segment=log.segment,
+        index=log.fork_index,
+        store=store,
     )
     if problem:
         findings.add(MALFORMED, where, problem)

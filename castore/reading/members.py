@@ -61,7 +61,7 @@ class Member:
 def make_member(
     contents: FileContents, stop: int, frame: bytes | None, *, listed: bool = False
 ) -> Member:
-    """Return the member whose frames must lead to *stop*, the last with hash *frame*."""
+    """Return the member whose frames lead to *stop*, the last with hash *frame*."""
     return Member(contents.up_to(stop), stop, stop, frame, listed)
 
 
@@ -109,9 +109,10 @@ def _judge_footers(member: Member, findings: Findings) -> None:
             if number + 1 < len(frames):
                 findings.add("malformed record", where, "a frame behind the footer")
         offsets.append(frame.offset)
-    if member.listed and member.is_pack and not (
-        frames and frames[-1].footer is not None
+    if (
+        member.listed
+        and member.is_pack
+        and not (frames and frames[-1].footer is not None)
     ):
         what = "a pack without a footer at its end"
         findings.add(CORRUPT, f"{member.name}@{member.stop}", what)
-

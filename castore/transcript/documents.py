@@ -2,13 +2,12 @@
 Files that are one JSON document with a list of messages, cut into messages.
 
 A message's span runs from the end of what came before to its own last byte, so
-the comma and white space in front of a message belong to it. Around them::
+the comma and white space in front of a message belong to it::
 
-    {"version": 1, "messages": [{...}, {...}], "usage": {}}
-    before---------------------^
-                                message
-                                     ^message
-                                            ^after---------^
+    {"version": 1, "messages": [     before
+    {...}                            message
+    , {...}                          message
+    ], "usage": {}}                  after
 
 Reserved kinds: ``before`` runs through the list's bracket, ``after`` from the
 last message to the end. Where the file stops being JSON nothing can be cut any

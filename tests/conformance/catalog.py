@@ -11,18 +11,30 @@ from __future__ import annotations
 import inspect
 import itertools
 import random
+import sys
 import threading
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import overload
+from collections.abc import Callable, Iterator
+
+from conformance.catalog_logs import LogTests
+from conformance.catalog_rows import (
+    FILE,
+    MANY,
+    OTHER,
+    Failing,
+    apply,
+    full,
+    place,
+    position_at,
+    run,
+    segment,
+)
 
 from castore.catalog.rows import (
     Catalog,
     Counts,
-    DeletedRow,
     Facts,
     KeyRow,
-    Label,
     Node,
     Place,
     Position,
@@ -33,86 +45,8 @@ from castore.catalog.rows import (
 )
 
 
-MANY = 1200  # rows; more than any catalog reads at once
-FILE, OTHER = b"file 1", b"file 2"
-SEQS = itertools.count(1)
-
-
-def position_at(seq: int) -> Position:
-    """Return a position that is the *seq*-th."""
-    return Position(b"journal", 100 * seq, b"frame", seq, b"commit", 3)
-
-
-def apply(catalog: Catalog, *facts: Facts) -> Position:
-    """Apply *facts* at once and return the new position that was given."""
-    position = position_at(next(SEQS))
-    catalog.apply(facts, position)
-    return position
-
-
-def place(
-    digest: bytes, file: bytes = FILE, *, offset: int = 7, size: int = 5
-) -> Place:
-    """Return a place of *digest*."""
-    return Place(digest, file, offset, 1, size)
-
-
-def run(first: int, count: int, file: bytes = FILE, *, segment: bytes = b"s") -> Run:
-    """Return a run of *segment*."""
-    return Run(segment, first, count, file, 1000 + first, 2)
-
-
-def segment(
-    id: bytes,  # noqa: A002 - as in the row
-    *,
-    seq: int = 1,
-    session: bytes = b"x",
-    count: int = 4,
-    parent: tuple[bytes | None, int] = (None, 0),
-) -> SegmentRow:
-    """Return a state of the segment *id*."""
-    return SegmentRow(id, session, *parent, count, seq, 99, b"head", b"peaks")
-
-
-def key(segment: bytes, text: str, seq: int = 1) -> KeyRow:
-    """Return what *text* stands for in *segment*."""
-    return KeyRow(segment, text, b"content", 3, 2, seq, 77)
-
-
-def full() -> Facts:
-    """Return one row or two of each kind, in order."""
-    return Facts(
-        places=[place(b"a"), place(b"b", OTHER)],
-        runs=[run(0, 2), run(2, 3, OTHER)],
-        segments=[segment(b"s"), segment(b"t", parent=(b"s", 2), session=b"y")],
-        nodes=[Node(b"s", 8, 0, b"n0"), Node(b"s", 8, 1, b"n1")],
-        sessions=[SessionRow(b"x", None, None), SessionRow(b"y", "a", "1")],
-        keys=[key(b"s", "k"), key(b"t", "k")],
-        tags=[TagRow("t", b"a", 5, None), TagRow("u", b"b", 6, b"slices")],
-        deleted=[DeletedRow(b"v", 12, b"final head")],
-        labels=[Label(b"a", b"s"), Label(b"a", b"t")],
-        collected=[(b"c", 3)],
-    )
-
-
-class Failing(Sequence[Facts]):
-    """Facts that fail to come after the first."""
-
-    def __len__(self) -> int:
-        return 2
-
-    @overload
-    def __getitem__(self, index: int) -> Facts: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Facts]: ...
-    def __getitem__(self, index: int | slice) -> Facts | Sequence[Facts]:
-        if index != 0:
-            raise OSError
-        return full()
-
-
-class CatalogTests:
-    """The promises."""
+class CatalogTests(LogTests):
+    """All promises; those about logs are inherited."""
 
     # --- taking in -----------------------------------------------------------
 
@@ -213,6 +147,19 @@ class CatalogTests:
 
         assert rows == list(catalog.places())
 
+    def test_a_place_that_moves_comes_once(self, catalog: Catalog) -> None:
+        """Whoever goes over the places meets each one, wherever it moves."""
+        ids = [index.to_bytes(2, "big") for index in range(MANY)]
+        apply(catalog, Facts(places=[place(each) for each in ids]))
+        apply(catalog, Facts(places=[place(ids[0])]))
+        met = catalog.places()
+        seen = [next(met).digest]
+        apply(catalog, Facts(places=[place(each, OTHER) for each in ids]))
+        apply(catalog, Facts(drop_files=[FILE]))
+        seen += [row.digest for row in met]
+
+        assert ids == seen
+
     def test_gone_places(self, catalog: Catalog) -> None:
         """A place that goes is gone, and may come again."""
         apply(catalog, Facts(places=[place(b"a"), place(b"b")]))
@@ -267,6 +214,15 @@ class CatalogTests:
         assert catalog.find_run(b"s", 8) is None
         assert 3 == len(catalog.dump().runs)
 
+    def test_a_long_run_is_found_behind_later_ones(self, catalog: Catalog) -> None:
+        """How long a run may be is not guessed from those that came last."""
+        apply(catalog, Facts(runs=[run(0, 50)]))
+        apply(catalog, Facts(runs=[run(60, 2), run(70, 1)]))
+        apply(catalog, Facts(runs=[run(80, 1)]))
+
+        assert run(0, 50) == catalog.find_run(b"s", 49)
+        assert [run(0, 50), run(60, 2)] == catalog.runs(b"s", 49, 70)
+
     # --- dropped files -------------------------------------------------------
 
     def test_dropped_files(self, catalog: Catalog) -> None:
@@ -309,184 +265,6 @@ class CatalogTests:
         assert catalog.find_place(b"a") is None
         assert catalog.find_run(b"s", 0) is None
         assert Facts() == catalog.dump()
-
-    # --- segments ------------------------------------------------------------
-
-    def test_segments(self, catalog: Catalog) -> None:
-        """A segment is found by id, in its last state."""
-        first = segment(b"s", parent=(b"r", 2))
-        apply(catalog, Facts(segments=[first, segment(b"t")]))
-        assert first == catalog.find_segment(b"s")
-
-        apply(catalog, Facts(segments=[segment(b"s", seq=5, count=9)]))
-        assert segment(b"s", seq=5, count=9) == catalog.find_segment(b"s")
-        assert catalog.find_segment(b"r") is None
-
-    def test_segments_come_newest_first(self, catalog: Catalog) -> None:
-        """All segments come by falling seq, those of one commit by id."""
-        ids = [index.to_bytes(2, "big") for index in range(MANY)]
-        rows = [segment(each, seq=1 + index // 3) for index, each in enumerate(ids)]
-        apply(catalog, Facts(segments=random.Random(1).sample(rows, MANY)))
-
-        expected = sorted(rows, key=lambda row: (-row.seq, row.id))
-        assert expected == list(catalog.segments())
-
-    def test_a_segment_that_moves_up_comes_once(self, catalog: Catalog) -> None:
-        """Whoever goes over the segments meets each one, whatever is committed."""
-        ids = [index.to_bytes(2, "big") for index in range(MANY)]
-        apply(catalog, Facts(segments=[segment(each, seq=9) for each in ids]))
-        met = catalog.segments()
-        seen = [next(met).id]
-        apply(catalog, Facts(segments=[segment(ids[-1], seq=10)]))
-        seen += [row.id for row in met]
-
-        assert ids == sorted(seen)
-
-    def test_segments_of_a_session(self, catalog: Catalog) -> None:
-        """The segments of a session come by id; one that changes session moves."""
-        rows = [segment(each) for each in (b"c", b"a", b"b")]
-        apply(catalog, Facts(segments=[*rows, segment(b"d", session=b"y")]))
-        apply(catalog, Facts(segments=[segment(b"b", session=b"y", seq=2)]))
-
-        assert [b"a", b"c"] == [row.id for row in catalog.segments_of(b"x")]
-        assert [b"b", b"d"] == [row.id for row in catalog.segments_of(b"y")]
-
-    def test_children(self, catalog: Catalog) -> None:
-        """The forks of a segment come by id, known or not as it is itself."""
-        rows = [segment(each, parent=(b"p", 1)) for each in (b"c", b"a", b"b")]
-        apply(catalog, Facts(segments=[*rows, segment(b"d", parent=(b"a", 1))]))
-        apply(catalog, Facts(segments=[segment(b"b", seq=2)]))
-
-        assert [rows[1], rows[0]] == catalog.children(b"p")
-        assert [segment(b"d", parent=(b"a", 1))] == catalog.children(b"a")
-        assert [] == catalog.children(b"d")
-
-    def test_gone_segments(self, catalog: Catalog) -> None:
-        """With a segment go its row, runs, nodes and keys, and nothing else."""
-        apply(catalog, full())
-        apply(catalog, Facts(gone_segments=[b"s", b"unknown"]))
-
-        left = full()
-        left.runs, left.nodes, left.keys = [], [], [key(b"t", "k")]
-        del left.segments[0]
-        assert left == catalog.dump()
-        assert catalog.find_segment(b"s") is None
-        assert left.segments == list(catalog.segments())
-        assert [] == catalog.segments_of(b"x")
-        assert [] == catalog.runs(b"s", 0, 9)
-        assert [None] == catalog.find_nodes([(b"s", 8, 0)])
-        assert catalog.find_key(b"s", "k") is None
-        assert left.segments == catalog.children(b"s")
-
-    def test_a_segment_that_comes_again_is_new(self, catalog: Catalog) -> None:
-        """Nothing of a gone segment comes back with its id."""
-        apply(catalog, full(), Facts(gone_segments=[b"s"]))
-        apply(catalog, Facts(segments=[segment(b"s", seq=8)], runs=[run(1, 1)]))
-
-        assert segment(b"s", seq=8) == catalog.find_segment(b"s")
-        assert [run(1, 1)] == catalog.runs(b"s", 0, 99)
-        assert [None, None] == catalog.find_nodes([(b"s", 8, 0), (b"s", 8, 1)])
-
-    def test_removals_come_after_rows(self, catalog: Catalog) -> None:
-        """What facts both write and remove is removed."""
-        facts = full()
-        facts.gone_segments, facts.gone_places, facts.untags = [b"s"], [b"a"], ["t"]
-        apply(catalog, facts)
-
-        assert catalog.find_segment(b"s") is None
-        assert catalog.find_run(b"s", 0) is None
-        assert catalog.find_place(b"a") is None
-        assert catalog.find_tag("t") is None
-        assert facts.segments[1:] == catalog.dump().segments
-
-    def test_nodes(self, catalog: Catalog) -> None:
-        """Nodes are found many at a time, each in its place, the last one put."""
-        nodes = [Node(b"s", 8, 0, b"1"), Node(b"s", 9, 0, b"2"), Node(b"t", 8, 0, b"3")]
-        apply(catalog, Facts(nodes=nodes))
-        apply(catalog, Facts(nodes=[Node(b"t", 8, 0, b"4")]))
-        wanted = [(b"t", 8, 0), (b"s", 8, 1), (b"s", 9, 0), (b"s", 8, 0), (b"t", 8, 0)]
-
-        assert [b"4", None, b"2", b"1", b"4"] == catalog.find_nodes(wanted)
-
-    def test_keys(self, catalog: Catalog) -> None:
-        """A commit key belongs to its segment and stands for what it last did."""
-        apply(catalog, Facts(keys=[key(b"s", "k"), key(b"t", "k"), key(b"s", "")]))
-        apply(catalog, Facts(keys=[key(b"s", "k", seq=2)]))
-
-        assert key(b"s", "k", seq=2) == catalog.find_key(b"s", "k")
-        assert key(b"t", "k") == catalog.find_key(b"t", "k")
-        assert key(b"s", "") == catalog.find_key(b"s", "")
-        assert catalog.find_key(b"s", "K") is None
-        assert catalog.find_segment(b"s") is None
-
-    def test_deleted(self, catalog: Catalog) -> None:
-        """How a segment was deleted stays known when it is gone."""
-        apply(catalog, full(), Facts(deleted=[DeletedRow(b"s", 7, b"h")]))
-        apply(catalog, Facts(gone_segments=[b"s"]))
-
-        assert DeletedRow(b"s", 7, b"h") == catalog.find_deleted(b"s")
-        assert DeletedRow(b"v", 12, b"final head") == catalog.find_deleted(b"v")
-        assert catalog.find_deleted(b"t") is None
-
-    def test_labels(self, catalog: Catalog) -> None:
-        """The segments of a label come by id, each once."""
-        labels = [Label(b"a", each) for each in (b"t", b"s", b"t", b"r")]
-        apply(catalog, Facts(labels=labels), Facts(labels=[Label(b"b", b"s"), *labels]))
-
-        assert [b"r", b"s", b"t"] == catalog.labelled(b"a")
-        assert [b"s"] == catalog.labelled(b"b")
-        assert [] == catalog.labelled(b"s")
-
-    # --- sessions and tags ---------------------------------------------------
-
-    def test_sessions(self, catalog: Catalog) -> None:
-        """A session is found by id and by key; one whose key changes loses the old."""
-        rows = [SessionRow(b"1", "n", "a"), SessionRow(b"2", None, None)]
-        apply(catalog, Facts(sessions=rows))
-        assert rows == [catalog.find_session(b"1"), catalog.find_session(b"2")]
-        assert rows[0] == catalog.find_session_by_key("n", "a")
-        assert catalog.find_session_by_key("a", "n") is None
-
-        changed = SessionRow(b"1", "n", "b")
-        apply(catalog, Facts(sessions=[changed]))
-        assert catalog.find_session_by_key("n", "a") is None
-        assert changed == catalog.find_session_by_key("n", "b")
-        assert changed == catalog.find_session(b"1")
-
-    def test_a_key_has_one_session(self, catalog: Catalog) -> None:
-        """A session takes the place of another one with its key; none has no key."""
-        old, new = SessionRow(b"1", "n", "a"), SessionRow(b"2", "n", "a")
-        keyless = [SessionRow(each, None, None) for each in (b"3", b"4")]
-        apply(catalog, Facts(sessions=[old, *keyless]))
-        apply(catalog, Facts(sessions=[new]))
-
-        assert catalog.find_session(b"1") is None
-        assert new == catalog.find_session_by_key("n", "a")
-        assert [new, *keyless] == list(catalog.sessions())
-
-        apply(catalog, Facts(sessions=[SessionRow(b"2", None, None)]))
-        assert catalog.find_session_by_key("n", "a") is None
-        assert catalog.find_session(b"1") is None
-
-    def test_sessions_come_in_order(self, catalog: Catalog) -> None:
-        """All sessions come by id, more than are read at once."""
-        ids = [index.to_bytes(2, "big") for index in range(MANY)]
-        rows = [SessionRow(each, "n", each.hex()) for each in ids]
-        apply(catalog, Facts(sessions=random.Random(1).sample(rows, MANY)))
-
-        assert rows == list(catalog.sessions())
-
-    def test_tags(self, catalog: Catalog) -> None:
-        """A tag is found by name and replaced by it; all come by name."""
-        rows = [
-            TagRow(name, b"d", 4, None) for name in ("", "Z", "a", "é", "\U0001f600")
-        ]
-        apply(catalog, Facts(tags=rows[::-1]))
-        assert rows == catalog.tags()
-
-        apply(catalog, Facts(tags=[TagRow("a", b"e", 5, b"l")], untags=["Z", "none"]))
-        assert TagRow("a", b"e", 5, b"l") == catalog.find_tag("a")
-        assert ["", "a", "é", "\U0001f600"] == [row.name for row in catalog.tags()]
 
     # --- all together --------------------------------------------------------
 
@@ -546,6 +324,8 @@ class CatalogTests:
             finally:
                 done.set()
 
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)  # seconds; let threads meet where they can
         writer = threading.Thread(target=write)
         writer.start()
         missing = []
@@ -553,6 +333,7 @@ class CatalogTests:
             missing += [each for each in ids if catalog.find_place(each) is None]
             missing += [b"count"] * (catalog.counts().blob_count != len(ids))
         writer.join()
+        sys.setswitchinterval(interval)
 
         assert [] == missing
 

@@ -1,0 +1,57 @@
+"""
+Which files are the store's, and up to where, as the catalog's rows show it.
+
+For maintenance; checkers work it out from the files alone.
+
+Spec: spec/storelog.md, "The files of the store"; spec/file.md.
+"""
+
+from __future__ import annotations
+
+from castore.engine.view import View
+from castore.errors import NotFoundError
+from castore.formats import file as file_format
+from castore.formats.storelog import StoreLog
+from castore.reading.files import OpenFiles
+
+
+def store_log(view: View, store: bytes) -> StoreLog:
+    """Return the fold of the whole store log."""
+    log = StoreLog(store)
+    row = view.known.find_segment(store)
+    if row is not None:
+        for entry, body in view.read_log(row, 0, row.count):
+            log.apply(entry.index, entry.kind, body, entry.refs)
+    return log
+
+
+def members(view: View, opened: OpenFiles, store: bytes) -> dict[bytes, int]:
+    """
+    Return the files of the store, each with the offset up to which it counts.
+
+    Reads the store log and every row of the catalog's places. A side pack
+    counts up to the last frame in which a place stands.
+    """
+    log = store_log(view, store)
+    found = {file: listing.size for file, listing in log.listed.items()}
+    found.update(_chain(view, opened, log.dropped))
+    last: dict[bytes, int] = {}
+    for place in view.known.places():
+        last[place.file] = max(last.get(place.file, 0), place.offset)
+    for file, offset in last.items():
+        if file not in found and file not in log.dropped:
+            found[file] = view.frames.get(file, offset).end
+    return found
+
+
+def _chain(view: View, opened: OpenFiles, dropped: set[bytes]) -> dict[bytes, int]:
+    found = {}
+    journal, stop = view.position.journal, view.position.end
+    while journal != file_format.NO_ID and journal not in dropped:
+        found[journal] = stop
+        try:
+            header = opened.get(journal).header
+        except NotFoundError:
+            break
+        journal, stop = header.pred, header.pred_end
+    return found

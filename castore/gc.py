@@ -1,0 +1,289 @@
+"""
+Garbage collection: mark from the roots, condemn, and after a grace delete.
+
+Runs beside live writers and cannot remove what something needs: it fails closed
+on anything missing or unreadable, looks again under the store's lock before the
+deletion counts, and leaves the side packs of live processes alone.
+
+Spec: spec/ordering.md, "Packing and deleting"; spec/storelog.md.
+"""
+
+from __future__ import annotations
+
+import time
+
+from collections.abc import Collection, Iterator
+
+import attrs
+
+from castore import limits
+from castore.catalog.rows import Catalog
+from castore.digest import format_digest
+from castore.engine import Engine
+from castore.errors import ConflictError, LimitError, LostError
+from castore.formats import storelog
+from castore.marking import Marks, digests_of, mark, needs_of
+from castore.packing.rewrite import (
+    LEVEL,
+    Input,
+    close_journal,
+    closed_files,
+    maintenance,
+    remove_dropped,
+    rewrite,
+)
+from castore.reading.image import read_run, run_headers
+
+
+_TRIES = 3
+_ASK_SHARE = 2  # deleting more than 1/2 of the store wants a yes
+
+
+@attrs.frozen
+class RoleCount:
+    """References of one role: how many blobs they keep, how many went."""
+
+    retained: int = 0
+    deleted: int = 0
+
+
+@attrs.frozen
+class Report:
+    """
+    What a collection did, or would do.
+
+    Attributes:
+        root_count: Living segments, tags, and the store log.
+
+        retained_blob_count: Blobs that something needs.
+
+        retained_raw_bytes: Their raw size.
+
+        deleted_blob_count: Blobs that went, or would go.
+
+        deleted_raw_bytes: Their raw size.
+
+        condemned_blob_count: Blobs that nothing needs and whose grace runs.
+
+        held_blob_count: Garbage in side packs that a live process has open.
+
+        missing_blob_count: References that lead nowhere and are explained.
+
+        by_role: For each group of roles: blobs retained and deleted.
+
+        freed_bytes: By how much the store's files shrank.
+
+        next_ms: When the next condemned blob may go, None if none waits.
+
+        dry_run: Whether nothing was changed.
+    """
+
+    root_count: int
+    retained_blob_count: int
+    retained_raw_bytes: int
+    deleted_blob_count: int
+    deleted_raw_bytes: int
+    condemned_blob_count: int
+    held_blob_count: int
+    missing_blob_count: int
+    by_role: dict[str, RoleCount]
+    freed_bytes: int
+    next_ms: int | None
+    dry_run: bool
+
+
+def collect(
+    engine: Engine,
+    *,
+    grace_s: float = limits.GRACE_S,
+    keep_checkpoints: int | None = None,
+    dry_run: bool = False,
+    yes: bool = False,
+    level: int = LEVEL,
+) -> Report:
+    """
+    Remove what nothing needs.
+
+    What is found dead for the first time is condemned; what was condemned by an
+    earlier run and for longer than the grace goes. Stopped anywhere, nothing that
+    is needed is gone, and the next run goes on.
+
+    Args:
+        engine: The store.
+
+        grace_s: Seconds from condemned to deleted; 0 condemns and deletes in
+            one run.
+
+        keep_checkpoints: In each log keep the references of role group
+            ``checkpoint`` of the newest so many entries that have some, and
+            release those of the older ones; None keeps all.
+
+        dry_run: Change nothing.
+
+        yes: Go on where more than half of the blobs would go.
+
+        level: Of zstd, for files that are rewritten.
+
+    Raises:
+        LostError: References lead nowhere and nothing explains it. Nothing was
+            deleted.
+
+        CorruptionError: Something cannot be read. Nothing was deleted.
+
+        LimitError: More than half would go, and *yes* is false.
+
+        LockedError: Somebody else maintains the store.
+    """
+    with maintenance(engine):
+        remove_dropped(engine)
+        for _ in range(_TRIES - 1):
+            try:
+                return _collect(
+                    engine, grace_s, keep_checkpoints, level, dry_run=dry_run, yes=yes
+                )
+            except ConflictError as error:
+                if error.subject != "blob":
+                    raise
+        return _collect(
+            engine, grace_s, keep_checkpoints, level, dry_run=dry_run, yes=yes
+        )
+
+
+def _collect(
+    engine: Engine,
+    grace_s: float,
+    keep_checkpoints: int | None,
+    level: int,
+    *,
+    dry_run: bool,
+    yes: bool,
+) -> Report:
+    marks = mark(engine, keep_checkpoints)
+    if marks.lost:
+        raise LostError(what=_lost_text(marks.lost))
+    now = time.time_ns() // 1_000_000
+    free = {item.file.id for item in closed_files(engine)}
+    free.add(engine.view.position.journal)
+    dead = {
+        place.digest: place
+        for place in engine.view.known.places()
+        if place.digest not in marks.live
+    }
+    held = {
+        digest
+        for digest in dead
+        if not _is_free([digest, *marks.heirs.get(digest, ())], engine, free)
+    }
+    before = engine.state.condemned()
+    condemned = {digest: before.get(digest, now) for digest in dead}
+    due = {
+        digest
+        for digest, at in condemned.items()
+        if digest not in held and _is_due(digest, at, before, now, grace_s)
+    }
+    if len(due) * _ASK_SHARE > len(marks.live) + len(dead) and not (yes or dry_run):
+        what = f"{len(due)} of {len(marks.live) + len(dead)} blobs would go"
+        raise LimitError(what=f"{what}; say --yes if that is right", limit=len(due))
+    freed = 0
+    if not dry_run:
+        if due:
+            freed = _delete(engine, due, marks, level)
+        engine.state.condemn(
+            {digest: at for digest, at in condemned.items() if digest not in due}
+        )
+    waiting = [at for digest, at in condemned.items() if digest not in due | held]
+    return Report(
+        root_count=marks.root_count,
+        retained_blob_count=len(marks.live),
+        retained_raw_bytes=marks.raw_size,
+        deleted_blob_count=len(due),
+        deleted_raw_bytes=sum(dead[digest].size for digest in due),
+        condemned_blob_count=len(waiting),
+        held_blob_count=len(held),
+        missing_blob_count=len(marks.explained),
+        by_role=_by_role(marks, due),
+        freed_bytes=freed,
+        next_ms=min(waiting) + int(grace_s * 1000) if waiting else None,
+        dry_run=dry_run,
+    )
+
+
+def _is_free(digests: list[bytes], engine: Engine, free: set[bytes]) -> bool:
+    """Return whether all files with *digests* may be rewritten."""
+    return _files_of(engine, digests) <= free
+
+
+def _is_due(
+    digest: bytes, at: int, before: dict[bytes, int], now: int, grace_s: float
+) -> bool:
+    if grace_s <= 0:
+        return True
+    return digest in before and now - at >= grace_s * 1000
+
+
+def _lost_text(lost: Collection[bytes]) -> str:
+    names = sorted(format_digest(digest) for digest in lost)
+    some = ", ".join(names[:10])
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""  # noqa: PLR2004
+    return (
+        f"{len(names)} references lead nowhere, so nothing was deleted: {some}{more}; "
+        "run castore verify, restore them from a copy"
+    )
+
+
+def _by_role(marks: Marks, due: Collection[bytes]) -> dict[str, RoleCount]:
+    groups: dict[str, RoleCount] = {}
+    for group, digests in sorted(marks.by_group.items()):
+        retained = len(digests & marks.live)
+        groups[group] = RoleCount(retained, len(digests & set(due)))
+    return groups
+
+
+def _delete(engine: Engine, due: set[bytes], marks: Marks, level: int) -> int:
+    """Rewrite the files in which something of *due* stands; return bytes freed."""
+    affected = due | {heir for base in due for heir in marks.heirs.get(base, ())}
+    wanted = _files_of(engine, affected)
+    if engine.view.position.journal in wanted:
+        close_journal(engine)
+    inputs: list[Input] = [
+        item for item in closed_files(engine) if item.file.id in wanted
+    ]
+    named = due & marks.released
+    run = engine.view.position.seq + 1
+
+    def guard(_: Catalog) -> None:
+        for digest in _named_since(engine, marks):
+            if digest in due:
+                raise ConflictError(
+                    what="a blob came alive while it was being deleted",
+                    subject="blob",
+                    expected="dead",
+                    actual=format_digest(digest),
+                )
+
+    done = rewrite(
+        engine,
+        inputs,
+        level=level,
+        dead=due,
+        collected=storelog.collected(run, named) if named else None,
+        guard=guard,
+    )
+    return done.size_before - done.size_after
+
+
+def _files_of(engine: Engine, digests: Collection[bytes]) -> set[bytes]:
+    places = (engine.view.known.find_place(digest) for digest in digests)
+    return {place.file for place in places if place is not None}
+
+
+def _named_since(engine: Engine, marks: Marks) -> Iterator[bytes]:
+    """Yield every name that was committed to after the mark: bases and chunks too."""
+    if marks.position is None:
+        return
+    for frame in engine.view.frames_since(marks.position):
+        for header in run_headers(frame):
+            for entry in read_run(frame, header, frame.bodies):
+                yield from digests_of(engine, entry)
+        for _, needed, _ in needs_of(frame):
+            yield from needed

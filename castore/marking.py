@@ -1,0 +1,224 @@
+"""
+The mark of garbage collection: everything that a root leads to.
+
+Roots are the heads of all living segments, the store log and the tags. The
+references are read from the entries in the files, never from the catalog.
+
+Spec: spec/checking.md, step 8; spec/storelog.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+
+from castore.catalog.rows import Position, SegmentRow
+from castore.engine import Engine
+from castore.engine.members import members, store_log
+from castore.engine.view import listed_frames
+from castore.formats import frame as frame_format
+from castore.formats.chunked import decode_chunks
+from castore.formats.entry import Entry, Reference, decode_ref_list
+from castore.reading.frames import Frame
+
+
+CHECKPOINT = "checkpoint"
+
+
+@attrs.define
+class Marks:
+    """
+    What is alive.
+
+    Attributes:
+        live: Names of blobs and ref lists that are needed and there.
+
+        lost: Names that are needed, are not there, and nothing explains.
+
+        explained: Names that are named and not there, as the store log says.
+
+        released: Payloads that retained entries name and no log keeps.
+
+        by_group: Payloads named by entries, by group of role.
+
+        root_count: Living segments, tags, and the store log.
+
+        raw_size: Raw bytes of what is live.
+
+        heirs: For each base the differences to it that are live: they are
+            stored anew when it goes.
+
+        position: Up to where this mark looked.
+    """
+
+    live: set[bytes] = attrs.Factory(set)
+    lost: set[bytes] = attrs.Factory(set)
+    explained: set[bytes] = attrs.Factory(set)
+    released: set[bytes] = attrs.Factory(set)
+    by_group: dict[str, set[bytes]] = attrs.Factory(dict)
+    root_count: int = 0
+    raw_size: int = 0
+    heirs: dict[bytes, list[bytes]] = attrs.Factory(dict)
+    position: Position | None = None
+
+
+def group_of(role: str) -> str:
+    """Return the group that a role belongs to: the part before the first dot."""
+    return role.partition(".")[0]
+
+
+def references(engine: Engine, entry: Entry) -> Iterator[Reference]:
+    """Yield the payloads of *entry*, through its ref lists."""
+    for ref in entry.refs:
+        if not ref.flags:
+            yield ref
+            continue
+        place = engine.view.known.find_place(ref.blob.digest)
+        if place is None:
+            continue
+        frame = engine.view.frames.get(place.file, place.offset)
+        yield from decode_ref_list(frame.records[place.record].payload)
+
+
+def digests_of(engine: Engine, entry: Entry) -> Iterator[bytes]:
+    """Yield every name that *entry* leads to by itself."""
+    yield entry.body.digest
+    for ref in entry.refs:
+        if ref.flags:
+            yield ref.blob.digest
+    for ref in references(engine, entry):
+        yield ref.blob.digest
+
+
+def mark(engine: Engine, keep_checkpoints: int | None) -> Marks:
+    """
+    Return everything that the roots lead to.
+
+    Reads every living entry once and the tables of all frames.
+
+    Args:
+        engine: The store.
+
+        keep_checkpoints: See `castore.gc.collect`.
+
+    Raises:
+        CorruptionError: Something cannot be read.
+    """
+    view = engine.refresh()
+    known = view.known
+    marks = Marks(position=view.position)
+    rows = list(known.segments())
+    alive = [row for row in rows if known.find_deleted(row.id) is None]
+    keep = None
+    if keep_checkpoints is not None:
+        keep = _kept_checkpoints(engine, alive, keep_checkpoints)
+    wanted: set[bytes] = set()
+    for row in rows:
+        stop = row.count
+        if known.find_deleted(row.id) is not None:
+            heirs = known.children(row.id)
+            stop = max((heir.fork_index for heir in heirs), default=row.fork_index)
+        for entry in view.logs.entries(row, row.fork_index, stop):
+            _mark_entry(engine, row.id, entry, keep, marks, wanted)
+    tags = known.tags()
+    wanted |= {row.digest for row in tags}
+    marks.root_count = len(alive) + len(tags)
+    _close_over(engine, wanted, marks)
+    marks.released -= marks.live
+    return marks
+
+
+def _mark_entry(
+    engine: Engine,
+    segment: bytes,
+    entry: Entry,
+    keep: set[tuple[bytes, int]] | None,
+    marks: Marks,
+    wanted: set[bytes],
+) -> None:
+    wanted.add(entry.body.digest)
+    wanted.update(ref.blob.digest for ref in entry.refs if ref.flags)
+    for ref in references(engine, entry):
+        group = group_of(ref.role)
+        marks.by_group.setdefault(group, set()).add(ref.blob.digest)
+        released = (
+            keep is not None
+            and group == CHECKPOINT
+            and (segment, entry.index) not in keep
+        )
+        # A tag's entry names what it kept; the tag itself is the root.
+        if released or segment == engine.store:
+            marks.released.add(ref.blob.digest)
+        else:
+            wanted.add(ref.blob.digest)
+
+
+def _kept_checkpoints(
+    engine: Engine, alive: list[SegmentRow], count: int
+) -> set[tuple[bytes, int]]:
+    """Return owner and index of each entry whose checkpoint some log keeps."""
+    keep: set[tuple[bytes, int]] = set()
+    for row in alive:
+        found = 0
+        for entry in engine.view.logs.entries_reversed(row, 0, row.count):
+            if found >= count:
+                break
+            roles = {group_of(ref.role) for ref in references(engine, entry)}
+            if CHECKPOINT in roles:
+                owner = engine.view.logs.pieces(row, entry.index, entry.index + 1)[0][0]
+                keep.add((owner, entry.index))
+                found += 1
+    return keep
+
+
+def _close_over(engine: Engine, wanted: set[bytes], marks: Marks) -> None:
+    """Follow chunks; sort into live, lost and explained."""
+    view = engine.view
+    bases, chunks = _needs(engine)
+    collected = store_log(view, engine.store).collected
+    todo = list(wanted)
+    while todo:
+        digest = todo.pop()
+        if digest in marks.live:
+            continue
+        place = view.known.find_place(digest)
+        if place is None:
+            known = digest in collected
+            (marks.explained if known else marks.lost).add(digest)
+            continue
+        marks.live.add(digest)
+        marks.raw_size += place.size
+        todo += chunks.get(digest, ())
+        if digest in bases:
+            marks.heirs.setdefault(bases[digest], []).append(digest)
+
+
+def _needs(
+    engine: Engine,
+) -> tuple[dict[bytes, bytes], dict[bytes, tuple[bytes, ...]]]:
+    """Return the base of each difference and the chunks of each chunk list."""
+    bases: dict[bytes, bytes] = {}
+    chunks: dict[bytes, tuple[bytes, ...]] = {}
+    opened = engine.state.opened
+    for file, stop in members(engine.view, opened, engine.store).items():
+        for frame in listed_frames(opened.get(file), stop):
+            for digest, needed, is_base in needs_of(frame):
+                if is_base:
+                    bases[digest] = needed[0]
+                else:
+                    chunks[digest] = needed
+    return bases, chunks
+
+
+def needs_of(frame: Frame) -> Iterator[tuple[bytes, tuple[bytes, ...], bool]]:
+    """
+    Yield name, what it needs, and whether that is a base, for each difference
+    and chunk list of *frame*.
+    """
+    for number, item in enumerate(frame.table):
+        if item[0] == frame_format.DIFFERENCE:
+            yield item[2], (item[4],), True  # type: ignore[misc]
+        elif item[0] == frame_format.CHUNKED:
+            listed = decode_chunks(frame.records[number].payload, item[3])  # type: ignore[arg-type]
+            yield item[2], tuple(digest for digest, _ in listed.chunks), False  # type: ignore[misc]

@@ -1,0 +1,237 @@
+"""
+What of some files is alive, put in order and handed to a pack writer.
+
+Entries go by session, segment and index, with their bodies beside them; then
+payloads in the order in which entries name them; then what is left; then commit
+records and newest heads. So what is alike stands close together.
+
+Spec: spec/ordering.md, "Packing and deleting"; spec/frame.md, "Stored entries".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+from castore.catalog.rows import Place, Run, SegmentRow
+from castore.codec import encode_record
+from castore.engine import Engine
+from castore.engine.view import listed_frames
+from castore.formats import frame as frame_format
+from castore.formats.entry import Entry
+from castore.formats.frame import Record
+from castore.packing.writer import Block, Descriptor, PackWriter
+from castore.reading.frames import Frame
+from castore.reading.image import commits, heads, read_run
+
+
+_RUN_COUNT = 256  # entries in one record, so that one entry is read cheaply
+_TABLE_COUNT = 1000  # commit records and heads in one frame
+
+
+class Carrier:
+    """
+    Copies what is alive in *inputs* (file id to stop) to *writer*.
+
+    Attributes:
+        places: Where the blobs stand afterwards.
+
+        runs: Where the entries stand afterwards.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        inputs: Mapping[bytes, int],
+        dead: Collection[bytes],
+        writer: PackWriter,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self._engine = engine
+        self._view = engine.view
+        self._inputs = inputs
+        self._dead = frozenset(dead)
+        self._writer = writer
+        self._progress = progress
+        self._block = Block(writer)
+        self._written: set[bytes] = set()
+        self._payloads: dict[bytes, None] = {}
+        self._ref_lists: list[Place] = []
+        self._raw_size = 0
+
+    @property
+    def places(self) -> list[Place]:
+        """Where the blobs stand afterwards."""
+        return self._block.places
+
+    @property
+    def runs(self) -> list[Run]:
+        """Where the entries stand afterwards."""
+        return self._block.runs
+
+    def carry(self) -> None:
+        """
+        Write everything that is alive.
+
+        Raises:
+            CorruptionError: Something cannot be read; nothing was replaced.
+        """
+        rows = sorted(self._view.known.segments(), key=lambda row: (row.session, row.id))
+        for row in rows:
+            self._carry_segment(row)
+        self._block.flush()
+        for digest in self._payloads:
+            self._carry_blob(digest)
+        for place in self._view.known.places():
+            self._carry_place(place)
+        self._block.flush()
+        self._carry_ref_lists()
+        self._carry_tables()
+
+    # --- entries -------------------------------------------------------------
+
+    def _carry_segment(self, row: SegmentRow) -> None:
+        stop = self._stop_of(row)
+        pending: list[Entry] = []
+        for run in self._view.known.runs(row.id, row.fork_index, stop):
+            if run.file not in self._inputs:
+                pending = self._end_run(row.id, pending)
+                continue
+            if pending and pending[-1].index + 1 != run.first:
+                pending = self._end_run(row.id, pending)
+            frame, header, body_frame = self._view.logs.load(run)
+            for entry in read_run(frame, header, body_frame.bodies):
+                if entry.index >= stop:
+                    break
+                if self._block.full:
+                    pending = self._end_run(row.id, pending)
+                    self._block.flush()
+                self._carry_blob(entry.body.digest)
+                for ref in entry.refs:
+                    self._payloads[ref.blob.digest] = None
+                pending.append(entry)
+                if len(pending) >= _RUN_COUNT:
+                    pending = self._end_run(row.id, pending)
+        self._end_run(row.id, pending)
+
+    def _stop_of(self, row: SegmentRow) -> int:
+        """Return up to where the entries of *row* are needed."""
+        if self._view.known.find_deleted(row.id) is None:
+            return row.count
+        heirs = self._view.known.children(row.id)
+        return max((heir.fork_index for heir in heirs), default=0)
+
+    def _end_run(self, segment: bytes, entries: list[Entry]) -> list[Entry]:
+        """Add *entries* as one record to the block; return an empty list."""
+        if not entries:
+            return entries
+        stored: list[Descriptor] = []
+        clock = 0
+        for entry in entries:
+            delta = None
+            if entry.time_ms is not None:
+                delta = entry.time_ms - clock
+                clock = entry.time_ms
+            body: object = self._block.number_of(entry.body.digest)
+            if body is None:
+                body = [entry.body.digest, entry.body.size]
+            item: Descriptor = [delta, entry.kind, body, [r.record() for r in entry.refs]]
+            if entry.start is not None:
+                item.append(entry.start.record())
+            stored.append(item)
+        payload = encode_record(stored)
+        first = entries[0]
+        descriptor: Descriptor = [
+            frame_format.ENTRIES,
+            len(payload),
+            segment,
+            first.index,
+            first.prev,
+            len(entries),
+            0,
+        ]
+        self._block.add_run(descriptor, payload)
+        return []
+
+    # --- blobs ---------------------------------------------------------------
+
+    def _carry_blob(self, digest: bytes) -> None:
+        if digest in self._written:
+            return
+        place = self._view.known.find_place(digest)
+        if place is not None:
+            self._carry_place(place)
+
+    def _carry_place(self, place: Place) -> None:
+        digest = place.digest
+        unwanted = place.file not in self._inputs or digest in self._dead
+        if unwanted or digest in self._written:
+            return
+        frame = self._view.frames.get(place.file, place.offset)
+        record = frame.records[place.record]
+        self._written.add(digest)
+        if record.kind == frame_format.REF_LIST:
+            self._ref_lists.append(place)
+            return
+        descriptor, payload = self._form(digest, record)
+        self._block.add_body(digest, place.size, descriptor, payload)
+        self._count(len(payload))
+        if self._block.full and not self._block.has_runs:
+            self._block.flush()
+
+    def _form(self, digest: bytes, record: Record) -> tuple[Descriptor, memoryview]:
+        """Return the record as it is, or whole where its base is not kept."""
+        if record.kind == frame_format.DIFFERENCE:
+            base = record.descriptor[4]
+            if base in self._dead or self._view.known.find_place(base) is None:  # type: ignore[arg-type]
+                data = self._view.blobs.read(digest)
+                return [frame_format.BLOB, len(data)], memoryview(data)
+        return list(record.descriptor), record.payload
+
+    def _count(self, size: int) -> None:
+        self._raw_size += size
+        if self._progress is not None:
+            self._progress(self._raw_size)
+
+    # --- the rest ------------------------------------------------------------
+
+    def _carry_ref_lists(self) -> None:
+        for place in self._ref_lists:
+            frame = self._view.frames.get(place.file, place.offset)
+            record = frame.records[place.record]
+            file, offset = self._writer.write([record.descriptor], [record.payload])
+            self._block.places.append(Place(place.digest, file, offset, 0, place.size))
+
+    def _carry_tables(self) -> None:
+        """Carry commit records, newest heads and records of unknown kinds."""
+        table: list[Descriptor] = []
+        payloads: list[memoryview] = []
+        for descriptor, payload in self._loose_records():
+            table.append(descriptor)
+            payloads.append(payload)
+            if len(table) >= _TABLE_COUNT:
+                self._writer.write(table, payloads)
+                table, payloads = [], []
+        if table:
+            self._writer.write(table, payloads)
+
+    def _loose_records(self) -> Iterator[tuple[Descriptor, memoryview]]:
+        none = memoryview(b"")
+        files = self._engine.state.opened
+        for file, stop in sorted(self._inputs.items()):
+            for frame in listed_frames(files.get(file), stop):
+                for commit, _ in commits(frame):
+                    yield [frame_format.COMMIT, 0, commit.record()], none
+                for head, _ in heads(frame, self._engine.store):
+                    row = self._view.known.find_segment(head.segment)
+                    newest = row is not None and row.head == head.encode()
+                    if newest and not self._view.known.find_deleted(head.segment):
+                        yield [frame_format.HEAD, 0, head.record()], none
+                yield from _unknown(frame)
+
+
+def _unknown(frame: Frame) -> Iterator[tuple[Descriptor, memoryview]]:
+    if all(item[0] <= frame_format.FOOTER for item in frame.table):  # type: ignore[operator]
+        return
+    for record in frame.records:
+        if record.kind > frame_format.FOOTER:
+            yield list(record.descriptor), record.payload

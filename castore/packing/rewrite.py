@@ -1,0 +1,278 @@
+"""
+Replacing files of a store by packs that hold what is alive in them.
+
+Spec: spec/ordering.md, "Packing and deleting".
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from collections.abc import Callable, Collection, Iterator
+
+import attrs
+
+from castore import limits
+from castore.catalog.rows import Catalog, Facts
+from castore.engine import Engine
+from castore.engine.building import Append, Change, NewEntry
+from castore.engine.expect import Expect
+from castore.engine.members import members
+from castore.engine.putting import put_bytes
+from castore.errors import StorageError
+from castore.formats import file as file_format
+from castore.formats import storelog
+from castore.formats.storelog import Listing
+from castore.packing.carrying import Carrier
+from castore.packing.writer import PackWriter
+from castore.reading.files import OpenFile
+from castore.storage import FileLock
+
+
+LEVEL = 9  # of zstd, for packs
+MAINTENANCE = "maintenance"
+Progress = Callable[[int], None]
+
+
+@attrs.frozen
+class Rewrite:
+    """
+    What a rewrite did; sizes in bytes of files.
+
+    Attributes:
+        files_before: How many files went in.
+
+        files_after: How many packs came out.
+
+        size_before: Of the files that went in.
+
+        size_after: Of the packs.
+
+        seq: Commit that made it count, None if there was nothing to do.
+    """
+
+    files_before: int
+    files_after: int
+    size_before: int
+    size_after: int
+    seq: int | None
+
+
+@attrs.frozen(eq=False)
+class Input:
+    """A file to be replaced, and the offset up to which it counts."""
+
+    file: OpenFile
+    stop: int
+
+
+@contextlib.contextmanager
+def maintenance(engine: Engine) -> Iterator[None]:
+    """
+    Hold the maintenance lock, which orders pack, gc and rebuild.
+
+    Raises:
+        LockedError: Somebody else maintains the store.
+    """
+    if not engine.files.exists(MAINTENANCE):
+        engine.files.close(engine.files.create(MAINTENANCE))
+    lock = FileLock(engine.files, MAINTENANCE)
+    try:
+        lock.acquire(_MAINTENANCE_TIMEOUT_S)
+        try:
+            yield
+        finally:
+            lock.release()
+    finally:
+        lock.close()
+
+
+_MAINTENANCE_TIMEOUT_S = 1.0
+
+
+def pack(
+    engine: Engine, *, level: int = LEVEL, progress: Progress | None = None
+) -> Rewrite:
+    """
+    Close the journal and rewrite everything that is no full pack yet.
+
+    Runs beside readers and writers. Stopped anywhere, nothing is lost and the
+    next run does it again.
+
+    Args:
+        engine: The store.
+
+        level: Of zstd.
+
+        progress: Told the raw bytes written, now and then.
+
+    Raises:
+        LockedError: Somebody else maintains the store.
+
+        StorageError: No room on the disk, or the medium failed.
+
+        CorruptionError: Something that must be carried cannot be read.
+    """
+    with maintenance(engine):
+        if _is_packed(engine):
+            return Rewrite(0, 0, 0, 0, None)
+        close_journal(engine)
+        remove_dropped(engine)
+        inputs = [item for item in closed_files(engine) if _is_worth(item.file)]
+        if all(item.file.header.kind == file_format.PACK for item in inputs):
+            return Rewrite(0, 0, 0, 0, None)
+        return rewrite(engine, inputs, level=level, progress=progress)
+
+
+def _is_packed(engine: Engine) -> bool:
+    """Return whether nothing but the last pack's own commit is new."""
+    known = engine.refresh().known
+    rows = list(known.segments())
+    log = next(row for row in rows if row.id == engine.store)
+    if any(row.seq > log.seq for row in rows):
+        return False
+    newest = next(engine.view.logs.entries(log, log.count - 1, log.count))
+    return newest.kind in (storelog.PACKS, storelog.COLLECTED)
+
+
+def _is_worth(file: OpenFile) -> bool:
+    small = file.size() < limits.PACK_SIZE // 8
+    return file.header.kind != file_format.PACK or small
+
+
+def close_journal(engine: Engine) -> None:
+    """Close the journal if commits stand in it; bring the catalog up to date."""
+    with engine.state.locked(), engine.state.guard:
+        position = engine.view.position
+        if position.end > file_format.SIZE:
+            engine.state.close_journal()
+    engine.state.apply_all()
+
+
+def closed_files(engine: Engine) -> list[Input]:
+    """
+    Return the files of the store that nobody writes any more.
+
+    Side packs that a live process holds are left out.
+    """
+    view = engine.refresh()
+    found = []
+    for file, stop in members(view, engine.state.opened, engine.store).items():
+        opened = engine.state.opened.get(file)
+        busy = opened.header.kind == file_format.SIDE and not _is_idle(engine, opened)
+        if file != view.position.journal and not busy:
+            found.append(Input(opened, stop))
+    return found
+
+
+def _is_idle(engine: Engine, file: OpenFile) -> bool:
+    fd = engine.files.open(file.name, write=True)
+    try:
+        return engine.files.lock(fd)
+    finally:
+        engine.files.close(fd)
+
+
+def rewrite(
+    engine: Engine,
+    inputs: Collection[Input],
+    *,
+    level: int = LEVEL,
+    dead: Collection[bytes] = frozenset(),
+    collected: bytes | None = None,
+    guard: Callable[[Catalog], None] | None = None,
+    progress: Progress | None = None,
+) -> Rewrite:
+    """
+    Replace *inputs* by packs without the blobs in *dead*. Under the maintenance lock.
+
+    Args:
+        engine: The store; its journal was closed.
+
+        inputs: Files to replace.
+
+        level: Of zstd.
+
+        dead: Names of blobs to leave out.
+
+        collected: Body of a ``collected`` entry, for what of *dead* a retained
+            entry names; None for none.
+
+        guard: Called under the store's lock before the change counts; what it
+            raises gives the rewrite up.
+
+        progress: Told the raw bytes written, now and then.
+
+    Raises:
+        StorageError: No room for the new packs, or the medium failed.
+    """
+    size_before = sum(item.file.size() for item in inputs)
+    if engine.files.free_size() < size_before // 2:
+        raise StorageError(
+            what="too little room to write new packs beside the old files",
+            errno=0,
+            transient=True,
+        )
+    writer = PackWriter(engine.files, engine.store, level)
+    try:
+        stops = {item.file.id: item.stop for item in inputs}
+        carrier = Carrier(engine, stops, dead, writer, progress)
+        carrier.carry()
+        listings = writer.finish()
+        facts = Facts(places=carrier.places, runs=carrier.runs)
+        facts.gone_places = sorted(dead)
+        outcome = _publish(engine, listings, inputs, facts, collected, guard)
+    except BaseException:
+        writer.abandon()
+        raise
+    _drop(engine, inputs)
+    size_after = sum(listing.size for listing in listings)
+    return Rewrite(len(inputs), len(listings), size_before, size_after, outcome)
+
+
+def _publish(
+    engine: Engine,
+    listings: list[Listing],
+    inputs: Collection[Input],
+    facts: Facts,
+    collected: bytes | None,
+    guard: Callable[[Catalog], None] | None,
+) -> int:
+    bodies = [(storelog.PACKS, storelog.packs(listings, [item.file.id for item in inputs]))]
+    if collected is not None:
+        bodies.append((storelog.COLLECTED, collected))
+    entries = tuple(
+        NewEntry(kind, put_bytes(engine, body), content=body) for kind, body in bodies
+    )
+    append = Append(engine.store, engine.store, entries, Expect.ANY)
+    change = Change(
+        (append,), maintenance=True, guard=guard, listed=facts, raises_generation=True
+    )
+    return engine.commit(change).seq
+
+
+def _drop(engine: Engine, inputs: Collection[Input]) -> None:
+    """Remove replaced files, once the catalog is durable past the commit."""
+    engine.state.apply_all()
+    engine.state.sync_catalog()
+    for item in inputs:
+        engine.files.unlink(item.file.name)
+    engine.files.sync_folder("files")
+    engine.state.opened.forget()
+
+
+def remove_dropped(engine: Engine) -> None:
+    """Remove files that the store log has dropped, and packs that it never listed."""
+    wanted = members(engine.refresh(), engine.state.opened, engine.store)
+    gone = [
+        file
+        for file in engine.state.opened.headers()
+        if file.id not in wanted
+        and (file.header.kind != file_format.SIDE or _is_idle(engine, file))
+    ]
+    engine.state.sync_catalog()
+    for file in gone:
+        engine.files.unlink(file.name)
+    if gone:
+        engine.files.sync_folder("files")
+        engine.state.opened.forget()

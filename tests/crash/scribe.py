@@ -1,0 +1,157 @@
+"""
+A writer that notes, in the record of its files, what it intends and what it is told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+
+from collections.abc import Iterator, Sequence
+
+from castore import (
+    BlobRef,
+    CastoreError,
+    ConflictError,
+    LimitError,
+    NewEntry,
+    Reference,
+    Segment,
+    Store,
+    limits,
+)
+from castore.digest import blob_digest
+from castore.engine import Engine
+from castore.engine.creating import create_store, store_id
+
+from crash.recording import RecordingFiles
+from crash.world import Intended, Intent, Item, Key, Settled, Shown, look
+
+
+_REFUSED = (ConflictError, LimitError)  # certain: nothing was stored
+_numbers = itertools.count(1)
+
+#: An entry to write: kind, body, references.
+Wanted = tuple[str, bytes | BlobRef, Sequence[Reference]]
+
+
+def open_store(files: RecordingFiles, *, max_bytes: int | None = None) -> Store:
+    """Open the store in *files*."""
+    store = store_id(files, writing=True)
+    return Store(
+        Engine(files, store, max_bytes=max_bytes, timeout_s=limits.LOCK_TIMEOUT_S)
+    )
+
+
+def item_of(wanted: Wanted) -> Item:
+    """Return what a store must show of *wanted*."""
+    kind, body, refs = wanted
+    digest = body.digest if isinstance(body, BlobRef) else blob_digest(body)
+    return kind, digest, tuple((ref.role, ref.blob.digest) for ref in refs)
+
+
+class Scribe:
+    """
+    One handle on a store, and what it did with it.
+
+    Attributes:
+        files: With the record.
+
+        store: The handle.
+
+        logs: What each segment must show, as far as this one knows.
+    """
+
+    def __init__(self, files: RecordingFiles) -> None:
+        """Make the store if there is none, and open it."""
+        self.files = files
+        self.logs: dict[bytes, tuple[Item, ...]] = {}
+        with self._intent("store"):
+            create_store(files)
+        self.store = open_store(files)
+
+    @contextlib.contextmanager
+    def _intent(
+        self,
+        what: str,
+        *,
+        segment: bytes = b"",
+        items: tuple[Item, ...] = (),
+        key: Key | None = None,
+        name: str = "",
+        digest: bytes = b"",
+    ) -> Iterator[list[bytes]]:
+        """Note an intent, and that it happened, with the segment put in the list."""
+        intent = Intent(next(_numbers), what, segment, items, key, name, digest)
+        self.files.note(Intended(intent))
+        made: list[bytes] = []
+        try:
+            yield made
+        except _REFUSED:
+            self.files.note(Settled(intent.number, happened=False))
+            raise
+        self.files.note(Settled(intent.number, happened=True, segment=b"".join(made)))
+
+    def reopen(self, *, close: bool = True) -> None:
+        """Open the store again, look, and go on from what is there."""
+        if close:
+            self.store.close()
+        self.store = open_store(self.files)
+        seen = look(self.store)
+        self.files.note(Shown(seen))
+        self.logs = dict(seen.logs)
+
+    def begin(
+        self, body: bytes, *, key: Key | None = None, then: Sequence[Wanted] = ()
+    ) -> Segment:
+        """Begin a session."""
+        items = tuple(map(item_of, [("start", body, ()), *then]))
+        with self._intent("begin", items=items, key=key) as made:
+            segment = self.store.create_session(
+                key=key, body=body, then=[NewEntry(*one) for one in then]
+            )
+            made.append(segment.id)
+        self.logs[segment.id] = items
+        return segment
+
+    def fork(
+        self, segment: Segment, at: int, body: bytes, then: Sequence[Wanted] = ()
+    ) -> Segment:
+        """Fork *segment*."""
+        own = tuple(map(item_of, [("start", body, ()), *then]))
+        items = self.logs[segment.id][:at] + own
+        with self._intent("begin", items=items) as made:
+            forked = segment.fork(at, body=body, then=[NewEntry(*one) for one in then])
+            made.append(forked.id)
+        self.logs[forked.id] = items
+        return forked
+
+    def append(
+        self, segment: Segment, *wanted: Wanted, key: str | None = None
+    ) -> None:
+        """Append to *segment*."""
+        items = tuple(map(item_of, wanted))
+        with self._intent("append", segment=segment.id, items=items):
+            segment.append([NewEntry(*one) for one in wanted], key=key)
+        self.logs[segment.id] = self.logs.get(segment.id, ()) + items
+
+    def tag(self, name: str, data: bytes, like: BlobRef | None = None) -> BlobRef:
+        """Put *data* and tag it."""
+        with self._intent("tag", name=name, digest=blob_digest(data)):
+            return self.store.put(data, like=like, tag=name)
+
+    def untag(self, name: str) -> None:
+        """Remove a tag."""
+        with self._intent("untag", name=name):
+            self.store.untag(name)
+
+    def delete(self, segment: Segment) -> None:
+        """Delete *segment*."""
+        with self._intent("delete", segment=segment.id):
+            segment.delete()
+        self.logs.pop(segment.id)
+
+    def try_append(self, segment: Segment, *wanted: Wanted) -> None:
+        """Append to *segment* where that may fail and stay in doubt."""
+        with contextlib.suppress(CastoreError):
+            self.append(segment, *wanted)

@@ -1,0 +1,244 @@
+"""
+What is done to a store while it is recorded. Small: each is stopped everywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import random
+import threading
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest import mock
+
+import attrs
+
+from castore import CastoreError, Reference, limits
+
+from crash.recording import Record, RecordingFiles, catalogs_saved
+from crash.scribe import Scribe, Wanted
+
+
+Fails = Callable[[str, int], int]
+
+
+def text(rng: random.Random, size: int) -> bytes:
+    """Return some *size* bytes that compress as text does."""
+    words = [rng.randbytes(3).hex() for _ in range(20)]
+    made = " ".join(rng.choice(words) for _ in range(size // 7 + 1))
+    return made.encode()[:size]
+
+
+def entries(rng: random.Random, count: int) -> list[Wanted]:
+    """Return *count* entries without references."""
+    kinds = ["user", "assistant", "tool"]
+    return [
+        (rng.choice(kinds), text(rng, rng.choice([0, 5, 40, 300])), ())
+        for _ in range(count)
+    ]
+
+
+def talk(files: RecordingFiles, rng: random.Random) -> None:
+    """A session, appends of one and of many, a fork, keys, closing in between."""
+    scribe = Scribe(files)
+    segment = scribe.begin(b"hello", key=("test", "a"), then=entries(rng, 2))
+    for count in (1, 1, 7, 1):
+        scribe.append(segment, *entries(rng, count))
+    scribe.append(segment, *entries(rng, 1), key="once")
+    fork = scribe.fork(segment, rng.randint(1, 12), b"other", entries(rng, 1))
+    scribe.append(fork, *entries(rng, 2))
+    scribe.append(segment, *entries(rng, 1))
+    scribe.reopen()
+    segment = scribe.store.segment(segment.id)
+    scribe.append(segment, *entries(rng, 3))
+    scribe.begin(b"second", key=("test", "b"))
+    scribe.store.close()
+
+
+def payloads(files: RecordingFiles, rng: random.Random) -> None:
+    """Blobs in the journal and in side packs, shared ones, differences, tags."""
+    scribe = Scribe(files)
+    segment = scribe.begin(b"")
+    data = rng.randbytes(1500)
+    first = scribe.store.put(data)
+    big = scribe.store.put(rng.randbytes(5000))  # to the side pack
+    refs = [Reference("state", first), Reference("file.a", big)]
+    scribe.append(segment, ("tool", b"result", refs))
+    for number in range(3):
+        data = data[:700] + rng.randbytes(20) + data[700:]
+        first = scribe.store.put(data, like=first)
+        refs = [Reference("state", first)]
+        scribe.append(segment, (f"step{number}", first, refs), *entries(rng, 1))
+    scribe.tag("kept", rng.randbytes(100))
+    scribe.tag("kept", rng.randbytes(4000))
+    scribe.tag("other", b"some")
+    lost = scribe.store.put(rng.randbytes(6000))  # that no commit names for long
+    scribe.untag("other")
+    other = scribe.begin(b"", then=[("tool", lost, ())])
+    scribe.append(other, ("tool", rng.randbytes(4500), [Reference("x", big)]))
+    scribe.store.close()
+
+
+def journals(files: RecordingFiles, rng: random.Random) -> None:
+    """Journals that are full after some commits, closed and followed by others."""
+    with mock.patch.multiple(limits, JOURNAL_SIZE=2500, OVERLAY_COMMIT_COUNT=3):
+        scribe = Scribe(files)
+        segment = scribe.begin(b"begin", key=("test", "j"))
+        other = scribe.begin(b"other")
+        for number in range(9):
+            scribe.append(segment, *entries(rng, rng.choice([1, 4])))
+            if number % 3 == 0:
+                scribe.append(other, ("tool", rng.randbytes(300), ()))
+        scribe.delete(other)
+        fork = scribe.fork(segment, 2, b"fork")
+        scribe.append(fork, ("tool", rng.randbytes(900), ()))
+        scribe.reopen()
+        scribe.append(scribe.store.segment(segment.id), *entries(rng, 2))
+        scribe.store.close()
+
+
+def handles(files: RecordingFiles, rng: random.Random) -> None:
+    """Two handles that write in turns, as two processes would."""
+    with mock.patch.multiple(limits, JOURNAL_SIZE=4000, OVERLAY_COMMIT_COUNT=4):
+        first = Scribe(files)
+        segment = first.begin(b"shared", key=("test", "s"))
+        second = Scribe(files)
+        second.logs = first.logs
+        other = second.store.segment(segment.id)
+        own = second.begin(b"own")
+        for number in range(6):
+            first.append(segment, *entries(rng, 1))
+            other = second.store.segment(segment.id)
+            second.append(other, *entries(rng, 2))
+            segment = first.store.segment(segment.id)
+            if number % 2:
+                second.append(own, ("tool", rng.randbytes(2500), ()))
+                first.tag(f"t{number}", rng.randbytes(50))
+        first.store.close()
+        second.delete(own)
+        second.append(other, *entries(rng, 1))
+        second.store.close()
+
+
+def threads(files: RecordingFiles, rng: random.Random) -> None:
+    """Threads whose commits share syncs."""
+    scribe = Scribe(files)
+    segments = [scribe.begin(b"%d" % number) for number in range(4)]
+    wanted = [[entries(rng, rng.choice([1, 3])) for _ in range(4)] for _ in segments]
+    barrier = threading.Barrier(len(segments))
+    failed: list[BaseException] = []
+
+    def run(number: int) -> None:
+        try:
+            for some in wanted[number]:
+                barrier.wait(10)
+                scribe.append(segments[number], *some)
+        except BaseException as error:  # noqa: BLE001 - reraised below
+            failed.append(error)
+            barrier.abort()
+
+    workers = [threading.Thread(target=run, args=(n,)) for n in range(len(segments))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    if failed:
+        raise failed[0]
+    scribe.store.close()
+
+
+def failing(files: RecordingFiles, rng: random.Random) -> None:
+    """Syncs and writes that fail; the store is opened again and work goes on."""
+    scribe = Scribe(files)
+    segment = scribe.begin(b"before")
+    for _ in range(12):
+        try:
+            scribe.append(segment, *entries(rng, 2))
+            scribe.tag("big", rng.randbytes(3000))
+        except CastoreError:
+            scribe.reopen(close=rng.random() < 0.7)
+            segment = scribe.store.segment(segment.id)
+    scribe.store.close()
+
+
+def large(files: RecordingFiles, rng: random.Random) -> None:
+    """Blobs as large as they must be for a side pack and for a chunk list."""
+    scribe = Scribe(files)
+    segment = scribe.begin(b"")
+    side = scribe.store.put(text(rng, 1000) * 1100)
+    scribe.append(segment, ("tool", b"", [Reference("file", side)]))
+    chunked = scribe.store.put(text(rng, 3000) * 2900)
+    scribe.append(segment, ("tool", chunked, [Reference("file", side)]))
+    scribe.append(segment, *entries(rng, 1))
+    scribe.store.close()
+
+
+@attrs.frozen
+class Workload:
+    """
+    Something to record.
+
+    Attributes:
+        run: Does it.
+
+        side_size: `limits.SIDE_SIZE_MIN` meanwhile.
+
+        weight: How many states of it are worth looking at, against others.
+
+        fails: Which syncs and writes fail, if some shall.
+    """
+
+    run: Callable[[RecordingFiles, random.Random], None]
+    side_size: int = 2000
+    weight: float = 1.0
+    fails: Callable[[random.Random], Fails] | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.run.__name__
+
+
+def _some_fail(rng: random.Random) -> Fails:
+    chosen = {("sync", rng.randint(6, 25)) for _ in range(3)}
+    chosen |= {("write", rng.randint(12, 50)) for _ in range(2)}
+
+    def fails(what: str, number: int) -> int:
+        if (what, number) not in chosen:
+            return 0
+        return errno.EIO if what == "sync" else errno.ENOSPC
+
+    return fails
+
+
+ALL = {
+    one.name: one
+    for one in (
+        Workload(talk),
+        Workload(payloads),
+        Workload(journals, weight=2.0),
+        Workload(handles, weight=2.0),
+        Workload(threads),
+        Workload(failing, fails=_some_fail),
+        Workload(large, side_size=limits.SIDE_SIZE_MIN, weight=0.15),
+    )
+}
+
+
+@contextlib.contextmanager
+def _no_limits(workload: Workload) -> Iterator[None]:
+    with mock.patch.multiple(limits, SIDE_SIZE_MIN=workload.side_size):
+        yield
+
+
+def recorded(workload: Workload, folder: Path, seed: int) -> Record:
+    """Run *workload* in the new *folder* and return what happened."""
+    rng = random.Random(seed)
+    fails = workload.fails(rng) if workload.fails else lambda _what, _number: 0
+    folder.mkdir()
+    files = RecordingFiles(folder, fails=fails)
+    with _no_limits(workload), catalogs_saved(files):
+        workload.run(files, rng)
+    return files.record
