@@ -70,6 +70,7 @@ ROWS: dict[str, st.SearchStrategy[Any]] = {
     "drop_files": files,
     "untags": texts,
     "gone_segments": segments,
+    "gone_sessions": segments,
     "gone_places": digests,
 }
 facts_of_all_kinds = st.lists(

@@ -131,6 +131,10 @@ class MemoryCatalog:
             self._runs.pop(segment, None)
             self._nodes.pop(segment, None)
             self._keys.pop(segment, None)
+            for labelled in self._labels.values():
+                labelled.discard(segment)
+        for session in facts.gone_sessions:
+            self._remove_session(session)
         for digest in facts.gone_places:
             self._places.pop(digest, None)
 

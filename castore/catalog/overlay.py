@@ -66,6 +66,7 @@ class _Touched:
         self.tags.update(row.name for row in facts.tags)
         self.tags.update(facts.untags)
         self.gone.update(facts.gone_segments)
+        self.sessions.update(facts.gone_sessions)
         self.places.update(facts.gone_places)
 
     def place(self, row: Place) -> bool:
@@ -281,7 +282,7 @@ class Overlay:
     def labelled(self, digest: bytes) -> list[bytes]:
         """Return the segments that the payload is a label of, sorted."""
         with self._lock:
-            below = self._base.labelled(digest)
+            below = set(self._base.labelled(digest)) - self._touched.gone
             return sorted({*self._own.labelled(digest), *below})
 
     def find_collected(self, digest: bytes) -> int | None:

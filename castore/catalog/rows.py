@@ -173,7 +173,9 @@ class Facts:
 
         untags: Tags that go.
 
-        gone_segments: Segments whose row, runs, nodes and keys go.
+        gone_segments: Segments whose row, runs, nodes, keys and labels go.
+
+        gone_sessions: Sessions whose row goes.
 
         gone_places: Digests whose place goes.
 
@@ -193,6 +195,7 @@ class Facts:
     collected: list[tuple[bytes, int]] = attrs.Factory(list)
     drop_files: list[bytes] = attrs.Factory(list)
     gone_segments: list[bytes] = attrs.Factory(list)
+    gone_sessions: list[bytes] = attrs.Factory(list)
     gone_places: list[bytes] = attrs.Factory(list)
 
     def row_count(self) -> int:

@@ -27,6 +27,7 @@ _REMOVE_SEGMENT = (
     "DELETE FROM run WHERE segment = (SELECT no FROM segment WHERE id = ?)",
     "DELETE FROM node WHERE segment = (SELECT no FROM segment WHERE id = ?)",
     "DELETE FROM keys WHERE segment = (SELECT no FROM segment WHERE id = ?)",
+    "DELETE FROM label WHERE segment = (SELECT no FROM segment WHERE id = ?)",
     """UPDATE segment SET session = NULL, parent = NULL, fork_index = NULL,
         count = NULL, seq = NULL, time_ms = NULL, head = NULL, peaks = NULL
         WHERE id = ?""",
@@ -66,7 +67,7 @@ def _batches(facts: Iterable[Facts]) -> Iterator[Facts]:
     """
     batch = Facts()
     for each in facts:
-        if each.drop_files or batch.untags or batch.gone_segments or batch.gone_places:
+        if each.drop_files or _removes(batch):
             yield batch
             batch = Facts()
         for name in _LISTS:
@@ -74,6 +75,11 @@ def _batches(facts: Iterable[Facts]) -> Iterator[Facts]:
             if rows:
                 getattr(batch, name).extend(rows)
     yield batch
+
+
+def _removes(facts: Facts) -> bool:
+    gone = facts.gone_segments or facts.gone_sessions or facts.gone_places
+    return bool(facts.untags or gone)
 
 
 def _drop_files(db: sqlite3.Connection, files: Sequence[bytes]) -> None:
@@ -153,6 +159,8 @@ def _remove(db: sqlite3.Connection, facts: Facts) -> None:
     segments = [(segment,) for segment in facts.gone_segments]
     for statement in _REMOVE_SEGMENT:
         db.executemany(statement, segments)
+    gone = [(session,) for session in facts.gone_sessions]
+    db.executemany("DELETE FROM session WHERE id = ?", gone)
     db.executemany("DELETE FROM tag WHERE name = ?", [(n,) for n in facts.untags])
     db.executemany(
         "DELETE FROM place WHERE digest = ?", [(d,) for d in facts.gone_places]

@@ -271,6 +271,8 @@ def _delete(facts: Facts, segment: bytes, view: Catalog) -> None:
             return
         gone.add(row.id)
         facts.gone_segments.append(row.id)
+        if {other.id for other in view.segments_of(row.session)} <= gone:
+            facts.gone_sessions.append(row.session)
         parent = row.parent
         row = view.find_segment(parent) if parent else None
         deleted = {item.segment for item in facts.deleted}

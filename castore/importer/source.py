@@ -119,10 +119,10 @@ class Source:
                 start = offset + stop
                 at = stop
             if at < len(data):
-                begun = begun or blob_hash()
+                begun = blob_hash() if begun is None else begun
                 begun.update(view[at:])
             offset += len(data)
-        if begun:
+        if begun is not None:
             yield Piece(start, offset, begun.digest(), tail=True)
 
     # --- bytes ---------------------------------------------------------------
@@ -213,10 +213,13 @@ class _Range(io.RawIOBase):
         self._stop = stop
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer)[: self._stop - self._at]
-        count = os.preadv(self._fd, [view], self._at) if view else 0
-        self._at += count
-        return count
+        """Fill *buffer*; 0 at the end."""
+        size = min(len(buffer), self._stop - self._at)
+        data = os.pread(self._fd, size, self._at)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)

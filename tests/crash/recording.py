@@ -15,6 +15,7 @@ from unittest import mock
 import attrs
 
 from castore.catalog import SqliteCatalog
+from castore.errors import StorageError
 from castore.storage import Files
 from castore.storage.files import storage_error
 
@@ -156,16 +157,23 @@ class RecordingFiles(Files):
     def write(self, fd: int, data: bytes | memoryview, offset: int) -> None:
         """Write."""
         with self._guard:
-            self._failure("write")
-            super().write(fd, data, offset)
-            self.note(Written(self._open[fd], offset, bytes(data)))
+            try:
+                self._failure("write")
+            except StorageError:
+                self._write(fd, data[: len(data) // 2], offset)  # a disk gets full
+                raise
+            self._write(fd, data, offset)
+
+    def _write(self, fd: int, data: bytes | memoryview, offset: int) -> None:
+        super().write(fd, data, offset)
+        self.note(Written(self._open[fd], offset, bytes(data)))
 
     def sync(self, fd: int) -> None:
         """Note that the file was synced."""
         with self._guard:
             try:
                 self._failure("sync")
-            except Exception:
+            except StorageError:
                 self.note(SyncFailed(self._open[fd]))
                 raise
             self.note(Synced(self._open[fd]))

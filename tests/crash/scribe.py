@@ -97,6 +97,10 @@ class Scribe:
         if close:
             self.store.close()
         self.store = open_store(self.files)
+        self.show()
+
+    def show(self) -> None:
+        """Look at all that is there, and go on from that."""
         seen = look(self.store)
         self.files.note(Shown(seen))
         self.logs = dict(seen.logs)

@@ -1,0 +1,375 @@
+"""
+Stopping a recorded workload everywhere, and looking at what is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+import shutil
+import typing
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+
+from castore import CastoreError, NewEntry, Store
+from castore.digest import blob_digest
+from castore.engine import Engine
+from castore.engine.creating import create_store, store_id
+from castore.formats.mark import decode_lock, encode_lock
+from castore.segment import ANY
+from castore.storage import Files
+
+from crash import checkers
+from crash.disk import (
+    LOCK,
+    CatalogState,
+    Data,
+    Disk,
+    Found,
+    Image,
+    LockState,
+    Names,
+    Stop,
+)
+from crash.recording import (
+    QuickFiles,
+    Record,
+    RecordingFiles,
+    catalogs_saved,
+    folder_bytes,
+)
+from crash.scribe import Scribe
+from crash.workloads import Workload, recorded
+from crash.world import Intended, Seen, Settled, Shown, World, is_gone, look
+
+
+_OTHER_BOOT = b"another boot id."
+_DATA: tuple[Data, ...] = typing.get_args(Data)
+_NAMES: tuple[Names, ...] = typing.get_args(Names)
+_LOCKS: tuple[LockState, ...] = typing.get_args(LockState)
+_CATALOGS: tuple[CatalogState, ...] = typing.get_args(CatalogState)
+_ALWAYS = (
+    Stop(power=False),
+    Stop(power=False, data="torn"),
+    Stop(power=True, data="dropped", names="dropped"),
+    Stop(power=True, lock="missing"),
+)
+
+
+@attrs.define
+class Report:
+    """
+    What a campaign found.
+
+    Attributes:
+        count: Different states that were looked at.
+
+        faults: What was wrong, each with how to find it again.
+    """
+
+    count: int = 0
+    faults: list[str] = attrs.Factory(list)
+
+
+@attrs.frozen
+class Options:
+    """
+    How a campaign is run.
+
+    Attributes:
+        per_step: States that are looked at for each step of a record, about.
+
+        again: Of how many states one is stopped again while it is recovered.
+
+        check_every: Of how many states one is looked at by the checkers too.
+
+        catalogs: States of the catalog that are tried.
+
+        fault_count_max: Faults after which it ends.
+    """
+
+    per_step: float = 3.0
+    again: int = 40
+    check_every: int = 8
+    catalogs: tuple[CatalogState, ...] = _CATALOGS
+    fault_count_max: int = 5
+
+
+def stops(rng: random.Random, options: Options) -> Iterator[Stop]:
+    """Yield ways to stop at one point: some always, others by chance, without end."""
+    catalog: CatalogState
+    for each in _ALWAYS:
+        catalog = rng.choice(options.catalogs)
+        yield attrs.evolve(each, catalog=catalog, seed=rng.getrandbits(32))
+    while True:
+        power = rng.random() < 0.9
+        yield Stop(
+            power=power,
+            data=rng.choice(_DATA) if power else rng.choice(["kept", "torn"]),
+            names=rng.choice(_NAMES),
+            lock=rng.choice(_LOCKS),
+            catalog=rng.choice(options.catalogs),
+            seed=rng.getrandbits(32),
+        )
+
+
+def place(image: Image, root: Path) -> Image:
+    """
+    Put *image* into the new folder *root*; return it as it is there.
+
+    The lock file is made anew for the files' new inodes, so that a mark is worth
+    what it was; after a power cut, under another boot.
+    """
+    root.mkdir()
+    for name in sorted(image.folders):
+        (root / name).mkdir()
+    placed: dict[str, Found] = {}
+    moved: dict[int, int] = {}
+    for name, found in image.files.items():
+        path = root / name
+        if found.file >= 0 and found.file in moved:
+            path.hardlink_to(next(root / n for n, f in placed.items() if f.file == found.file))
+            inode = moved[found.file]
+        else:
+            path.write_bytes(found.data)
+            inode = path.stat().st_ino
+            moved[found.file] = inode
+        placed[name] = attrs.evolve(found, inode=inode)
+    lock = image.files.get(LOCK)
+    if lock is not None:
+        data = _lock_for(lock.data, image, placed, root.stat().st_dev)
+        (root / LOCK).write_bytes(data)
+        placed[LOCK] = attrs.evolve(placed[LOCK], data=data)
+    return attrs.evolve(image, files=placed)
+
+
+def _lock_for(
+    data: bytes, image: Image, placed: dict[str, Found], device: int
+) -> bytes:
+    mark = decode_lock(data)
+    if mark is None:
+        return data
+    name = f"files/{mark.journal.hex()}.cas"
+    old = image.files.get(name)
+    inode = mark.inode
+    if old is not None and old.inode == mark.inode:
+        inode = placed[name].inode
+    boot = _OTHER_BOOT if image.power else mark.boot
+    return encode_lock(attrs.evolve(mark, device=device, inode=inode, boot=boot))
+
+
+# --- one state ---------------------------------------------------------------
+
+
+class Fault(Exception):
+    """What is found breaks a promise."""
+
+
+def open_found(files: Files, world: World) -> Store:
+    """Open what a stop left; where the store was not made yet, make it now."""
+    if not world.is_made:
+        create_store(files)
+    return Store(Engine(files, store_id(files, writing=True)))
+
+
+def check_found(files: Files, world: World) -> Seen:
+    """
+    Open what a stop left and return what it shows.
+
+    Raises:
+        Fault: It does not open, or something is lost, half, or invented.
+    """
+    try:
+        store = open_found(files, world)
+        try:
+            seen = _check_shown(store, world)
+        finally:
+            store.close()
+    except CastoreError as error:
+        raise Fault(f"{type(error).__name__}: {error}") from error
+    return seen
+
+
+def _check_shown(store: Store, world: World) -> Seen:
+    seen = look(store)
+    for fault in world.faults(seen):
+        raise Fault(fault)
+    for segment in world.deleted:
+        if not is_gone(store, segment):
+            raise Fault(f"deleted segment {segment.hex()} is not known as deleted")
+    return seen
+
+
+def check_goes_on(files: Files, seen: Seen) -> Seen:
+    """
+    Append to what was found, open it again and return what it shows then.
+
+    Raises:
+        Fault: It shows anything but what it showed, and what was appended.
+    """
+    try:
+        with Store(Engine(files, store_id(files, writing=True))) as store:
+            begun = store.create_session(body=b"after")
+            logs = {**seen.logs, begun.id: (("start", blob_digest(b"after"), ()),)}
+            for segment in list(seen.logs)[:1]:
+                more = NewEntry("after", b"more")
+                store.segment(segment).append([more], expect=ANY)
+                logs[segment] += (("after", blob_digest(b"more"), ()),)
+        with Store(Engine(files, store_id(files, writing=True))) as store:
+            again = look(store)
+    except CastoreError as error:
+        raise Fault(f"going on: {type(error).__name__}: {error}") from error
+    if again != attrs.evolve(seen, logs=logs):
+        raise Fault("what is shown changed when it was opened again")
+    return again
+
+
+def check_state(
+    image: Image, world: World, root: Path, *, with_checkers: bool
+) -> Image:
+    """
+    Look at the state *image* in the new folder *root*; return it as placed.
+
+    Raises:
+        Fault: It breaks a promise.
+    """
+    placed = place(image, root)
+    files = QuickFiles(root)
+    if with_checkers and world.is_made:
+        checkers.check(root, "found")
+        _check_reading(root, world)
+    seen = check_found(files, world)
+    check_goes_on(files, seen)
+    if with_checkers:
+        checkers.check(root, "recovered")
+    return placed
+
+
+def _check_reading(root: Path, world: World) -> None:
+    """A reader that may not write shows nothing wrong either, and writes nothing."""
+    before = folder_bytes(root)
+    files = Files(root)
+    try:
+        store = store_id(files, writing=False)
+        with Store(Engine(files, store, read_only=True)) as reading:
+            _check_shown(reading, world)
+    except CastoreError as error:
+        raise Fault(f"read-only: {type(error).__name__}: {error}") from error
+    after = {n: d for n, d in folder_bytes(root).items() if not n.endswith("-shm")}
+    before = {n: d for n, d in before.items() if not n.endswith("-shm")}
+    if after != before:
+        raise Fault("a reader wrote to the store")
+
+
+# --- all states --------------------------------------------------------------
+
+
+@attrs.define
+class Campaign:
+    """
+    Stops one workload at each of its steps.
+
+    Attributes:
+        folder: Where states are put, one at a time; on memory if possible.
+
+        kept: Where states with faults are left; None to leave none.
+    """
+
+    workload: Workload
+    seed: int
+    folder: Path
+    options: Options = attrs.Factory(Options)
+    kept: Path | None = None
+    report: Report = attrs.Factory(Report)
+    _known: set[bytes] = attrs.Factory(set)
+    _names: Iterator[int] = attrs.Factory(itertools.count)
+
+    def run(self) -> Report:
+        """Record the workload, stop it everywhere, report."""
+        root = self.folder / "recorded"
+        record = recorded(self.workload, root, self.seed)
+        shutil.rmtree(root)
+        self.stop_everywhere(record, self.options.per_step * self.workload.weight)
+        return self.report
+
+    def stop_everywhere(self, record: Record, per_step: float, depth: int = 0) -> None:
+        """Look at states of *record* after each of its steps."""
+        rng = random.Random(self.seed)
+        disk, world = record.disk, record.world.copy()
+        for number, step in enumerate([None, *record.steps]):
+            if isinstance(step, Intended | Settled | Shown):
+                world.apply(step)
+            elif step is not None:
+                disk.apply(step)
+            count = int(per_step) + (rng.random() < per_step % 1)
+            for stop in itertools.islice(stops(rng, self.options), count):
+                self._look(disk, world, stop, f"step {number}", depth)
+                if len(self.report.faults) >= self.options.fault_count_max:
+                    return
+
+    def _look(
+        self, disk: Disk, world: World, stop: Stop, where: str, depth: int
+    ) -> None:
+        image = disk.image(stop)
+        if not self._is_new(image, world):
+            return
+        self.report.count += 1
+        root = self.folder / f"state{next(self._names)}"
+        every = self.options.check_every
+        with_checkers = self.report.count % every == 0
+        try:
+            check_state(image, world, root, with_checkers=with_checkers)
+        except Fault as fault:
+            found = f"{self.workload.name} seed {self.seed} {where} {stop}: {fault}"
+            self.report.faults.append(found + self._keep(image))
+        finally:
+            shutil.rmtree(root)
+        if depth < 2 and self.report.count % self.options.again == 0:
+            self._stop_again(disk, image, world, depth)
+
+    def _is_new(self, image: Image, world: World) -> bool:
+        parts = [name.encode() + found.data for name, found in image.files.items()]
+        key = blob_digest(
+            b"".join([bytes([image.power]), repr(world).encode(), *sorted(parts)])
+        )
+        is_new = key not in self._known
+        self._known.add(key)
+        return is_new
+
+    def _keep(self, image: Image) -> str:
+        if self.kept is None:
+            return ""
+        self.kept.mkdir(parents=True, exist_ok=True)
+        root = self.kept / f"{self.workload.name}-{self.seed}-{next(self._names)}"
+        place(image, root)
+        return f" (in {root})"
+
+    def _stop_again(self, disk: Disk, image: Image, world: World, depth: int) -> None:
+        """Record how *image* is opened, shown and used, and stop that everywhere."""
+        root = self.folder / f"again{next(self._names)}"
+        placed = place(image, root)
+        found = Disk.of(placed) if image.power else disk.killed(placed)
+        record = Record(found, world.copy())
+        files = RecordingFiles(root, record)
+        with catalogs_saved(files):
+            # What is wrong with the state itself was found by looking at it.
+            with contextlib.suppress(CastoreError):
+                _use(files)
+        shutil.rmtree(root)
+        self.stop_everywhere(record, 1.5, depth + 1)
+
+
+def _use(files: RecordingFiles) -> None:
+    """Open a store, show all of it, append, begin, show it again."""
+    scribe = Scribe(files)
+    scribe.show()
+    for segment in list(scribe.logs)[:1]:
+        opened = scribe.store.segment(segment)
+        scribe.append(opened, ("again", b"more", ()), ("again", b"and more", ()))
+    scribe.begin(b"again")
+    scribe.show()
+    scribe.store.close()
