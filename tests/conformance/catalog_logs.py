@@ -74,12 +74,13 @@ class LogTests:
         assert [] == catalog.children(b"d")
 
     def test_gone_segments(self, catalog: Catalog) -> None:
-        """With a segment go its row, runs, nodes and keys, and nothing else."""
+        """With a segment go its row, runs, nodes, keys and labels, nothing else."""
         apply(catalog, full())
         apply(catalog, Facts(gone_segments=[b"s", b"unknown"]))
 
         left = full()
         left.runs, left.nodes, left.keys = [], [], [key(b"t", "k")]
+        left.labels = [label for label in left.labels if label.segment != b"s"]
         del left.segments[0]
         assert left == catalog.dump()
         assert catalog.find_segment(b"s") is None
@@ -89,6 +90,18 @@ class LogTests:
         assert [None] == catalog.find_nodes([(b"s", 8, 0)])
         assert catalog.find_key(b"s", "k") is None
         assert left.segments == catalog.children(b"s")
+
+    def test_gone_sessions(self, catalog: Catalog) -> None:
+        """With a session go its row and its key, which another may then have."""
+        apply(catalog, full())
+        session = next(catalog.sessions())
+        apply(catalog, Facts(gone_sessions=[session.id, b"unknown"]))
+
+        assert catalog.find_session(session.id) is None
+        assert session not in list(catalog.sessions())
+        left = full()
+        left.sessions = [row for row in left.sessions if row.id != session.id]
+        assert left == catalog.dump()
 
     def test_a_segment_that_comes_again_is_new(self, catalog: Catalog) -> None:
         """Nothing of a gone segment comes back with its id."""
