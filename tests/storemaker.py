@@ -14,100 +14,20 @@ from pathlib import Path
 
 import attrs
 
+from framemaker import TIME_MS, FileMaker, Item, Stored, blob, entries
+
 from castore import merkle
-from castore.codec import encode_record
-from castore.compress import diff
-from castore.digest import blob_digest
 from castore.formats import file as file_format
 from castore.formats import frame as frame_format
 from castore.formats import storelog
-from castore.formats.chunked import encode_chunks, slices_digest
 from castore.formats.commit import Commit, CommitKey, hash_commit, store_genesis
-from castore.formats.entry import (
-    BlobRef,
-    Origin,
-    Reference,
-    Start,
-    encode_ref_list,
-    entries_of,
-    genesis,
-)
-from castore.formats.file import FileHeader, encode_header, file_name
-from castore.formats.frame import encode_footer, finish, seal_part
+from castore.formats.entry import Origin, Reference, Start, genesis
+from castore.formats.file import FileHeader
 from castore.formats.head import Head, hash_head
 from castore.formats.mark import LockFile, encode_lock
 from castore.formats.marker import encode_marker
-from castore.formats.storelog import Listing
 from castore.formats.trees import tree_of
 from castore.storage import Files
-
-
-TIME_MS = 1_700_000_000_000
-MIB = 1 << 20
-
-
-class FileMaker:
-    """One file of frames, held in memory and written as it grows."""
-
-    def __init__(self, folder: Path, header: FileHeader) -> None:
-        self.header = header
-        self.path = folder / file_name(header.id)
-        self.data = bytearray(encode_header(header))
-        self.hash = bytes(self.data[-32:])
-        self.offsets: list[int] = []
-        self.save()
-
-    @property
-    def last(self) -> bytes:
-        """Hash of the last frame, or of the file."""
-        return bytes(self.data[-32:])
-
-    def frame(
-        self,
-        records: Sequence[tuple[list[object], bytes]],
-        *,
-        group_start: int | None = None,
-        level: int = 3,
-    ) -> int:
-        """Append a frame of (descriptor, payload) records; return its offset."""
-        offset = len(self.data)
-        part = seal_part(b"".join(payload for _, payload in records), level)
-        self.data += finish(
-            part,
-            [descriptor for descriptor, _ in records],
-            offset=offset,
-            group_start=offset if group_start is None else group_start,
-            file_hash=self.hash,
-            prev=self.last,
-        )
-        self.offsets.append(offset)
-        self.save()
-        return offset
-
-    def footer(self) -> None:
-        """Append a footer."""
-        payload = encode_footer(self.offsets)
-        self.frame([([frame_format.FOOTER, len(payload)], payload)])
-
-    def listing(self) -> Listing:
-        """Return how the store log lists this file as it is."""
-        header = self.header
-        return Listing(header.id, header.kind, len(self.data), self.last)
-
-    def save(self) -> None:
-        """Write it to its place."""
-        self.path.write_bytes(self.data)
-
-
-@attrs.define
-class Item:
-    """An entry to append; *body* is bytes beside it or the name of a blob."""
-
-    kind: str
-    body: bytes | BlobRef
-    refs: tuple[Reference, ...] = ()
-    start: Start | None = None
-    time_ms: int | None = TIME_MS
 
 
 @attrs.define
@@ -140,89 +60,6 @@ def root_of(hashes: Iterable[bytes], tree: merkle.Tree) -> bytes:
     for count, digest in enumerate(hashes):
         merkle.push(tree, peaks, count, tree.leaf(digest))
     return merkle.root(tree, peaks)
-
-
-def blob(data: bytes) -> tuple[list[object], bytes]:
-    """Return the record of a whole blob."""
-    return [frame_format.BLOB, len(data)], data
-
-
-def difference(base: bytes, data: bytes) -> tuple[list[object], bytes]:
-    """Return the record of *data* as a difference against the whole blob *base*."""
-    delta = diff(base, data, 3)
-    names = [blob_digest(data), len(data), blob_digest(base), 1]
-    return [frame_format.DIFFERENCE, len(delta), *names], delta
-
-
-def chunked(parts: Sequence[bytes]) -> tuple[tuple[list[object], bytes], BlobRef]:
-    """Return the chunk list of the blob that *parts* make, and its reference."""
-    data = b"".join(parts)
-    slices = b""
-    if len(data) > 8 * MIB:
-        pieces = (data[at : at + MIB] for at in range(0, len(data), MIB))
-        slices = b"".join(blob_digest(piece) for piece in pieces)
-    payload = encode_chunks([(blob_digest(part), len(part)) for part in parts], slices)
-    name = blob_digest(data)
-    record = ([frame_format.CHUNKED, len(payload), name, len(data)], payload)
-    return record, BlobRef(name, len(data), slices_digest(slices) if slices else None)
-
-
-def ref_list(refs: Sequence[Reference]) -> tuple[tuple[list[object], bytes], Reference]:
-    """Return the record of a ref list and the reference to it."""
-    name, payload = encode_ref_list(refs)
-    reference = Reference("", BlobRef(name, len(refs)), 2)
-    return ([frame_format.REF_LIST, len(payload)], payload), reference
-
-
-def refer(role: str, data: bytes) -> Reference:
-    """Return a reference to the blob *data*."""
-    return Reference(role, BlobRef(blob_digest(data), len(data)))
-
-
-def entries(
-    log_id: bytes,
-    first: int,
-    prev: bytes,
-    items: Sequence[Item],
-    *,
-    bodies: int,
-    base: int = 0,
-) -> tuple[tuple[list[object], bytes], list[bytes], list[bytes]]:
-    """
-    Return the entries record of *items*, their hashes, and the bodies to store.
-
-    Args:
-        log_id: Segment id.
-
-        first: Index of the first.
-
-        prev: Of the first.
-
-        items: What to append.
-
-        bodies: 0 if the bodies stand in the same frame, 1 if in the next.
-
-        base: Blob records that stand before these bodies there.
-    """
-    stored: list[list[object]] = []
-    payloads: list[bytes] = []
-    clock = 0
-    for item in items:
-        body: object = base + len(payloads)
-        if isinstance(item.body, BlobRef):
-            body = [item.body.digest, item.body.size]
-        else:
-            payloads.append(item.body)
-        delta = None if item.time_ms is None else item.time_ms - clock
-        clock = clock if item.time_ms is None else item.time_ms
-        form = [delta, item.kind, body, [ref.record() for ref in item.refs]]
-        stored.append([*form, item.start.record()] if item.start else form)
-    names = [(b"", 0)] * base + [(blob_digest(data), len(data)) for data in payloads]
-    placed = entries_of(stored, first_index=first, prev=prev, bodies=names)
-    hashes = [digest for digest, *_ in placed]
-    payload = encode_record(stored)
-    descriptor = [frame_format.ENTRIES, len(payload), log_id, first, prev]
-    return ([*descriptor, len(items), bodies], payload), hashes, payloads
 
 
 class Maker:
@@ -317,7 +154,7 @@ class Maker:
         self,
         changes: Sequence[tuple[Log, Sequence[Item]]],
         *,
-        records: Sequence[tuple[list[object], bytes]] = (),
+        records: Sequence[Stored] = (),
         sides: Sequence[FileMaker] = (),
         key: CommitKey | None = None,
         group_start: int | None = None,
@@ -328,23 +165,46 @@ class Maker:
         runs, heads = [], []
         for log, items in changes:
             base = sum(item[0][0] == frame_format.BLOB for item in blobs)
-            first = len(log.all_hashes)
             run, hashes, bodies = entries(
-                log.segment, first, log.prev, items, bodies=0, base=base
+                log.segment, len(log.all_hashes), log.prev, items, bodies=0, base=base
             )
             blobs += [blob(body) for body in bodies]
             log.hashes += hashes
             log.items += items
             runs.append(run)
             heads.append(self.make_head(log, seq))
+        ends = tuple((side.header.id, len(side.data), side.last) for side in sides)
+        commit = self.make_commit(heads, key=key, sides=ends)
+        self.seal([*blobs, *runs], heads, commit, group_start=group_start)
+
+    def make_commit(self, heads: Sequence[Head], **facts: object) -> Commit:
+        """Return the next commit record, of *heads*."""
         prev = self.commits[-1][1] if self.commits else store_genesis(self.store)
         names = tuple(hash_head(head.encode()) for head in heads)
-        ends = tuple((side.header.id, len(side.data), side.last) for side in sides)
-        commit = Commit(seq, prev, TIME_MS + seq, names, key, ends)
+        seq = len(self.commits) + 1
+        known: dict[str, object] = {
+            "seq": seq,
+            "prev": prev,
+            "time_ms": TIME_MS + seq,
+            "heads": names,
+        }
+        return Commit(**known | facts)  # type: ignore[arg-type]
+
+    def seal(
+        self,
+        records: Sequence[Stored],
+        heads: Sequence[Head],
+        commit: Commit,
+        *,
+        group_start: int | None = None,
+    ) -> None:
+        """Write a commit frame as it is given."""
         self.commits.append((commit, hash_commit(commit.encode())))
-        tables = [([frame_format.HEAD, 0, head.record()], b"") for head in heads]
+        tables: list[Stored] = [
+            ([frame_format.HEAD, 0, head.record()], b"") for head in heads
+        ]
         tables.append(([frame_format.COMMIT, 0, commit.record()], b""))
-        self.journal.frame([*blobs, *runs, *tables], group_start=group_start)
+        self.journal.frame([*records, *tables], group_start=group_start)
 
     def make_head(self, log: Log, seq: int) -> Head:
         """Return, and keep, the head of *log* as it is now."""
@@ -362,10 +222,8 @@ class Maker:
 
     # --- packs ---------------------------------------------------------------
 
-    def pack(
-        self, logs: Iterable[Log], records: Sequence[tuple[list[object], bytes]] = ()
-    ) -> FileMaker:
-        """Write commits, newest heads, *records* and all entries of *logs* to a pack."""
+    def pack(self, logs: Iterable[Log], records: Sequence[Stored] = ()) -> FileMaker:
+        """Write commits, newest heads, *records* and entries of *logs* to a pack."""
         pack = self.make_file(file_format.PACK)
         for log in logs:
             prev = (

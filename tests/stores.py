@@ -8,19 +8,13 @@ import random
 
 from pathlib import Path
 
+from framemaker import Item, Stored, blob, chunked, difference, ref_list, refer
+from storemaker import Log, Maker
+
+from castore.digest import blob_digest
 from castore.formats import storelog
 from castore.formats.commit import CommitKey
 from castore.formats.entry import BlobRef, Reference
-from storemaker import (
-    Item,
-    Maker,
-    blob,
-    blob_digest,
-    chunked,
-    difference,
-    ref_list,
-    refer,
-)
 
 
 def make_small(root: Path, *, marked: bool = True) -> Maker:
@@ -46,23 +40,26 @@ def make_full(root: Path, *, marked: bool = True, seed: int = 7) -> Maker:
     first = maker.new_session(("tool", "one"))
     second = maker.new_session(("tool", "two"))
     gone = maker.new_session()
-    _add_versions(maker, first, dice)
+    kept = _add_versions(maker, first, dice)
     maker.append(gone, [Item("line", f"gone {n}".encode()) for n in range(5)])
     heir = maker.fork(gone, 4)
     maker.append(heir, [Item("line", b"after the fork", time_ms=None)])
     assert gone.head
     maker.note("deleted", storelog.deleted(gone.head))
-    _add_large(maker, second, dice)
+    kept += _add_large(maker, second, dice)
     _add_collected(maker, second)
     maker.close_journal()
     packed = maker.pack([maker.store_log, first], [([64, 3, "odd"], b"odd")])
     # What only the journal held: versions, ref list, chunks, the other logs.
-    rest = maker.pack([second, gone, heir], maker.extra)
+    rest = maker.pack([second, gone, heir], kept)
     maker.list_files([packed, rest, *maker.sides], [maker.journals[0]])
     maker.journals[0].path.unlink()
     maker.append(second, [Item("line", f"more {n}".encode()) for n in range(3)])
-    maker.append(heir, [Item("line", b"x", (refer("path", b"/some/path"),))],
-                 records=[blob(b"/some/path")])
+    maker.append(
+        heir,
+        [Item("line", b"x", (refer("path", b"/some/path"),))],
+        records=[blob(b"/some/path")],
+    )
     maker.close_journal()
     third = maker.fork(heir, 6)
     side = maker.open_side()
@@ -77,7 +74,7 @@ def make_full(root: Path, *, marked: bool = True, seed: int = 7) -> Maker:
     return maker
 
 
-def _add_versions(maker: Maker, log, dice: random.Random) -> None:  # type: ignore[no-untyped-def]
+def _add_versions(maker: Maker, log: Log, dice: random.Random) -> list[Stored]:
     """Three versions of a payload, two of them differences, and a ref list."""
     base = dice.randbytes(4000)
     middle = base[:2000] + b"changed" + base[2000:]
@@ -88,14 +85,15 @@ def _add_versions(maker: Maker, log, dice: random.Random) -> None:  # type: igno
     records += [*map(blob, many), listed, ([64, 3, "odd", [1]], b"odd")]
     refs = tuple(refer("checkpoint", data) for data in (base, middle, newest))
     key = CommitKey(log.segment, "once", bytes(32), len(log.all_hashes), 1)
-    maker.append(log, [Item("line", b"versions", (*refs, reference))],
-                 records=records, key=key)
-    maker.extra = [record for record in records if record[0][0] != 64]
+    maker.append(
+        log, [Item("line", b"versions", (*refs, reference))], records=records, key=key
+    )
     keep = Reference("tag", BlobRef(blob_digest(newest), len(newest)))
     maker.note("tagged", storelog.named("kept"), (keep,))
+    return [record for record in records if record[0][0] != 64]
 
 
-def _add_large(maker: Maker, log, dice: random.Random) -> None:  # type: ignore[no-untyped-def]
+def _add_large(maker: Maker, log: Log, dice: random.Random) -> list[Stored]:
     """A chunk list above 8 MiB whose chunks are in a side pack, and a small one."""
     side = maker.open_side()
     piece = dice.randbytes(1 << 16)
@@ -108,10 +106,10 @@ def _add_large(maker: Maker, log, dice: random.Random) -> None:  # type: ignore[
     refs = (Reference("tool.out", large), Reference("tool.out", few))
     records = [small, blob(b"one"), blob(b"two")]
     maker.append(log, [Item("line", few, refs)], records=records, sides=[side])
-    maker.extra += records
+    return records
 
 
-def _add_collected(maker: Maker, log) -> None:  # type: ignore[no-untyped-def]
+def _add_collected(maker: Maker, log: Log) -> None:
     """A payload that a garbage collection took."""
     lost = b"collected and gone"
     maker.append(log, [Item("line", b"had one", (refer("scratch", lost),))])

@@ -53,17 +53,24 @@ class _Touched:
     gone: set[bytes] = attrs.Factory(set)  # all that these segments own below
 
     def add(self, facts: Facts) -> None:
-        self.files.update(facts.drop_files)
-        self.places.update(row.digest for row in facts.places)
-        self.runs.update((row.segment, row.first) for row in facts.runs)
-        self.segments.update(row.id for row in facts.segments)
-        self.nodes.update((row.segment, row.level, row.index) for row in facts.nodes)
+        # Most facts of a commit are empty lists: this runs once for each commit.
+        for place in facts.places:
+            self.places.add(place.digest)
+        for run in facts.runs:
+            self.runs.add((run.segment, run.first))
+        for segment in facts.segments:
+            self.segments.add(segment.id)
+        for node in facts.nodes:
+            self.nodes.add((node.segment, node.level, node.index))
         for session in facts.sessions:
             self.sessions.add(session.id)
             if session.namespace is not None and session.text is not None:
                 self.session_keys.add((session.namespace, session.text))
-        self.keys.update((row.segment, row.text) for row in facts.keys)
-        self.tags.update(row.name for row in facts.tags)
+        for key in facts.keys:
+            self.keys.add((key.segment, key.text))
+        for tag in facts.tags:
+            self.tags.add(tag.name)
+        self.files.update(facts.drop_files)
         self.tags.update(facts.untags)
         self.gone.update(facts.gone_segments)
         self.sessions.update(facts.gone_sessions)

@@ -200,7 +200,10 @@ class Facts:
 
     def row_count(self) -> int:
         """Return how many rows this writes or removes."""
-        return sum(len(getattr(self, field.name)) for field in attrs.fields(Facts))
+        return sum([len(getattr(self, name)) for name in _LISTS])
+
+
+_LISTS = tuple(field.name for field in attrs.fields(Facts))
 
 
 class Counts(NamedTuple):

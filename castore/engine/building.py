@@ -19,7 +19,13 @@ from castore import limits, merkle
 from castore.catalog.rows import Catalog, Facts, Place, Position
 from castore.codec import encode_record
 from castore.digest import format_digest
-from castore.engine.expect import Expect, check_absent, check_revision, living
+from castore.engine.expect import (
+    Expect,
+    check_absent,
+    check_revision,
+    living,
+    remember_head,
+)
 from castore.engine.fold import CommitImage, Extension, grow, split_peaks
 from castore.engine.pool import Pending, Pool
 from castore.engine.side import LEVEL, SidePack
@@ -114,9 +120,10 @@ class Change:
 
 @attrs.define
 class Prepared:
-    """What `prepare` made of a change."""
+    """What `prepare` made of a change; *appends* with ref lists put in."""
 
     change: Change
+    appends: tuple[Append, ...]
     payload: list[tuple[Part, list[list[object]], list[Pending]]]
     part: Part
     table: list[list[object]]
@@ -194,7 +201,8 @@ def prepare(change: Change, pool: Pool, side: SidePack, view: Catalog) -> Prepar
     part = seal_part(raw, LEVEL)
     first_list = len(appends) + len(own)
     return Prepared(
-        change=attrs.evolve(change, appends=tuple(appends)),
+        change=change,
+        appends=tuple(appends),
         payload=payload,
         part=part,
         table=table,
@@ -362,16 +370,16 @@ def finish_commit(
     now = time.time_ns() // 1_000_000
     extensions = [
         _extend(append, stored, prepared.bodies, view, store, seq, now)
-        for append, stored in zip(
-            prepared.change.appends, prepared.stored, strict=True
-        )
+        for append, stored in zip(prepared.appends, prepared.stored, strict=True)
     ]
-    encoded = [item.head.encode() for item, _, _ in extensions]
+    for extension, _, _ in extensions:
+        extension.encoded = extension.head.encode()
+        remember_head(extension.encoded, extension.head)
     commit = Commit(
         seq,
         position.commit,
         now,
-        tuple(hash_head(head) for head in encoded),
+        tuple(hash_head(item.encoded) for item, _, _ in extensions),
         _key(prepared, extensions[0][0]),
         (prepared.side[0],) if prepared.side else (),
     )
@@ -384,7 +392,8 @@ def finish_commit(
         place = (position.journal, offset, number, len(extension.hashes))
         extension.place = [place]
     table += [[frame_format.HEAD, 0, item.head.record()] for item, _, _ in extensions]
-    table.append([frame_format.COMMIT, 0, commit.record()])
+    record = commit.record()
+    table.append([frame_format.COMMIT, 0, record])
     data.append(
         finish(
             prepared.part,
@@ -406,7 +415,7 @@ def finish_commit(
         places += prepared.side[1]
     listed = prepared.change.listed
     image = CommitImage(commit, [item for item, _, _ in extensions], places, listed)
-    digest = hash_commit(commit.encode())
+    digest = hash_commit(encode_record(record))
     end = offset + len(data[-1])
     after = position._replace(end=end, frame=data[-1][-32:], seq=seq, commit=digest)
     return b"".join(data), image, after

@@ -140,7 +140,7 @@ class Committer:
             if staged is not view.known:
                 facts = facts_of(image, staged, self._state.store, view.peaks_at)
                 staged.apply([facts], after)
-            ending = attrs.evolve(ending, position=after)
+            ending = Ending(ending.file_hash, after, ending.group_start)
             data.append(frame)
             made.append(_Made(request, image, after))
         if made:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from castore import limits
 from castore.catalog.rows import Facts, Position
 from castore.engine import catalogs
 from castore.engine.building import Append, Change, NewEntry
@@ -19,11 +20,11 @@ from castore.engine.state import LOCK
 from castore.errors import NotFoundError, UnsupportedError
 from castore.formats import marker, storelog
 from castore.formats.entry import Start
-from castore.formats.file import encode_header, file_name
+from castore.formats.file import JOURNAL, encode_header, file_name
 from castore.formats.mark import LockFile, encode_lock
 from castore.formats.refuse import placed
 from castore.reading.files import OpenFiles
-from castore.storage import Files
+from castore.storage import FileLock, Files
 
 
 _MARKER_SIZE_MAX = 65_536
@@ -63,10 +64,25 @@ def create_store(files: Files) -> None:
     Raises:
         UnsupportedError: The folder holds something else, or its file system
             has no locks that exclude.
+
+        LockedError: Another process has been making it all that time.
     """
     if files.exists(marker.NAME):
         return
     files.make_folder("")
+    _check_names(files)
+    files.ensure("maintenance")
+    lock = FileLock(files, "maintenance")
+    try:
+        lock.acquire(limits.LOCK_TIMEOUT_S)
+        if not files.exists(marker.NAME):
+            _create(files)
+    finally:
+        lock.close()
+
+
+def _create(files: Files) -> None:
+    """Make the store, or finish making it. Under the maintenance lock."""
     store = _unfinished(files)
     if store is None:
         store = os.urandom(16)
@@ -80,27 +96,34 @@ def create_store(files: Files) -> None:
     _write_marker(files, store)
 
 
+def _check_names(files: Files) -> None:
+    """Refuse a folder with anything in it that no store has."""
+    known = {LOCK, "maintenance", "files", "quarantine", marker.NAME}
+    known.add(f"{marker.NAME}.new")
+    for name in files.list(""):
+        if name not in known and not name.startswith("catalog-"):
+            raise _other_folder(files)
+
+
+def _other_folder(files: Files) -> UnsupportedError:
+    what = f"{files.root} is neither empty nor a store; choose another folder"
+    return UnsupportedError(what=what)
+
+
 def _unfinished(files: Files) -> bytes | None:
     """Return the store id of a creation that was stopped, None if there is none."""
-    known = {LOCK, "maintenance", "files", "quarantine", f"{marker.NAME}.new"}
-    other = [
-        name
-        for name in files.list("")
-        if name not in known and not name.startswith("catalog-")
-    ]
-    found = OpenFiles(files, None).headers()
-    if other or len(found) > 1 or any(file.header.seq > 0 for file in found):
-        raise UnsupportedError(
-            what=f"{files.root} is neither empty nor a store; choose another folder"
-        )
-    return found[0].header.store if found else None
+    # Several journals if it was stopped, recovered and stopped again.
+    found = [file.header for file in OpenFiles(files, None).headers()]
+    stores = {header.store for header in found}
+    journals = all(header.kind == JOURNAL and header.seq <= 1 for header in found)
+    if len(stores) > 1 or not journals:
+        raise _other_folder(files)
+    return stores.pop() if stores else None
 
 
 def _begin(files: Files, store: bytes) -> None:
     files.make_folder("files")
-    for name in (LOCK, "maintenance"):
-        if not files.exists(name):
-            files.close(files.create(name))
+    files.ensure(LOCK)
     _check_locks(files)
     header = first_journal(store)
     data = encode_header(header)

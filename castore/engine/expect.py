@@ -7,7 +7,6 @@ Spec: spec/ordering.md, "Commit"; spec/head.md.
 from __future__ import annotations
 
 import enum
-import functools
 
 from castore import limits
 from castore.catalog.rows import Catalog, SegmentRow
@@ -23,7 +22,10 @@ class Expect(enum.Enum):
     ANY = "any"
 
 
-@functools.lru_cache(maxsize=4096)
+_heads: dict[bytes, Head] = {}
+_HEAD_COUNT = 4096  # parsed heads that are kept
+
+
 def head_of(encoded: bytes) -> Head:
     """
     Return the head that a catalog row holds.
@@ -31,8 +33,19 @@ def head_of(encoded: bytes) -> Head:
     Raises:
         CorruptionError: The catalog holds something else.
     """
-    with placed("catalog"):
-        return parse_head(record(encoded, limits.ENTRY_SIZE_MAX, "head"))
+    head = _heads.get(encoded)
+    if head is None:
+        with placed("catalog"):
+            head = parse_head(record(encoded, limits.ENTRY_SIZE_MAX, "head"))
+        remember_head(encoded, head)
+    return head
+
+
+def remember_head(encoded: bytes, head: Head) -> None:
+    """Keep *head*, so that the next commit need not parse what this one made."""
+    if len(_heads) >= _HEAD_COUNT:
+        _heads.clear()
+    _heads[encoded] = head
 
 
 def living(view: Catalog, segment: bytes) -> SegmentRow:
@@ -44,14 +57,15 @@ def living(view: Catalog, segment: bytes) -> SegmentRow:
 
         GoneError: It was deleted.
     """
+    row = view.find_segment(segment)
+    # A row without peaks is a deleted segment that others inherit from.
+    if row is not None and row.peaks:
+        return row
     gone = view.find_deleted(segment)
     if gone is not None:
         what = f"segment {segment.hex()} was deleted by store-log entry {gone.entry}"
         raise GoneError(what=what, how="deleted", entry=gone.entry)
-    row = view.find_segment(segment)
-    if row is None:
-        raise NotFoundError(what=f"no segment {segment.hex()} in this store")
-    return row
+    raise NotFoundError(what=f"no segment {segment.hex()} in this store")
 
 
 def check_absent(view: Catalog, segment: bytes, key: tuple[str, str] | None) -> None:

@@ -59,6 +59,8 @@ class Extension:
         log_entries: For the store log: index, kind, body and references.
 
         grown: Peaks and closed subtrees where they are known already.
+
+        encoded: The head's bytes where they are known already.
     """
 
     head: Head
@@ -68,6 +70,7 @@ class Extension:
     start_refs: tuple[Reference, ...] = ()
     log_entries: Sequence[tuple[int, str, bytes, tuple[Reference, ...]]] = ()
     grown: tuple[list[bytes], list[tuple[int, int, bytes]]] | None = None
+    encoded: bytes = b""
 
 
 @attrs.define
@@ -161,6 +164,8 @@ def _extend(
 ) -> None:
     head = extension.head
     known = view.find_segment(head.segment)
+    if known and known.seq >= head.seq:
+        return  # somebody else has just applied this commit to the catalog
     first = head.count - len(extension.hashes)
     if known:
         parent, peaks = known.parent, split_peaks(known.peaks)
@@ -191,7 +196,7 @@ def _extend(
             head.count,
             head.seq,
             head.time_ms,
-            head.encode(),
+            extension.encoded or head.encode(),
             b"".join(peaks),
         )
     )

@@ -23,6 +23,7 @@ from castore.catalog.rows import (
 )
 from castore.engine.fold import LABEL_ROLES
 from castore.formats.mark import LockFile
+from castore.reading.findings import FAULT
 from castore.reading.logs import Log
 from castore.reading.survey import Survey, survey
 from castore.storage import Files
@@ -40,6 +41,8 @@ def facts_of_survey(
         CorruptionError: The files are damaged; an index of them would lie.
     """
     found = survey(files, store=store, lock=lock)
+    if _is_unborn(found):
+        return Facts(), _position(found, lock)
     found.raise_faults()
     facts = Facts(
         places=[
@@ -61,6 +64,17 @@ def facts_of_survey(
         _add_log(facts, log, found)
     facts.sessions = _sessions(found)
     return facts, _position(found, lock)
+
+
+def _is_unborn(found: Survey) -> bool:
+    """Return whether this is a store in the making: all is well, but no commit."""
+    faults = {item.where for item in found.findings if item.severity == FAULT}
+    return (
+        not found.commits
+        and bool(found.chain)
+        and found.chain[-1].file.header.seq == 0
+        and faults <= {f"segment:{found.store.hex()}"}
+    )
 
 
 def _add_log(facts: Facts, log: Log, found: Survey) -> None:

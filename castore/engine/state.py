@@ -84,8 +84,7 @@ class State:
         if read_only:
             self._follow_readers()
             return
-        if not files.exists(LOCK):
-            files.close(files.create(LOCK))
+        files.ensure(LOCK)
         self._lock = FileLock(files, LOCK, self._holder)
         with self.locked():
             pass

@@ -47,6 +47,7 @@ class View:
     """
 
     def __init__(self, base: Catalog, files: OpenFiles, store: bytes) -> None:
+        self._base = base
         self._files = files
         self._store = store
         self.frames = FrameCache(files)
@@ -106,7 +107,12 @@ class View:
 
             NotFoundError: A journal between here and there is gone: packed.
         """
-        for file, start, stop in self._path(self.position, journal, end):
+        if (self.position.journal, self.position.end) != (journal, end):
+            self._drop_known()
+        position = self.position
+        if (journal, end, frame) == (position.journal, position.end, position.frame):
+            return
+        for file, start, stop in self._path(position, journal, end):
             held: list[Place] = []
             for item in walk(file, start, stop):
                 if isinstance(item, Gap):
@@ -123,6 +129,14 @@ class View:
                 verdict="truncated log",
                 where=f"{file_format.file_name(journal)}@{end}",
             )
+
+    def _drop_known(self) -> None:
+        """Let go of the facts that others have applied to the catalog meanwhile."""
+        base = self._base.position()
+        seq = base.seq if base else -1
+        count = sum(at.seq <= seq for _, at in self.known.pending())
+        if count:
+            self.applied(count)
 
     def frames_since(self, at: Position) -> Iterator[Frame]:
         """

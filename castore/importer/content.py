@@ -33,11 +33,11 @@ _ENTRY_COUNT = 1024  # entries looked ahead for large bodies
 
 @attrs.frozen(kw_only=True)
 class FileFacts:
-    """
+    r"""
     What an import found out about a file as a whole.
 
     Attributes:
-        path: Absolute path; bytes of it that are no UTF-8 as ``\\xff``.
+        path: Absolute path; bytes of it that are no UTF-8 as ``\xff``.
 
         format: As from `castore.transcript.detect`.
 

@@ -13,6 +13,7 @@ from castore.catalog.rows import SegmentRow, SessionRow
 from castore.digest import blob_digest
 from castore.errors import ConflictError, NotFoundError
 from castore.importer.content import facts_of
+from castore.importer.source import absolute
 from castore.segment import Segment
 from castore.store import Store
 
@@ -68,7 +69,7 @@ def _by_name(store: Store, name: str) -> Segment | None:
     if text and is_text(name):
         session = known.find_session_by_key(namespace, text)
     found = _of_session(store, session) if session else None
-    return found or find_imported(store, os.path.abspath(name))
+    return found or find_imported(store, absolute(name))
 
 
 def _only_part(store: Store, name: str) -> Segment:
@@ -125,7 +126,5 @@ def _newest_first(store: Store, rows: Iterable[SegmentRow]) -> list[Segment]:
 def _living(store: Store, rows: Iterable[SegmentRow]) -> list[SegmentRow]:
     known = store.engine.view.known
     return [
-        row
-        for row in rows
-        if row.id != store.id and known.find_deleted(row.id) is None
+        row for row in rows if row.id != store.id and known.find_deleted(row.id) is None
     ]

@@ -63,7 +63,9 @@ def prefixes(pieces: Iterable[Piece]) -> list[bytes]:
     digests = [piece.digest for piece in pieces if not piece.tail]
     counts = [1 << n for n in range(COMMON_COUNT_MIN.bit_length())]
     return [
-        blob_digest(b"".join(digests[:count])) for count in counts if count <= len(digests)
+        blob_digest(b"".join(digests[:count]))
+        for count in counts
+        if count <= len(digests)
     ]
 
 

@@ -92,7 +92,9 @@ class Source:
         if self.format not in DOCUMENT_FORMATS:
             return self._lines()
         return (
-            Piece(span.start, span.stop, self.digest(span.start, span.stop), bad=span.bad)
+            Piece(
+                span.start, span.stop, self.digest(span.start, span.stop), bad=span.bad
+            )
             for span in spans(self._file, self.format)
         )
 
@@ -183,6 +185,11 @@ def open_source(path: str, format: str | None) -> Iterator[Source]:  # noqa: A00
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise FormatError(what=f"{path} is no plain file")
             yield Source(file, path, format)
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """Return *path* as it is looked up; links in it stay as they are."""
+    return os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow them
 
 
 @contextlib.contextmanager

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import os
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import Any
 
 import attrs
 
@@ -23,7 +24,7 @@ from castore.importer.matching import (
     find_common,
     prefixes,
 )
-from castore.importer.source import TAIL, Source, open_source
+from castore.importer.source import TAIL, Source, absolute, open_source
 from castore.limits import MIB, NAME_SIZE_MAX
 from castore.segment import NewEntry, Segment, SessionKey, new_id
 from castore.store import Store
@@ -115,7 +116,7 @@ def import_file(
 
         ValueError: There is no such *format*.
     """
-    where = os.path.abspath(path)
+    where = absolute(path)
     with open_source(where, format) as source:
         taker = _Taker(store, source, now_ms, progress)
         for _ in range(CONFLICT_COUNT_MAX):
@@ -124,6 +125,22 @@ def import_file(
             except ConflictError:
                 continue  # What the others did is there now.
         return taker.take()
+
+
+@attrs.define
+class _Tally:
+    """
+    How much of the file is in the store.
+
+    Attributes:
+        tail: Digest of the tail that is the log's last entry, if one is.
+    """
+
+    count: int = 0
+    bad_count: int = 0
+    offset: int = 0
+    new_count: int = 0
+    tail: bytes | None = None
 
 
 class _Taker:
@@ -140,6 +157,7 @@ class _Taker:
         self._progress = progress
 
     def take(self) -> ImportedFile:
+        """Take in what the store does not have."""
         own = find_imported(self._store, self._source.path)
         if own is not None:
             match = find_common(self._store, [own], self._source.pieces())
@@ -153,36 +171,176 @@ class _Taker:
         facts = facts_of(self._store, match.segment)
         if facts is None or size < facts.size or not match.whole:
             return False
-        if not match.count:
-            return not size
-        ends_open = match.segment.entry(-1).kind == TAIL
-        return match.offset < size or not ends_open
+        if match.segment.entry(-1).kind == TAIL:
+            return match.offset < size
+        # What was empty told nothing of itself, not even its session.
+        return match.count > 0 or size == 0
 
     def _go_on(self, match: Match) -> ImportedFile:
-        last = match.segment.entry(-1)
-        adding = _Adding(match, last.body.digest if last.kind == TAIL else None)
-        for batch in self._batches(adding):
-            match.segment.append(batch)
-            self._tell(adding)
-        return self._result(match.segment, adding)
+        segment = match.segment
+        tally = _Tally(match.count, match.bad_count, match.offset)
+        last = segment.entry(-1)
+        if last.kind == TAIL:
+            tally.tail = last.body.digest
+        self._append(segment, self._batches(tally), tally)
+        return self._result(segment, tally)
 
     def _begin(self, own: Segment | None) -> ImportedFile:
         payloads = prefixes(islice(self._source.pieces(), COMMON_COUNT_MIN))
-        match = None
-        if len(payloads) == COMMON_COUNT_MIN.bit_length():
-            match = self._find_common(payloads)
-        adding = _Adding(match)
-        batches = self._batches(adding)
-        segment = self._first(own, match, payloads, next(batches, []))
-        self._tell(adding)
-        for batch in batches:
-            segment.append(batch)
-            self._tell(adding)
-        return self._result(segment, adding)
+        match = self._find_common(payloads)
+        tally = _Tally()
+        if match is not None:
+            tally = _Tally(match.count, match.bad_count, match.offset)
+        batches = self._batches(tally)
+        start = self._start(payloads[-1:], next(batches, []))
+        segment = self._fork(match, start) if match else self._new(own, start)
+        self._tell(tally)
+        self._append(segment, batches, tally)
+        return self._result(segment, tally)
 
     def _find_common(self, payloads: list[bytes]) -> Match | None:
+        if len(payloads) < COMMON_COUNT_MIN.bit_length():
+            return None
         segments = candidates(self._store, payloads)
         if not segments:
             return None
         match = find_common(self._store, segments, self._source.pieces())
         return match if match.count >= COMMON_COUNT_MIN else None
+
+    # --- the segment ---------------------------------------------------------
+
+    def _start(self, prefix: list[bytes], batch: list[NewEntry]) -> dict[str, Any]:
+        """Return how a segment begins, as options of all that begin one."""
+        source = self._source
+        told = source.description
+        facts = FileFacts(
+            path=os.fsencode(source.path).decode(errors="backslashreplace"),
+            format=source.format,
+            size=source.size,
+            imported_ms=self._now_ms,
+            native_session=_text(told.session_id),
+            parent=_text(told.parent),
+            relation=told.relation,
+        )
+        labels = [(PATH_ROLE, os.fsencode(source.path))]
+        labels += [(PREFIX_ROLE, payload) for payload in prefix]
+        return {
+            "body": facts.encode(),
+            "refs": [Reference(role, self._store.put(data)) for role, data in labels],
+            "time_ms": told.started_ms,
+            "then": batch,
+        }
+
+    def _fork(self, match: Match, start: dict[str, Any]) -> Segment:
+        """Begin with what *match* has, in the session that the file names."""
+        key = self._native_key()
+        session = self._find_session(key)
+        if key is not None and session is None:
+            return match.segment.fork(match.at, session=new_id(), key=key, **start)
+        return match.segment.fork(match.at, session=session, **start)
+
+    def _new(self, own: Segment | None, start: dict[str, Any]) -> Segment:
+        """Begin a log, in the session that the file names or its path is in."""
+        key = self._native_key()
+        if key is None and own is not None:
+            session: bytes | None = own.session_id
+        else:
+            key = key or ("path", _path_key(self._source.path))
+            session = self._find_session(key)
+        if session is None:
+            return self._store.create_session(key=key, cause="import", **start)
+        return self._store.new_segment(session, cause="import", **start)
+
+    def _native_key(self) -> SessionKey | None:
+        """Return the key of the session that the file names, if it names one."""
+        told = self._source.description
+        name = told.session_id
+        if told.relation == "subagent":
+            name = told.parent or name
+        text = _text(name)
+        return (self._source.format, text) if text else None
+
+    def _find_session(self, key: SessionKey | None) -> bytes | None:
+        if key is None:
+            return None
+        try:
+            return self._store.session(key).id
+        except NotFoundError:
+            return None
+
+    # --- the entries ---------------------------------------------------------
+
+    def _batches(self, tally: _Tally) -> Iterator[list[NewEntry]]:
+        """Yield the entries behind *tally*, counting, as many as one commit has."""
+        batch: list[NewEntry] = []
+        size = 0
+        for span in self._source.spans(count=tally.count, start=tally.offset):
+            span_size = span.stop - span.start
+            if batch and (len(batch) == BATCH_COUNT or size + span_size > BATCH_SIZE):
+                yield batch
+                batch, size = [], 0
+            tally.count += 1
+            tally.bad_count += span.bad
+            tally.offset = span.stop
+            if span.kind == TAIL and self._digest(span) == tally.tail:
+                continue
+            batch.append(NewEntry(span.kind, self._body(span), (), span.time_ms))
+            tally.new_count += 1
+            size += span_size
+        if batch:
+            yield batch
+
+    def _digest(self, span: Span) -> bytes:
+        return self._source.digest(span.start, span.stop)
+
+    def _body(self, span: Span) -> bytes | BlobRef:
+        """Return the bytes of *span*; put, if they are too many to be held."""
+        if span.stop - span.start <= BODY_SIZE:
+            return self._source.read(span.start, span.stop)
+        try:
+            # What is put goes to a file, known or not.
+            ref = self._store.resolve(format_digest(self._digest(span)))
+        except NotFoundError:
+            with self._source.stream(span.start, span.stop) as stream:
+                ref = self._store.put(stream)
+        if ref.size != span.stop - span.start:
+            raise self._source.shrank()
+        return ref
+
+    def _append(
+        self, segment: Segment, batches: Iterator[list[NewEntry]], tally: _Tally
+    ) -> None:
+        for batch in batches:
+            segment.append(batch)
+            self._tell(tally)
+
+    # --- telling -------------------------------------------------------------
+
+    def _tell(self, tally: _Tally) -> None:
+        if self._progress is not None:
+            self._progress(self._source.path, tally.offset, self._source.size)
+
+    def _result(self, segment: Segment, tally: _Tally) -> ImportedFile:
+        return ImportedFile(
+            path=self._source.path,
+            format=self._source.format,
+            session_id=segment.session_id.hex(),
+            segment_id=segment.id.hex(),
+            entries=tally.count,
+            bad_lines=tally.bad_count,
+            raw_bytes=tally.offset,
+            new_entries=tally.new_count,
+        )
+
+
+def _text(name: str | None) -> str | None:
+    """Return *name* if it can be stored: a file's name may be no UTF-8."""
+    return name if name and is_text(name) else None
+
+
+def _path_key(path: str) -> str:
+    """Return what stands for *path* in a session key: itself, if it fits there."""
+    data = os.fsencode(path)
+    if len(data) > NAME_SIZE_MAX or not is_text(path):
+        return format_digest(blob_digest(data))
+    return path

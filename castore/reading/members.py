@@ -85,6 +85,11 @@ def judge_member(member: Member, findings: Findings) -> None:
         corrupt = not _meets_end(member, findings)
     if not corrupt:
         _judge_footers(member, findings)
+    if member.listed and member.is_pack:
+        frames = contents.frames
+        if not frames or frames[-1].footer is None:
+            what = "a pack without a footer at its end"
+            findings.add(CORRUPT, f"{name}@{member.stop}", what)
 
 
 def _meets_end(member: Member, findings: Findings) -> bool:
@@ -109,10 +114,3 @@ def _judge_footers(member: Member, findings: Findings) -> None:
             if number + 1 < len(frames):
                 findings.add("malformed record", where, "a frame behind the footer")
         offsets.append(frame.offset)
-    if (
-        member.listed
-        and member.is_pack
-        and not (frames and frames[-1].footer is not None)
-    ):
-        what = "a pack without a footer at its end"
-        findings.add(CORRUPT, f"{member.name}@{member.stop}", what)

@@ -83,6 +83,16 @@ class Files:
         with _translated(f"creating {name}"):
             return os.open(self.path(name), _NEW, 0o600)
 
+    def ensure(self, name: str) -> None:
+        """Make the file *name*, empty and 0600, if there is none."""
+        if self.exists(name):
+            return
+        try:
+            self.close(self.create(name))
+        except StorageError as error:
+            if error.errno != errno.EEXIST:
+                raise
+
     def open(self, name: str, *, write: bool = False) -> int:
         """Open the plain file *name*, no link; return a descriptor."""
         flags = os.O_RDWR if write else os.O_RDONLY
@@ -147,7 +157,7 @@ class Files:
 
     def read_up_to(self, fd: int, size: int, offset: int) -> bytes:
         """Return *size* bytes from *offset*, fewer only where the file ends."""
-        with _translated("reading"):
+        try:
             data = os.pread(fd, size, offset)
             if len(data) == size or not data:
                 return data
@@ -159,7 +169,9 @@ class Files:
                     break
                 parts.append(data)
                 got += len(data)
-            return b"".join(parts)
+        except OSError as error:
+            raise storage_error("reading", error) from error
+        return b"".join(parts)
 
     def write(self, fd: int, data: bytes | memoryview, offset: int) -> None:
         """
@@ -168,7 +180,7 @@ class Files:
         Raises:
             StorageError: It failed; some of it may stand there.
         """
-        with _translated("writing"):
+        try:
             done = os.pwrite(fd, data, offset)
             if done == len(data):
                 return
@@ -178,6 +190,8 @@ class Files:
                 if count == 0:
                     raise OSError(errno.EIO, "wrote nothing")
                 done += count
+        except OSError as error:
+            raise storage_error("writing", error) from error
 
     def sync(self, fd: int) -> None:
         """
@@ -186,11 +200,13 @@ class Files:
         After an error the file must not be trusted nor synced again: the system
         may have dropped what it could not write.
         """
-        with _translated("syncing"):
+        try:
             if sys.platform == "darwin":
                 fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
             else:
                 os.fdatasync(fd)
+        except OSError as error:
+            raise storage_error("syncing", error) from error
 
     def truncate(self, fd: int, size: int) -> None:
         """Cut the file to *size* bytes."""
@@ -199,8 +215,10 @@ class Files:
 
     def size(self, fd: int) -> int:
         """Return the file's size in bytes."""
-        with _translated("reading a file's size"):
+        try:
             return os.fstat(fd).st_size
+        except OSError as error:
+            raise storage_error("reading a file's size", error) from error
 
     def size_of(self, name: str) -> int:
         """Return the size in bytes of the plain file *name*, 0 if it is none."""
@@ -250,8 +268,10 @@ class Files:
 
     def unlock(self, fd: int) -> None:
         """Give the flock of an open file back."""
-        with _translated("unlocking"):
+        try:
             fcntl.flock(fd, fcntl.LOCK_UN)
+        except OSError as error:
+            raise storage_error("unlocking", error) from error
 
     def boot_id(self) -> bytes:
         """Return 16 bytes that change whenever the machine starts."""
