@@ -38,6 +38,7 @@ OVERLAY_SIZE = 4 * MIB  # bytes of frames that the catalog may lack
 APPLY_ROW_COUNT = 1000  # catalog rows written under one lock
 PENDING_SIZE_MAX = 16 * MIB  # bytes of put blobs held in memory until a commit
 SIDE_SIZE_MIN = MIB  # stored bytes from which a blob goes to the side pack
+RUN_COUNT = 256  # entries in one record, so that one entry is read cheaply
 BLOCK_SIZE = 4 * MIB  # raw bytes of bodies in a packed frame
 PACK_SIZE = 512 * MIB  # bytes at which a pack is closed
 DIFFERENCE_WHOLE_EVERY = 32  # commits write every n-th version whole

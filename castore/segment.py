@@ -18,8 +18,8 @@ import attrs
 
 from castore import limits, merkle
 from castore.engine import Engine
-from castore.engine.building import Append, Change, Outcome
-from castore.engine.building import NewEntry as BuiltEntry
+from castore.engine.change import Append, Change, Outcome
+from castore.engine.change import NewEntry as BuiltEntry
 from castore.engine.expect import Expect, head_of, living
 from castore.engine.putting import put_bytes
 from castore.errors import ConflictError, LimitError
@@ -281,7 +281,7 @@ class Segment:
             raise IndexError(f"fork at {at} of {row.count} entries")
         with self._engine.reading():
             peaks = view.logs.peaks_at(row, at)
-            last = next(view.logs.entries(row, at - 1, at)).hash
+            last = view.logs.hashes(row, at - 1, at)[0]
         root = merkle.root(tree_of(self.id, self._engine.store), peaks)
         origin = Origin(self._seen.session, self.id, at, root, last, turn)
         segment = new_id()
@@ -335,7 +335,7 @@ class Segment:
             return view.logs.read_tree(row, positions)
 
         hashes = merkle.prove_inclusion(tree, index, head.count, read)
-        entry = next(view.logs.entries(row, index, index + 1)).hash
+        entry = view.logs.hashes(row, index, index + 1)[0]
         return InclusionProof(index, head.count, entry, head.root, tuple(hashes))
 
     def prove_growth(self, first: int, second: int | None = None) -> tuple[bytes, ...]:

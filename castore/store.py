@@ -204,7 +204,7 @@ class Store:
         Every byte is checked before it is returned. With a reference from an
         entry (it carries slices) a range of a large blob reads that range only.
         """
-        return BlobReader(self.engine, self.resolve(ref))
+        return BlobReader(self.engine, self.engine.sliced(self.resolve(ref)))
 
     def has(self, ref: BlobRef | str) -> bool:
         """Return whether the store has *ref*; its bytes are not looked at."""

@@ -88,13 +88,12 @@ class FileMaker:
         """Return the records of each frame."""
         frames = []
         for offset in self.offsets:
-            view = memoryview(self.data)[offset:].toreadonly()
+            view = memoryview(bytes(self.data))[offset:]
             header = parse_header(view, room=len(view))
             table = decode_table(view[: header.size], header)
             raw = decode_raw(view[: header.size], header)
             parts = split(table, raw)
             frames.append([(part.descriptor, bytes(part.payload)) for part in parts])
-            view.release()
         return frames
 
     def rewrite(self, frames: Sequence[Sequence[Stored]]) -> None:

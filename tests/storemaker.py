@@ -210,10 +210,18 @@ class Maker:
         """Return, and keep, the head of *log* as it is now."""
         hashes = log.all_hashes
         root = root_of(hashes, tree_of(log.segment, self.store))
-        ids = (self.store, log.session, log.segment, log.fork_index)
-        revision = log.head.revision + 1 if log.head else 1
-        state = (revision, len(hashes), root, hashes[-1], seq, TIME_MS + seq)
-        log.head = Head(*ids, *state)
+        log.head = Head(
+            self.store,
+            log.session,
+            log.segment,
+            log.fork_index,
+            log.head.revision + 1 if log.head else 1,
+            len(hashes),
+            root,
+            hashes[-1],
+            seq,
+            TIME_MS + seq,
+        )
         return log.head
 
     def note(self, kind: str, body: bytes, refs: tuple[Reference, ...] = ()) -> None:

@@ -145,6 +145,12 @@ class MemoryCatalog:
         with self._lock:
             return self._places.get(digest)
 
+    def find_places(self, digests: Sequence[bytes]) -> dict[bytes, Place]:
+        """Return where those of *digests* are stored that are."""
+        with self._lock:
+            found = ((digest, self._places.get(digest)) for digest in digests)
+            return {digest: place for digest, place in found if place is not None}
+
     def find_run(self, segment: bytes, index: int) -> Run | None:
         """Return the run of *segment*'s own entries that covers *index*."""
         found = self.runs(segment, index, index + 1)

@@ -170,6 +170,17 @@ class Overlay:
             row = self._base.find_place(digest)
             return None if row is None or self._touched.place(row) else row
 
+    def find_places(self, digests: Sequence[bytes]) -> dict[bytes, Place]:
+        """Return where those of *digests* are stored that are."""
+        with self._lock:
+            touched = self._touched
+            own = [digest for digest in digests if digest in touched.places]
+            below = [digest for digest in digests if digest not in touched.places]
+            found = self._base.find_places(below)
+            if touched.files:
+                found = {k: row for k, row in found.items() if not touched.place(row)}
+            return found | self._own.find_places(own)
+
     def find_run(self, segment: bytes, index: int) -> Run | None:
         """Return the run of *segment*'s own entries that covers *index*."""
         found = self.runs(segment, index, index + 1)

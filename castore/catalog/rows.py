@@ -233,6 +233,9 @@ class Catalog(Protocol):
     def find_place(self, digest: bytes) -> Place | None:
         """Return where *digest* is stored."""
 
+    def find_places(self, digests: Sequence[bytes]) -> dict[bytes, Place]:
+        """Return where those of *digests* are stored that are; faster than one by one."""
+
     def find_run(self, segment: bytes, index: int) -> Run | None:
         """Return the run of *segment*'s own entries that covers *index*."""
 

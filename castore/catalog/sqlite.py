@@ -35,6 +35,7 @@ from castore.catalog.writing import write
 
 
 _PAGE_COUNT = 500  # rows that an iterator reads at once
+_ASK_COUNT = 256  # digests looked up by one statement
 _RowT = TypeVar("_RowT")
 _PagedT = TypeVar("_PagedT", Place, SessionRow)
 
@@ -173,6 +174,17 @@ class SqliteCatalog:
     def find_place(self, digest: bytes) -> Place | None:
         """Return where *digest* is stored."""
         return _first(self._rows(Place, f"{schema.PLACE} WHERE p.digest = ?", digest))
+
+    def find_places(self, digests: Sequence[bytes]) -> dict[bytes, Place]:
+        """Return where those of *digests* are stored that are."""
+        found = {}
+        for at in range(0, len(digests), _ASK_COUNT):
+            some = digests[at : at + _ASK_COUNT]
+            marks = ", ".join("?" * len(some))
+            query = f"{schema.PLACE} WHERE p.digest IN ({marks})"
+            for row in self._rows(Place, query, *some):
+                found[row.digest] = row
+        return found
 
     def find_run(self, segment: bytes, index: int) -> Run | None:
         """Return the run of *segment*'s own entries that covers *index*."""

@@ -14,17 +14,11 @@ import attrs
 
 from castore.catalog import Overlay
 from castore.catalog.rows import Catalog, Position
-from castore.engine.building import (
-    Change,
-    Ending,
-    Outcome,
-    Prepared,
-    finish_commit,
-    prepare,
-    replay_of,
-)
+from castore.engine.building import Ending, finish_commit, replay_of
+from castore.engine.change import Change, Outcome
 from castore.engine.fold import CommitImage, facts_of
 from castore.engine.pool import Pool
+from castore.engine.preparing import Prepared, prepare
 from castore.engine.side import SidePack
 from castore.engine.state import State
 from castore.errors import CastoreError, ClosedError, StorageError

@@ -11,7 +11,7 @@ import os
 from castore import limits
 from castore.catalog.rows import Facts, Position
 from castore.engine import catalogs
-from castore.engine.building import Append, Change, NewEntry
+from castore.engine.change import Append, Change, NewEntry
 from castore.engine.engine import Engine
 from castore.engine.expect import Expect
 from castore.engine.journal import first_journal, write_new

@@ -16,7 +16,7 @@ import attrs
 
 from castore import limits
 from castore.digest import blob_hash
-from castore.engine.building import Change, Outcome
+from castore.engine.change import Change, Outcome
 from castore.engine.commits import Committer
 from castore.engine.pool import Pool
 from castore.engine.side import SidePack

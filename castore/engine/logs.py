@@ -17,7 +17,7 @@ from castore.formats import frame as frame_format
 from castore.formats.entry import Entry
 from castore.formats.trees import tree_of
 from castore.reading.frames import Frame
-from castore.reading.image import RunHeader, read_run, run_headers
+from castore.reading.image import RunHeader, read_run, run_hashes, run_headers
 
 
 def truncated(segment: bytes, index: int) -> CorruptionError:
@@ -154,8 +154,20 @@ class Logs:
             prev = entries[last - run.first - 1].hash
 
     def hashes(self, row: SegmentRow, start: int, stop: int) -> list[bytes]:
-        """Return the entry hashes ``[start, stop)`` of *row*'s log."""
-        return [entry.hash for entry in self.entries(row, start, stop)]
+        """
+        Return the entry hashes ``[start, stop)`` of *row*'s log, linked.
+
+        Raises:
+            CorruptionError: As `entries`.
+        """
+        found: list[bytes] = []
+        for run, first, last in self.runs(row, start, stop):
+            frame, header, body_frame = self.load(run)
+            hashes = run_hashes(frame, header, body_frame.bodies)
+            if found and run.first == first and header.prev != found[-1]:
+                raise broken_link(run.segment, first)
+            found += hashes[first - run.first : last - run.first]
+        return found
 
     def read_tree(
         self, row: SegmentRow, positions: Sequence[merkle.Position]
@@ -164,7 +176,7 @@ class Logs:
         Return the hashes of complete subtrees of *row*'s log.
 
         Large ones come from the catalog where it has them; the rest is computed
-        from the entries, at most 255 for each position.
+        from the entries around them.
         """
         tree = tree_of(row.id, self._store)
         large = [pos for pos in positions if pos[0] >= NODE_LEVEL_MIN]
@@ -174,19 +186,31 @@ class Logs:
             owner = self.pieces(row, last, last + 1)[0][0]
             wanted.append((owner, level, index))
         known = dict(zip(large, self._view.find_nodes(wanted), strict=True))
-        return [
-            known.get(pos) or self._subtree(row, tree, *pos) for pos in positions
-        ]
+        missing = [pos for pos in positions if not known.get(pos)]
+        computed = self._subtrees(row, tree, missing)
+        return [known.get(pos) or computed[pos] for pos in positions]
 
-    def _subtree(
-        self, row: SegmentRow, tree: merkle.Tree, level: int, index: int
-    ) -> bytes:
-        peaks: list[bytes] = []
-        start = index << level
-        hashes = self.hashes(row, start, start + (1 << level))
-        for count, digest in enumerate(hashes):
-            merkle.push(tree, peaks, count, tree.leaf(digest))
-        return peaks[0]
+    def _subtrees(
+        self, row: SegmentRow, tree: merkle.Tree, positions: list[merkle.Position]
+    ) -> dict[merkle.Position, bytes]:
+        """Compute subtrees from entries, reading those that lie together once."""
+        found = {}
+        blocks: dict[int, list[merkle.Position]] = {}
+        for level, index in positions:
+            block = index << level >> NODE_LEVEL_MIN
+            blocks.setdefault(block, []).append((level, index))
+        for wanted in blocks.values():
+            first = min(index << level for level, index in wanted)
+            last = max(index + 1 << level for level, index in wanted)
+            hashes = self.hashes(row, first, last)
+            for level, index in wanted:
+                peaks: list[bytes] = []
+                start = (index << level) - first
+                leaves = hashes[start : start + (1 << level)]
+                for count, digest in enumerate(leaves):
+                    merkle.push(tree, peaks, count, tree.leaf(digest))
+                found[level, index] = peaks[0]
+        return found
 
     def peaks_at(self, row: SegmentRow, count: int) -> list[bytes]:
         """Return the peaks that *row*'s log had at *count* entries."""
@@ -201,9 +225,14 @@ def check_link(segment: bytes, entry: Entry, prev: bytes | None) -> bytes | None
         CorruptionError: ``broken link``.
     """
     if prev is not None and entry.prev != prev:
-        raise CorruptionError(
-            what="prev is not the hash of the entry before",
-            verdict="broken link",
-            where=f"segment:{segment.hex()}[{entry.index}]",
-        )
+        raise broken_link(segment, entry.index)
     return prev
+
+
+def broken_link(segment: bytes, index: int) -> CorruptionError:
+    """Return the error for an entry that does not follow the one before."""
+    return CorruptionError(
+        what="prev is not the hash of the entry before",
+        verdict="broken link",
+        where=f"segment:{segment.hex()}[{index}]",
+    )

@@ -17,6 +17,7 @@ from typing import BinaryIO
 import attrs
 
 from castore.codec import decode_object, encode_object
+from castore.engine.expect import living
 from castore.errors import FormatError, NotFoundError
 from castore.formats.entry import Entry
 from castore.importer.source import READ_SIZE, TAIL
@@ -28,7 +29,6 @@ from castore.transcript.records import native_id_of, parse_record, scan_record
 START = "start"
 PATH_ROLE = "path"
 BODY_SIZE = READ_SIZE  # bytes above which a body is never held whole
-_ENTRY_COUNT = 1024  # entries looked ahead for large bodies
 
 
 @attrs.frozen(kw_only=True)
@@ -120,7 +120,7 @@ def restore(store: Store, segment: Segment, out: BinaryIO) -> int:
         what = f"segment {segment.id.hex()} was not imported from a file"
         raise FormatError(what=what)
     size = 0
-    for entry, body in bodies(segment):
+    for entry, body in bodies(store, segment):
         if body is None:
             with store.open_blob(entry.body) as blob:
                 shutil.copyfileobj(blob, out, READ_SIZE)
@@ -141,7 +141,7 @@ def find_native(store: Store, segment: Segment, name: str) -> Entry | None:
     """
     # A name can be written with escapes; else it stands there as it is.
     plain = name.encode() if name.isascii() and not set(name) & set('"/\\') else b""
-    for entry, body in bodies(segment):
+    for entry, body in bodies(store, segment):
         if body is None:
             with store.open_blob(entry.body) as blob:
                 record = scan_record(_chunks(blob))
@@ -164,24 +164,21 @@ def _chunks(blob: io.RawIOBase) -> Iterator[bytes]:
         first = False
 
 
-def bodies(segment: Segment) -> Iterator[tuple[Entry, bytes | None]]:
+def bodies(store: Store, segment: Segment) -> Iterator[tuple[Entry, bytes | None]]:
     """
     Yield the content, each entry with its bytes; None for those above `BODY_SIZE`.
     """
-    count = segment.count
-    for start in range(0, count, _ENTRY_COUNT):
-        stop = min(start + _ENTRY_COUNT, count)
-        for entry, body in _window(segment, start, stop):
-            if entry.kind != START and (entry.kind != TAIL or entry.index == count - 1):
-                yield entry, body
+    engine = store.engine
+    view = engine.refresh()
+    row = living(view.known, segment.id)
 
+    def read(digest: bytes) -> bytes:
+        place = view.known.find_place(digest)
+        large = place is not None and place.size > BODY_SIZE
+        return b"" if large else engine.read_blob(digest)
 
-def _window(
-    segment: Segment, start: int, stop: int
-) -> Iterator[tuple[Entry, bytes | None]]:
-    large = [e for e in segment.entries(start, stop) if e.body.size > BODY_SIZE]
-    for entry in large:
-        yield from segment.read(start, entry.index)
-        yield entry, None
-        start = entry.index + 1
-    yield from segment.read(start, stop)
+    for entry, body in view.logs.with_bodies(row, 0, row.count, read):
+        if entry.kind == TAIL and entry.index < row.count - 1:
+            continue
+        if entry.kind != START:
+            yield entry, body if len(body) == entry.body.size else None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 
+from castore import limits
 from castore.catalog.rows import Place, Run, SegmentRow
 from castore.codec import encode_record
 from castore.engine import Engine
@@ -24,7 +25,6 @@ from castore.reading.frames import Frame
 from castore.reading.image import commits, heads, read_run
 
 
-_RUN_COUNT = 256  # entries in one record, so that one entry is read cheaply
 _TABLE_COUNT = 1000  # commit records and heads in one frame
 
 
@@ -109,7 +109,7 @@ class Carrier:
                 for ref in entry.refs:
                     self._payloads[ref.blob.digest] = None
                 pending.append(entry)
-                if len(pending) >= _RUN_COUNT:
+                if len(pending) >= limits.RUN_COUNT:
                     pending = self._end_run(row.id, pending)
         self._end_run(row.id, pending)
 

@@ -15,7 +15,7 @@ import attrs
 from castore import limits
 from castore.catalog.rows import Catalog, Facts
 from castore.engine import Engine
-from castore.engine.building import Append, Change, NewEntry
+from castore.engine.change import Append, Change, NewEntry
 from castore.engine.expect import Expect
 from castore.engine.members import members
 from castore.engine.putting import put_bytes

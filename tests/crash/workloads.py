@@ -16,6 +16,8 @@ from unittest import mock
 import attrs
 
 from castore import CastoreError, Reference, limits
+from castore.gc import collect
+from castore.packing.rewrite import pack
 
 from crash.recording import Record, RecordingFiles, catalogs_saved
 from crash.scribe import Scribe, Wanted
@@ -158,8 +160,41 @@ def failing(files: RecordingFiles, rng: random.Random) -> None:
             scribe.append(segment, *entries(rng, 2))
             scribe.tag("big", rng.randbytes(3000))
         except CastoreError:
-            scribe.reopen(close=rng.random() < 0.7)
+            _reopen_at_last(scribe)
             segment = scribe.store.segment(segment.id)
+    scribe.store.close()
+
+
+def _reopen_at_last(scribe: Scribe) -> None:
+    """Open the store again and again until nothing fails."""
+    while True:
+        with contextlib.suppress(CastoreError):
+            scribe.reopen()
+            return
+
+
+def packing(files: RecordingFiles, rng: random.Random) -> None:
+    """Packs of journals and side packs, garbage collected, work in between."""
+    scribe = Scribe(files)
+    segment = scribe.begin(b"begin", key=("test", "p"))
+    other = scribe.begin(b"other", then=[("tool", rng.randbytes(400), ())])
+    state = scribe.store.put(rng.randbytes(3000))
+    scribe.append(segment, ("tool", b"", [Reference("state", state)]))
+    scribe.append(segment, *entries(rng, 4))
+    scribe.tag("old", rng.randbytes(2500))
+    pack(scribe.store.engine)
+    scribe.append(segment, *entries(rng, 2))
+    scribe.untag("old")
+    scribe.delete(other)
+    fork = scribe.fork(segment, 3, b"fork", entries(rng, 1))
+    collect(scribe.store.engine, grace_s=0, yes=True)
+    scribe.append(fork, ("tool", rng.randbytes(2600), [Reference("state", state)]))
+    scribe.reopen()
+    segment = scribe.store.segment(segment.id)
+    scribe.append(segment, *entries(rng, 2))
+    pack(scribe.store.engine)
+    scribe.append(segment, *entries(rng, 1))
+    collect(scribe.store.engine, grace_s=0, yes=True)
     scribe.store.close()
 
 
@@ -222,6 +257,7 @@ ALL = {
         Workload(handles, weight=2.0),
         Workload(threads),
         Workload(failing, fails=_some_fail),
+        Workload(packing, weight=2.0),
         Workload(large, side_size=limits.SIDE_SIZE_MIN, weight=0.15),
     )
 }

@@ -1,0 +1,89 @@
+"""
+What every bench shares: temporary folders, percentiles, one JSON object out.
+
+A bench runs castore and its floor or peer in turns in one process, so that both
+see the same machine; only ratios mean something.
+"""
+
+import json
+import platform
+import random
+import shutil
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """Give a temporary folder beside the working folder, on its file system."""
+    path = Path(tempfile.mkdtemp(prefix=".bench-", dir="."))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+def entry_bodies(count: int, *, seed: int, size: int = 1400) -> list[bytes]:
+    """Return JSON lines about as repetitive as an agent's log."""
+    rng = random.Random(seed)
+    words = [f"{rng.getrandbits(40):x}" for _ in range(2000)]
+    lines = []
+    for number in range(count):
+        text = " ".join(rng.choices(words, k=size // 12))
+        line = {
+            "type": "assistant",
+            "uuid": f"{rng.getrandbits(128):032x}",
+            "timestamp": number,
+            "message": {"role": "assistant", "content": [{"text": text}]},
+        }
+        lines.append(json.dumps(line).encode() + b"\n")
+    return lines
+
+
+def times(step: Callable[[int], object], count: int) -> list[float]:
+    """Return the seconds of each of *count* calls."""
+    found = []
+    for number in range(count):
+        start = time.perf_counter()
+        step(number)
+        found.append(time.perf_counter() - start)
+    return found
+
+
+def seconds(step: Callable[[], object]) -> float:
+    """Return the seconds of one call."""
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+def p(values: list[float], percent: int) -> float:
+    """Return a percentile of *values*."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Return p50 and p99 in microseconds."""
+    return {
+        "p50_us": round(statistics.median(values) * 1e6, 1),
+        "p99_us": round(p(values, 99) * 1e6, 1),
+    }
+
+
+def report(question: str, facts: dict[str, object]) -> None:
+    """Print one JSON object."""
+    machine = {
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "system": platform.system(),
+    }
+    json.dump({"bench": question, "machine": machine, **facts}, sys.stdout, indent=1)
+    sys.stdout.write("\n")

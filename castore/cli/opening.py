@@ -1,0 +1,125 @@
+"""
+Which store a command means, and opening it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from castore.cli.exits import CommandError, Exit
+from castore.cli.output import Output
+
+
+if TYPE_CHECKING:
+    from castore.store import Store
+
+
+VARIABLE = "CASTORE_STORE"
+MARKER = "castore.json"
+
+
+def store_path(options: argparse.Namespace) -> tuple[Path, str]:
+    """
+    Return the store's folder, and what named it.
+
+    ``--store``, else the environment, else the user's data folder.
+    """
+    if options.store:
+        return Path(os.path.abspath(options.store)), "--store"
+    named = os.environ.get(VARIABLE)
+    if named:
+        return Path(os.path.abspath(named)), VARIABLE
+    return _data_folder() / "castore", "default"
+
+
+def _data_folder() -> Path:
+    if sys.platform == "darwin":
+        return _home() / "Library" / "Application Support"
+    folder = os.environ.get("XDG_DATA_HOME", "")
+    # The XDG specification: a relative path in it is to be ignored.
+    if os.path.isabs(folder):
+        return Path(folder)
+    return _home() / ".local" / "share"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        what = "no home folder; name the store with --store"
+        raise CommandError(Exit.USAGE, what) from None
+
+
+def existing_path(options: argparse.Namespace) -> Path:
+    """
+    Return the store's folder.
+
+    Raises:
+        CommandError: There is no store.
+    """
+    path, _ = store_path(options)
+    if not os.path.lexists(path / MARKER):
+        raise no_store(path)
+    return path
+
+
+def no_store(path: Path) -> CommandError:
+    """Return the error that says that there is no store at *path*."""
+    what = f"no store at {path}; make one with castore init or castore import"
+    return CommandError(Exit.NO_STORE, what)
+
+
+def open_store(options: argparse.Namespace) -> Store:
+    """Open the store for changing it."""
+    from castore.store import open as open_path
+
+    path = existing_path(options)
+    return open_path(path, max_bytes=getattr(options, "max_bytes", None))
+
+
+def read_store(options: argparse.Namespace) -> Store:
+    """
+    Open the store for reading: no lock, nothing written.
+
+    Unless a look at all files would be needed for that, as after a restart of the
+    machine, and this user may write: then what makes it fast again is written.
+    """
+    from castore.store import open as open_path
+
+    path = existing_path(options)
+    return open_path(path, read_only=not (_is_writable(path) and _is_slow(path)))
+
+
+def _is_writable(path: Path) -> bool:
+    lock = path / "lock"
+    return os.access(path, os.W_OK) and (not lock.exists() or os.access(lock, os.W_OK))
+
+
+def _is_slow(path: Path) -> bool:
+    from castore.engine.catalogs import catalog_name
+    from castore.reading.mark import MarkWorth, judge_mark, read_lock
+    from castore.storage import Files
+
+    files = Files(path)
+    lock = read_lock(files)
+    if lock is None or judge_mark(files, lock) is not MarkWorth.EXACT:
+        return True
+    return not files.exists(catalog_name(lock.catalog_generation))
+
+
+def make_store(options: argparse.Namespace, out: Output) -> tuple[Store, bool]:
+    """Open the store, made if there is none; return whether it was made."""
+    from castore.store import open as open_path
+
+    path, _ = store_path(options)
+    made = not os.path.lexists(path / MARKER)
+    max_bytes = getattr(options, "max_bytes", None)
+    store = open_path(path, create=True, max_bytes=max_bytes)
+    if made:
+        out.note(f"made a store at {path}")
+    return store, made

@@ -1,0 +1,112 @@
+"""
+What a caller asks the engine to commit, and what comes of it.
+
+Spec: spec/commit.md; spec/ordering.md, "Commit".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from castore.catalog.rows import Catalog, Facts
+from castore.engine.expect import Expect
+from castore.formats.entry import BlobRef, Reference, Start
+from castore.formats.head import Head
+
+
+@attrs.frozen
+class NewEntry:
+    """
+    An entry to be appended.
+
+    Attributes:
+        kind: What it is, 1 to 64 bytes.
+
+        body: Its content, put before.
+
+        refs: Payloads it keeps, put before.
+
+        time_ms: The writer's claim, or None.
+
+        content: For the store log: the body's bytes.
+    """
+
+    kind: str
+    body: BlobRef
+    refs: tuple[Reference, ...] = ()
+    time_ms: int | None = None
+    start: Start | None = None
+    content: bytes = b""
+
+
+@attrs.frozen
+class Append:
+    """
+    Entries for one segment.
+
+    Attributes:
+        expect: ABSENT to begin it, a revision, or ANY.
+
+        fork: For a fork: its parent, the count it inherits, last entry hash and
+            peaks there.
+    """
+
+    session: bytes
+    segment: bytes
+    entries: tuple[NewEntry, ...]
+    expect: Expect | int
+    fork: tuple[bytes, int, bytes, list[bytes]] | None = None
+
+
+@attrs.frozen
+class Change:
+    """
+    One commit to be made.
+
+    Attributes:
+        appends: What it appends, at least one.
+
+        key: Its idempotence key, in the scope of the first segment.
+
+        maintenance: Whether it is made even where the store may not grow.
+
+        guard: Called under the lock with what is known; what it raises gives
+            the commit up.
+
+        listed: What stands in the packs that it lists, where the caller knows.
+
+        raises_generation: Whether it moves or deletes blobs.
+    """
+
+    appends: tuple[Append, ...]
+    key: str | None = None
+    maintenance: bool = False
+    guard: Callable[[Catalog], None] | None = None
+    listed: Facts | None = None
+    raises_generation: bool = False
+
+
+@attrs.frozen
+class Outcome:
+    """
+    A commit that is durable.
+
+    Attributes:
+        seq: Its number.
+
+        first_index: Of the entries appended to the first segment.
+
+        count: How many.
+
+        head: New head of the first segment; None when *replayed*.
+
+        replayed: Whether the key named a commit made before.
+    """
+
+    seq: int
+    first_index: int
+    count: int
+    head: Head | None
+    replayed: bool = False

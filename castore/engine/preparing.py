@@ -1,0 +1,246 @@
+"""
+The part of a commit that is made outside of the lock.
+
+It encodes, compresses and hashes entries and payloads, and depends on no head.
+
+Spec: spec/ordering.md, "Commit"; spec/frame.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import attrs
+
+from castore import limits
+from castore.catalog.rows import Catalog, Place
+from castore.codec import encode_record
+from castore.digest import format_digest
+from castore.engine.change import Append, Change, NewEntry
+from castore.engine.pool import Pending, Pool
+from castore.engine.side import LEVEL, SidePack
+from castore.errors import LimitError, NotFoundError
+from castore.formats import frame as frame_format
+from castore.formats.commit import content_hash
+from castore.formats.entry import REF_LIST_FLAG, BlobRef, Reference, encode_ref_list
+from castore.formats.frame import Part, seal_part
+
+
+#: Stored entries of one entries record.
+Chunk = list[list[object]]
+
+
+@attrs.define
+class Prepared:
+    """
+    What `prepare` made of a change.
+
+    Attributes:
+        appends: Those of the change, with ref lists put in.
+
+        payload: Frames before the commit's own: part, table, blobs.
+
+        part: Stored part of the commit's own frame.
+
+        table: Its table up to heads and commit; entries records come first.
+
+        pending: Its blobs, in the order of the table.
+
+        bodies: Digest and size of its whole blobs.
+
+        stored: For each append its entries records.
+
+        ref_lists: Digest, count and record number of its ref lists.
+
+        side: What the commit must name of the side pack, and what stands there.
+
+        asked: What the store was found to have already.
+
+        content: Content hash, where there is a key.
+
+        size: Bytes that it will take, but for table and heads.
+    """
+
+    change: Change
+    appends: tuple[Append, ...]
+    payload: list[tuple[Part, list[list[object]], list[Pending]]]
+    part: Part
+    table: list[list[object]]
+    pending: list[Pending]
+    bodies: list[tuple[bytes, int]]
+    stored: list[list[Chunk]]
+    ref_lists: list[tuple[bytes, int, int]]
+    side: tuple[tuple[bytes, int, bytes], list[Place]] | None
+    asked: frozenset[bytes]
+    content: bytes
+    size: int
+
+
+def prepare(change: Change, pool: Pool, side: SidePack, view: Catalog) -> Prepared:
+    """
+    Make everything of *change* that depends on no head.
+
+    Raises:
+        NotFoundError: A body or payload was never put.
+
+        LimitError: An entry or the batch is too large.
+
+        FormatError: A kind, role or time that no entry can have.
+    """
+    lists: dict[bytes, tuple[bytes, int]] = {}
+    appends = [_with_ref_lists(append, lists) for append in change.appends]
+    wanted, asked = _closure(appends, pool, view)
+    memory = [item for item in map(pool.find, wanted) if item is not None]
+    sealed = None
+    if any(pool.find(digest) is None for digest in wanted):
+        sealed = side.seal()
+    payload, own = _spread(memory)
+    whole = [item for item in own if item.descriptor[0] == frame_format.BLOB]
+    numbers = {item.ref.digest: number for number, item in enumerate(whole)}
+    stored = [_chunks(append, numbers) for append in appends]
+    encoded: list[bytes] = []
+    table: list[list[object]] = []
+    for append, chunks in zip(appends, stored, strict=True):
+        for chunk in chunks:
+            data = encode_record(chunk)
+            # Index and prev stand in once the head is known.
+            place = [append.segment, 0, b"", len(chunk), 0]
+            table.append([frame_format.ENTRIES, len(data), *place])
+            encoded.append(data)
+    first_own = len(table)
+    table += [item.descriptor for item in own]
+    table += [[frame_format.REF_LIST, len(data)] for data, _ in lists.values()]
+    own_data = [item.payload for item in own]
+    raw = b"".join([*encoded, *own_data, *(data for data, _ in lists.values())])
+    if len(raw) > limits.FRAME_RAW_SIZE_MAX:
+        raise LimitError(
+            what="too much for one commit; append fewer entries at once",
+            limit=limits.FRAME_RAW_SIZE_MAX,
+        )
+    part = seal_part(raw, LEVEL)
+    first_list = first_own + len(own)
+    return Prepared(
+        change=change,
+        appends=tuple(appends),
+        payload=payload,
+        part=part,
+        table=table,
+        pending=own,
+        bodies=[(item.ref.digest, item.ref.size) for item in whole],
+        stored=stored,
+        ref_lists=[
+            (digest, count, number)
+            for number, (digest, (_, count)) in enumerate(lists.items(), first_list)
+        ],
+        side=sealed,
+        asked=asked,
+        content=_content(appends[0]) if change.key else b"",
+        size=len(part.data) + sum(len(item[0].data) for item in payload),
+    )
+
+
+def _with_ref_lists(append: Append, lists: dict[bytes, tuple[bytes, int]]) -> Append:
+    if all(len(entry.refs) <= limits.ENTRY_REFS_COUNT_MAX for entry in append.entries):
+        return append
+    entries = []
+    for entry in append.entries:
+        refs = entry.refs
+        if len(refs) > limits.ENTRY_REFS_COUNT_MAX:
+            refs = tuple(_list_refs(refs, lists))
+        entries.append(attrs.evolve(entry, refs=refs))
+    return attrs.evolve(append, entries=tuple(entries))
+
+
+def _list_refs(
+    refs: Sequence[Reference], lists: dict[bytes, tuple[bytes, int]]
+) -> Iterable[Reference]:
+    for at in range(0, len(refs), limits.REF_LIST_COUNT_MAX):
+        some = refs[at : at + limits.REF_LIST_COUNT_MAX]
+        digest, data = encode_ref_list(some)
+        lists[digest] = (data, len(some))
+        yield Reference("", BlobRef(digest, len(some)), REF_LIST_FLAG)
+
+
+def _closure(
+    appends: Sequence[Append], pool: Pool, view: Catalog
+) -> tuple[list[bytes], frozenset[bytes]]:
+    """
+    Return what must be written or named, and what the store was asked for.
+    """
+    wanted: dict[bytes, None] = {}
+    asked: set[bytes] = set()
+    todo = {digest for append in appends for digest in _digests(append)}
+    while todo:
+        found = view.find_places(list(todo))
+        asked |= found.keys()
+        more: set[bytes] = set()
+        for digest in todo - found.keys():
+            if not pool.has(digest):
+                raise NotFoundError(
+                    what=f"{format_digest(digest)} is not in the store; put it first"
+                )
+            wanted[digest] = None
+            more.update(pool.needs(digest))
+        todo = more - wanted.keys() - asked
+    order = [digest for append in appends for digest in _digests(append)]
+    first = dict.fromkeys(digest for digest in order if digest in wanted)
+    return list(first | wanted), frozenset(asked)
+
+
+def _digests(append: Append) -> Iterable[bytes]:
+    for entry in append.entries:
+        yield entry.body.digest
+        for ref in entry.refs:
+            if not ref.flags:
+                yield ref.blob.digest
+
+
+def _spread(
+    memory: list[Pending],
+) -> tuple[list[tuple[Part, list[list[object]], list[Pending]]], list[Pending]]:
+    """Put what is too much for the commit's own frame into frames before it."""
+    frames = []
+    own = list(memory)
+    while sum(len(item.payload) for item in own) > limits.BLOCK_SIZE and len(own) > 1:
+        some: list[Pending] = []
+        size = 0
+        while own and (not some or size + len(own[0].payload) <= limits.BLOCK_SIZE):
+            size += len(own[0].payload)
+            some.append(own.pop(0))
+        raw = b"".join(item.payload for item in some)
+        table = [item.descriptor for item in some]
+        frames.append((seal_part(raw, LEVEL), table, some))
+    return frames, own
+
+
+def _chunks(append: Append, numbers: dict[bytes, int]) -> list[Chunk]:
+    entries = append.entries
+    step = limits.RUN_COUNT
+    return [
+        _stored(entries[at : at + step], numbers) for at in range(0, len(entries), step)
+    ]
+
+
+def _stored(entries: Sequence[NewEntry], numbers: dict[bytes, int]) -> Chunk:
+    stored: Chunk = []
+    clock = 0
+    for entry in entries:
+        delta = None
+        if entry.time_ms is not None:
+            delta = entry.time_ms - clock
+            clock = entry.time_ms
+        body: object = numbers.get(entry.body.digest)
+        if body is None:
+            body = [entry.body.digest, entry.body.size]
+        item: list[object] = [delta, entry.kind, body, [r.record() for r in entry.refs]]
+        if entry.start is not None:
+            item.append(entry.start.record())
+        stored.append(item)
+    return stored
+
+
+def _content(append: Append) -> bytes:
+    return content_hash(
+        [entry.kind, entry.body.digest, [ref.record() for ref in entry.refs]]
+        for entry in append.entries
+    )

@@ -1,0 +1,162 @@
+"""
+Attacks on what stands in the folder, and on listed files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+from attacks import Found, at, attack, line, said, started
+from castore.formats import file as file_format
+from castore.formats import frame as frame_format
+from castore.formats import storelog
+from castore.formats.entry import Origin, Start
+from castore.formats.storelog import Listing
+from framemaker import FileMaker, Item, blob, entries
+from storemaker import Log, Maker
+from stores import make_full, make_small
+
+
+# --- small files ---------------------------------------------------------------
+
+
+@attack
+def marker_in_another_form(root: Path) -> Found:
+    """The id is then that of the first file that is whole."""
+    make_small(root)
+    path = root / "castore.json"
+    path.write_bytes(path.read_bytes().replace(b" ", b""))
+    return {("malformed record", "castore.json")}
+
+
+@attack
+def marker_of_a_later_version(root: Path) -> Found:
+    """Nothing else is looked at."""
+    make_small(root)
+    path = root / "castore.json"
+    path.write_bytes(path.read_bytes().replace(b'"castore": 1', b'"castore": 2'))
+    return {("unsupported version", "castore.json")}
+
+
+@attack
+def other_names(root: Path) -> Found:
+    """What is no part of a store is said and left alone."""
+    maker = make_small(root)
+    (root / "notes.txt").write_text("x")
+    (root / "catalog-1-7.sqlite").write_text("x")
+    (root / "files" / "x.cas").write_text("x")
+    (root / "files" / f"{'0' * 32}.cas").symlink_to(maker.journal.path)
+    (root / "files" / f"{'1' * 32}.cas").mkdir()
+    names = ["notes.txt", "files/x.cas"]
+    names += [f"files/{digit * 32}.cas" for digit in "01"]
+    return {("not covered", name) for name in names}
+
+
+# --- listed files --------------------------------------------------------------
+
+
+@attack
+def pack_removed(root: Path) -> Found:
+    """A listed pack removed."""
+    pack = make_full(root).packs[0]
+    pack.path.unlink()
+    return said(root, ("missing pack", at(pack)))
+
+
+@attack
+def pack_with_more_behind(root: Path) -> Found:
+    """Bytes behind the end of a listed pack."""
+    pack = make_full(root).packs[0]
+    pack.path.write_bytes(pack.data + b"more")
+    return said(root, ("corrupt frame", at(pack, len(pack.data))))
+
+
+@attack
+def pack_without_a_footer(root: Path) -> Found:
+    """A pack that was listed before it was closed."""
+    maker, log = started(root)
+    pack = maker.pack([log])
+    frames = pack.records()[:-1]
+    pack.rewrite(frames)
+    maker.list_files([pack])
+    maker.mark()
+    return {("corrupt frame", at(pack, len(pack.data)))}
+
+
+@attack
+def pack_with_another_footer(root: Path) -> Found:
+    """A footer that leaves out a frame, and a frame behind it."""
+    maker, log = started(root)
+    pack = maker.pack([log])
+    frames = pack.records()
+    pack.rewrite(frames[:-1])
+    del pack.offsets[0]
+    pack.footer()
+    footer = pack.offsets[-1]
+    pack.frame([blob(b"behind")])
+    maker.list_files([pack])
+    maker.mark()
+    end = len(pack.data)
+    return {("malformed record", at(pack, footer)), ("corrupt frame", at(pack, end))}
+
+
+@attack
+def pack_listed_as_side_pack(root: Path) -> Found:
+    """A file of another kind than it is listed for."""
+    maker, log = started(root)
+    pack = maker.pack([log])
+    listing = attrs.evolve(pack.listing(), kind=2)
+    maker.note("packs", storelog.packs([listing], []))
+    maker.mark()
+    return {("malformed record", at(pack, 0)), ("not covered", at(pack))}
+
+
+@attack
+def pack_listed_with_another_hash(root: Path) -> Found:
+    """A pack whose last frame is not the one that was listed."""
+    maker, log = started(root)
+    pack = maker.pack([log])
+    listing = attrs.evolve(pack.listing(), frame=bytes(32))
+    maker.note("packs", storelog.packs([listing], []))
+    maker.mark()
+    return {("corrupt frame", at(pack, len(pack.data)))}
+
+
+@attack
+def side_pack_cut(root: Path) -> Found:
+    """A side pack that ends before a commit says."""
+    side = make_full(root).sides[-1]
+    side.path.write_bytes(side.data[: side.offsets[0]])
+    return said(root, ("truncated log", at(side, 188)))
+
+
+@attack
+def side_pack_removed(root: Path) -> Found:
+    """A side pack that a commit names removed."""
+    side = make_full(root).sides[-1]
+    side.path.unlink()
+    return said(root, ("missing pack", at(side)))
+
+
+@attack
+def side_pack_with_a_head(root: Path) -> Found:
+    """A side pack that holds what only a commit may say."""
+    maker, log = started(root)
+    side = maker.open_side()
+    assert log.head
+    side.frame([([frame_format.HEAD, 0, log.head.record()], b"")])
+    maker.append(log, [line(b"x")], sides=[side])
+    maker.mark()
+    return {("malformed record", at(side, 188))}
+
+
+@attack
+def side_pack_named_as_pack(root: Path) -> Found:
+    """A commit that names a pack as its side pack."""
+    maker, log = started(root)
+    pack = maker.pack([])
+    maker.append(log, [line(b"x")], sides=[pack])
+    maker.mark()
+    return {("malformed record", at(pack, 0)), ("not covered", at(pack))}

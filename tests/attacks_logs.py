@@ -1,0 +1,301 @@
+"""
+Attacks on lineages, start records, session keys and the store log.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from attacks import Found, at, attack, entry_at, line, said, started
+from castore.formats import frame as frame_format
+from castore.formats import storelog
+from castore.formats.entry import Origin, Start
+from castore.formats.storelog import Listing
+from castore.formats.trees import SEGMENT_TREE
+from framemaker import Item
+from storemaker import Log, Maker, root_of
+
+
+def _forked(folder: Path, /, **facts: Any) -> tuple[Maker, Log, Log]:
+    """Return a store with a fork behind two entries whose origin is changed."""
+    maker, parent = started(folder)
+    hashes = parent.all_hashes[:2]
+    log = Log(parent.session, maker.make_id(), 2, hashes)
+    maker.logs[log.segment] = log
+    root = root_of(hashes, SEGMENT_TREE)
+    origin = Origin(parent.session, parent.segment, 2, root, hashes[-1])
+    cause = facts.pop("cause", "fork")
+    start = Start(log.session, log.segment, cause, attrs.evolve(origin, **facts))
+    maker.append(log, [Item("start", b"{}", start=start)])
+    maker.append(log, [line(b"behind the fork")])
+    maker.mark()
+    return maker, parent, log
+
+
+@attack
+def fork_as_it_should_be(root: Path) -> Found:
+    """A fork of two entries is no finding."""
+    _forked(root)
+    return set()
+
+
+@attack
+def fork_with_another_root(root: Path) -> Found:
+    """An origin whose root is not that of the first entries."""
+    _, _, log = _forked(root, root=bytes(32))
+    return {("root mismatch", entry_at(log, 2))}
+
+
+@attack
+def fork_with_another_last(root: Path) -> Found:
+    """An origin whose last entry is another."""
+    _, _, log = _forked(root, last=bytes(32))
+    return {("broken link", entry_at(log, 2))}
+
+
+@attack
+def fork_with_another_count(root: Path) -> Found:
+    """An origin that counts other entries than are inherited."""
+    _, _, log = _forked(root, count=3)
+    return {("malformed record", entry_at(log, 2))}
+
+
+@attack
+def fork_with_another_cause(root: Path) -> Found:
+    """Only a fork inherits."""
+    _, _, log = _forked(root, cause="compaction")
+    return {("malformed record", entry_at(log, 2))}
+
+
+@attack
+def fork_of_nothing(root: Path) -> Found:
+    """A parent of which nothing is there."""
+    _, _, log = _forked(root, segment=b"nowhere at all.."[:16])
+    where = f"segment:{b'nowhere at all..'[:16].hex()}[0]"
+    return {("truncated log", where)}
+
+
+@attack
+def fork_of_the_store_log(root: Path) -> Found:
+    """The store log is never forked."""
+    maker, _ = started(root)
+    maker.append(maker.store_log, [Item("instance", storelog.instance(bytes(16)))])
+    log = maker.fork(maker.store_log, 2)
+    maker.mark()
+    return {("malformed record", entry_at(log, 2))}
+
+
+@attack
+def fork_of_itself(root: Path) -> Found:
+    """A lineage that comes back."""
+    maker, parent = started(root)
+    log = Log(parent.session, maker.make_id(), 2, parent.all_hashes[:2])
+    maker.logs[log.segment] = log
+    origin = Origin(log.session, log.segment, 2, bytes(32), log.inherited[-1])
+    start = Start(log.session, log.segment, "fork", origin)
+    maker.append(log, [Item("start", b"{}", start=start)])
+    maker.mark()
+    return {("broken link", entry_at(log, 2))}
+
+
+@attack
+def fork_beyond_its_parent(root: Path) -> Found:
+    """More is inherited than the parent has."""
+    maker, parent = started(root)
+    rest = [bytes([n]) * 32 for n in range(2)]
+    log = Log(parent.session, maker.make_id(), 5, [*parent.all_hashes, *rest])
+    maker.logs[log.segment] = log
+    origin = Origin(parent.session, parent.segment, 5, bytes(32), rest[-1])
+    start = Start(log.session, log.segment, "fork", origin)
+    maker.append(log, [Item("start", b"{}", start=start)])
+    maker.mark()
+    return {("truncated log", entry_at(parent, 3))}
+
+
+@attack
+def second_start_entry(root: Path) -> Found:
+    """A start entry among other entries."""
+    maker, log = started(root)
+    start = Start(log.session, log.segment, "new")
+    maker.append(log, [Item("start", b"{}", start=start)])
+    maker.mark()
+    return {("malformed record", entry_at(log, 3))}
+
+
+@attack
+def no_start_entry(root: Path) -> Found:
+    """A segment that begins with something else."""
+    maker = Maker(root)
+    log = maker.begin(maker.make_id(), maker.make_id())
+    maker.append(log, [line(b"one")])
+    maker.mark()
+    return {("malformed record", entry_at(log, 0))}
+
+
+@attack
+def start_of_another_segment(root: Path) -> Found:
+    """A start entry that names another segment."""
+    maker = Maker(root)
+    log = maker.begin(maker.make_id(), maker.make_id())
+    start = Start(log.session, bytes(16), "new")
+    maker.append(log, [Item("start", b"{}", start=start)])
+    maker.mark()
+    return {("malformed record", entry_at(log, 0))}
+
+
+@attack
+def one_key_for_two_sessions(root: Path) -> Found:
+    """The higher session id must not have the key."""
+    maker = Maker(root)
+    logs = [maker.new_session(("tool", "one")) for _ in range(3)]
+    maker.fork(logs[0], 1)
+    maker.mark()
+    lowest = min(logs, key=lambda log: log.session)
+    return {("fork evidence", entry_at(log)) for log in logs if log is not lowest}
+
+
+# --- the store log -------------------------------------------------------------
+
+
+def _noted(root: Path, kind: str, body: bytes) -> Found:
+    maker, _ = started(root)
+    maker.note(kind, body)
+    maker.mark()
+    return {("malformed record", entry_at(maker.store_log, 1))}
+
+
+@attack
+def note_that_is_no_object(root: Path) -> Found:
+    """A body that does not decode."""
+    return _noted(root, "tagged", b"\xff")
+
+
+@attack
+def note_with_other_keys(root: Path) -> Found:
+    """A body with keys of another kind."""
+    return _noted(root, "packs", storelog.named("x"))
+
+
+@attack
+def note_that_lists_a_journal(root: Path) -> Found:
+    """Journals are never listed."""
+    return _noted(
+        root, "packs", storelog.packs([Listing(bytes(16), 1, 9, bytes(32))], [])
+    )
+
+
+@attack
+def note_that_deletes_no_head(root: Path) -> Found:
+    """A deletion whose head is no head record."""
+    body = storelog.encode_object(
+        {"segment": bytes(16), "session": bytes(16), "head": b""}
+    )
+    return _noted(root, "deleted", body)
+
+
+@attack
+def note_of_an_unknown_kind(root: Path) -> Found:
+    """What this version does not know is said and passed over."""
+    maker, _ = started(root)
+    maker.note("erased", b"whatever")
+    maker.mark()
+    return {("not covered", entry_at(maker.store_log, 1))}
+
+
+@attack
+def note_that_drops_the_newest_journal(root: Path) -> Found:
+    """An entry that would take the store away is refused."""
+    maker, _ = started(root)
+    maker.list_files([], [maker.journal])
+    maker.mark()
+    return {("malformed record", entry_at(maker.store_log, 1))}
+
+
+@attack
+def note_that_lists_a_dropped_file(root: Path) -> Found:
+    """A file, once dropped, is never listed again."""
+    maker, log = started(root)
+    pack = maker.pack([log])
+    maker.list_files([pack])
+    maker.list_files([], [pack])
+    maker.list_files([pack])
+    maker.mark()
+    return {
+        ("malformed record", entry_at(maker.store_log, 3)),
+        ("not covered", at(pack)),
+    }
+
+
+@attack
+def note_whose_body_is_gone(root: Path) -> Found:
+    """A listing that cannot be read."""
+    maker, log = started(root)
+    from castore.digest import blob_digest
+    from castore.formats.entry import BlobRef
+
+    body = BlobRef(blob_digest(b"nowhere"), 7)
+    maker.append(maker.store_log, [Item("packs", body)])
+    maker.mark()
+    return {("missing blob", f"blob:{body.digest.hex()}")}
+
+
+@attack
+def deleted_segment_goes_on(root: Path) -> Found:
+    """Commits to a segment behind its deletion."""
+    maker, log = started(root)
+    assert log.head
+    maker.note("deleted", storelog.deleted(log.head))
+    maker.append(log, [line(b"three")])
+    maker.mark()
+    return {("fork evidence", entry_at(log))}
+
+
+@attack
+def deleted_segment_with_another_final_head(root: Path) -> Found:
+    """A deletion that names another head of the last revision."""
+    maker, log = started(root)
+    assert log.head
+    other = attrs.evolve(log.head, root=bytes(32))
+    maker.note("deleted", storelog.deleted(other))
+    maker.mark()
+    return {("fork evidence", entry_at(log))}
+
+
+@attack
+def deleted_parent_lost(root: Path) -> Found:
+    """Entries that a living segment inherits from a deleted one."""
+    maker, parent, log = _forked(root)
+    assert parent.head
+    maker.note("deleted", storelog.deleted(parent.head))
+    frames = maker.journal.records()
+    frames[2] = [record for record in frames[2] if record[0][0] != frame_format.ENTRIES]
+    maker.journal.rewrite(frames)
+    maker.mark()
+    return {("truncated log", entry_at(parent, 1))}
+
+
+@attack
+def store_log_without_a_head(root: Path) -> Found:
+    """All heads of the store log gone: no listing is known."""
+    maker, log = started(root)
+    pack = maker.pack([log])
+    maker.list_files([pack])
+    first = maker.journal
+    first.footer()
+    frames = first.records()
+    maker.open_journal(
+        number=1,
+        pred=bytes(16),
+        pred_end=0,
+        pred_frame=bytes(32),
+        seq=0,
+        commit=first.header.commit,
+    )
+    first.path.unlink()
+    maker.mark()
+    assert frames
+    where = entry_at(maker.store_log)
+    return said(root, ("wrong head", where))

@@ -1,0 +1,233 @@
+"""
+The crash tests find the faults that they are for: each is planted and must be found.
+
+Spec: spec/ordering.md, "What holds at any time".
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from castore.engine import recovery
+from castore.engine.commits import Committer
+from castore.engine.journal import Tail
+from castore.engine.side import SidePack
+from castore.engine.state import State
+from castore.engine.view import View
+from castore.errors import StorageError
+from castore.packing import rewrite
+from castore.packing.writer import PackWriter
+from castore.reading.files import OpenFile
+from castore.reading.frames import Frame
+from castore.storage import Files
+from crash.campaign import Campaign, Options
+from crash.disk import Synced
+from crash.recording import RecordingFiles, Step
+from crash.workloads import ALL
+from crash.world import Intended
+
+
+Bug = AbstractContextManager[object]
+patch = mock.patch.object
+
+
+def nothing(*_: object, **__: object) -> None:
+    """Do nothing."""
+
+
+def no_sync() -> Bug:
+    """No file is ever synced."""
+    return patch(RecordingFiles, "sync", nothing)
+
+
+def no_folder_sync() -> Bug:
+    """No folder is ever synced."""
+    return patch(RecordingFiles, "sync_folder", nothing)
+
+
+@contextlib.contextmanager
+def answered_before_sync() -> Iterator[None]:
+    """Commits are answered, and synced some time before the next one."""
+    late: list[Step] = []
+    note = RecordingFiles.note
+
+    def noting(self: RecordingFiles, step: Step) -> None:
+        if isinstance(step, Synced):
+            late.append(step)
+            return
+        if isinstance(step, Intended):
+            while late:
+                note(self, late.pop(0))
+        note(self, step)
+
+    with patch(RecordingFiles, "note", noting):
+        yield
+
+
+@contextlib.contextmanager
+def built_on_doubtful_bytes() -> Iterator[None]:
+    """What stands behind the mark is taken as it is, not copied and synced."""
+    make = recovery.successor
+
+    def successor(
+        files: Files,
+        opened: Any,
+        store: bytes,
+        tail: Tail,
+        carried: Sequence[Frame] = (),
+    ) -> Tail:
+        if not carried:
+            return make(files, opened, store, tail, carried)
+        last = carried[-1]
+        fd = files.open(last.name, write=True)
+        files.truncate(fd, last.end)
+        files.close(fd)
+        return recovery.tail_before(opened.get(tail.journal), last.end)
+
+    with patch(recovery, "successor", successor):
+        yield
+
+
+def catalog_over_journal() -> Bug:
+    """What the catalog lacks is not read from the journal."""
+    return patch(View, "catch_up", nothing)
+
+
+@contextlib.contextmanager
+def cut_below_the_mark() -> Iterator[None]:
+    """Recovery throws away what a mark covers."""
+
+    def durable_end(file: OpenFile, *_: object) -> int:
+        return file.header.carried_end
+
+    def frames_behind(_: OpenFile, end: int) -> tuple[list[Frame], int]:
+        return [], end
+
+    with (
+        patch(recovery, "_durable_end", durable_end),
+        patch(recovery, "frames_behind", frames_behind),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def sync_tried_again() -> Iterator[None]:
+    """A sync that failed is called again, and believed."""
+    sync = RecordingFiles.sync
+
+    def trying(self: RecordingFiles, fd: int) -> None:
+        try:
+            sync(self, fd)
+        except StorageError:
+            sync(self, fd)
+
+    with patch(RecordingFiles, "sync", trying):
+        yield
+
+
+@contextlib.contextmanager
+def side_pack_not_synced() -> Iterator[None]:
+    """A commit names a side pack that was not synced."""
+    seal = SidePack.seal
+
+    def sealing(self: SidePack) -> object:
+        self._synced_end = self.end
+        return seal(self)
+
+    with patch(SidePack, "seal", sealing):
+        yield
+
+
+@contextlib.contextmanager
+def marked_before_sync() -> Iterator[None]:
+    """The mark states what is not durable yet."""
+    sync = RecordingFiles.sync
+    write_group: Callable[..., None] = Committer._write_group
+
+    def writing(self: Committer, *rest: Any) -> None:
+        waiting: list[int] = []
+        with patch(RecordingFiles, "sync", lambda _, fd: waiting.append(fd)):
+            write_group(self, *rest)
+        for fd in waiting:
+            sync(self._state.files, fd)  # type: ignore[arg-type]
+
+    with patch(Committer, "_write_group", writing):
+        yield
+
+
+@contextlib.contextmanager
+def packs_not_synced() -> Iterator[None]:
+    """Packs are listed before they are durable."""
+    finish: Callable[..., Any] = PackWriter.finish
+
+    def finishing(self: PackWriter) -> Any:
+        with patch(RecordingFiles, "sync", nothing):
+            return finish(self)
+
+    with patch(PackWriter, "finish", finishing):
+        yield
+
+
+@contextlib.contextmanager
+def unlinked_before_listed() -> Iterator[None]:
+    """Files are removed before the packs that replace them count."""
+    publish: Callable[..., int] = rewrite._publish
+
+    def publishing(engine: Any, listings: Any, inputs: Any, *rest: Any) -> int:
+        for item in inputs:
+            engine.files.unlink(item.file.name)
+        engine.files.sync_folder("files")
+        return publish(engine, listings, inputs, *rest)
+
+    with patch(rewrite, "_publish", publishing):
+        yield
+
+
+def not_poisoned() -> Bug:
+    """A handle goes on after a failed sync."""
+    return patch(State, "poison", nothing)
+
+
+BUGS = [
+    (no_sync, "talk"),
+    (no_folder_sync, "talk"),
+    (no_folder_sync, "journals"),
+    (answered_before_sync, "talk"),
+    (built_on_doubtful_bytes, "talk"),
+    (catalog_over_journal, "talk"),
+    (cut_below_the_mark, "talk"),
+    (sync_tried_again, "failing"),
+    (side_pack_not_synced, "payloads"),
+    (marked_before_sync, "talk"),
+    (packs_not_synced, "packing"),
+    (unlinked_before_listed, "packing"),
+    (not_poisoned, "failing"),
+]
+
+
+@pytest.mark.parametrize(
+    ("bug", "workload"), BUGS, ids=[f"{bug.__name__}-{name}" for bug, name in BUGS]
+)
+def test_planted_bug_is_found(
+    bug: Callable[[], Bug], workload: str, tmp_path: Path
+) -> None:
+    """A campaign finds the bug, within some hundred states."""
+    options = Options(per_step=4, fault_count_max=1)
+
+    for seed in range(5):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        campaign = Campaign(ALL[workload], seed, folder, options)
+        with bug():
+            report = campaign.run()
+        if report.faults:
+            return
+    pytest.fail(f"{bug.__name__} was not found in 5 campaigns")
