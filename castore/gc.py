@@ -224,7 +224,7 @@ def _is_due(
 def _lost_text(lost: Collection[bytes]) -> str:
     names = sorted(format_digest(digest) for digest in lost)
     some = ", ".join(names[:10])
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""  # noqa: PLR2004
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     return (
         f"{len(names)} references lead nowhere, so nothing was deleted: {some}{more}; "
         "run castore verify, restore them from a copy"

@@ -218,7 +218,7 @@ def needs_of(frame: Frame) -> Iterator[tuple[bytes, tuple[bytes, ...], bool]]:
     """
     for number, item in enumerate(frame.table):
         if item[0] == frame_format.DIFFERENCE:
-            yield item[2], (item[4],), True  # type: ignore[misc]
+            yield item[2], (item[4],), True
         elif item[0] == frame_format.CHUNKED:
-            listed = decode_chunks(frame.records[number].payload, item[3])  # type: ignore[arg-type]
-            yield item[2], tuple(digest for digest, _ in listed.chunks), False  # type: ignore[misc]
+            listed = decode_chunks(frame.records[number].payload, item[3])
+            yield item[2], tuple(digest for digest, _ in listed.chunks), False

@@ -7,33 +7,26 @@ returns what a checker must say: pairs of verdict and place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
 
-from castore.digest import blob_digest
-from castore.formats import file as file_format
-from castore.formats import frame as frame_format
-from castore.formats import storelog
-from castore.formats.commit import hash_commit
-from castore.formats.entry import BlobRef, Origin, Reference, Start
-from castore.formats.head import Head
-from castore.formats.storelog import Listing
-from castore.verify import verify
 from framemaker import (
     FileMaker,
     Item,
     Stored,
     blob,
-    chunked,
-    difference,
     entries,
-    ref_list,
     refer,
 )
 from storemaker import Log, Maker
-from stores import make_full, make_small
+
+from castore.digest import blob_digest
+from castore.formats import frame as frame_format
+from castore.formats import storelog
+from castore.formats.entry import BlobRef, Reference, Start
+from castore.verify import verify
 
 
 Found = set[tuple[str, str]]

@@ -9,14 +9,12 @@ from pathlib import Path
 import attrs
 
 from attacks import Found, at, attack, line, said, started
-from castore.formats import file as file_format
-from castore.formats import frame as frame_format
-from castore.formats import storelog
-from castore.formats.entry import Origin, Start
-from castore.formats.storelog import Listing
-from framemaker import FileMaker, Item, blob, entries
-from storemaker import Log, Maker
+from framemaker import FileMaker
+from storemaker import Maker
 from stores import make_full, make_small
+
+from castore.formats import file as file_format
+from castore.formats import storelog
 
 
 # --- headers and chain ---------------------------------------------------------

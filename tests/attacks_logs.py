@@ -10,13 +10,14 @@ from typing import Any
 import attrs
 
 from attacks import Found, at, attack, entry_at, line, said, started
+from framemaker import Item
+from storemaker import Log, Maker, root_of
+
 from castore.formats import frame as frame_format
 from castore.formats import storelog
 from castore.formats.entry import Origin, Start
 from castore.formats.storelog import Listing
 from castore.formats.trees import SEGMENT_TREE
-from framemaker import Item
-from storemaker import Log, Maker, root_of
 
 
 def _forked(folder: Path, /, **facts: Any) -> tuple[Maker, Log, Log]:
@@ -85,7 +86,8 @@ def fork_of_the_store_log(root: Path) -> Found:
     maker.append(maker.store_log, [Item("instance", storelog.instance(bytes(16)))])
     log = maker.fork(maker.store_log, 2)
     maker.mark()
-    return {("malformed record", entry_at(log, 2))}
+    where = entry_at(log, 2)  # whose tree is another, too
+    return {("malformed record", where), ("root mismatch", where)}
 
 
 @attack
@@ -122,7 +124,7 @@ def second_start_entry(root: Path) -> Found:
     start = Start(log.session, log.segment, "new")
     maker.append(log, [Item("start", b"{}", start=start)])
     maker.mark()
-    return {("malformed record", entry_at(log, 3))}
+    return {("malformed record", entry_at(log, 3)), ("wrong head", entry_at(log))}
 
 
 @attack

@@ -61,7 +61,7 @@ class Run(NamedTuple):
 
     segment: bytes
     first: int
-    count: int
+    count: int  # type: ignore[assignment]
     file: bytes
     offset: int
     record: int
@@ -95,7 +95,7 @@ class SegmentRow(NamedTuple):
     session: bytes
     parent: bytes | None
     fork_index: int
-    count: int
+    count: int  # type: ignore[assignment]
     seq: int
     time_ms: int
     head: bytes
@@ -103,14 +103,15 @@ class SegmentRow(NamedTuple):
 
 
 class Node(NamedTuple):
-    """The root *hash* of a complete subtree of 256 leaves or more.
+    """
+    The root *hash* of a complete subtree of 256 leaves or more.
 
     *segment* owns the subtree's last leaf.
     """
 
     segment: bytes
     level: int
-    index: int
+    index: int  # type: ignore[assignment]
     hash: bytes
 
 
@@ -129,7 +130,7 @@ class KeyRow(NamedTuple):
     text: str
     content: bytes
     first: int
-    count: int
+    count: int  # type: ignore[assignment]
     seq: int
     time_ms: int
 

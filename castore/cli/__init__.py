@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    out = Output()
+    out = Output(json="--json" in argv)  # until the line is understood
     try:
         options = build().parse_args(argv)
         out = Output(json=options.json, quiet=options.quiet)

@@ -120,7 +120,8 @@ class Blobs:
         if record.kind == frame_format.BLOB:
             return 0
         if record.kind == frame_format.DIFFERENCE:
-            return record.descriptor[5]  # type: ignore[return-value]
+            depth: int = record.descriptor[5]
+            return depth
         return None
 
 

@@ -182,7 +182,8 @@ def _extend(
     start = append.entries[0].start
     if append.expect is Expect.ABSENT:
         check_absent(view, append.segment, start.key if start else None)
-        revision, first, fork_index, peaks = 0, 0, 0, []
+        revision, first, fork_index = 0, 0, 0
+        peaks: list[bytes] = []
         prev = genesis(append.session, append.segment)
         if append.fork is not None:
             parent, fork_index, prev, peaks = append.fork

@@ -28,7 +28,7 @@ from castore.catalog.rows import (
     TagRow,
 )
 from castore.errors import CorruptionError
-from castore.formats.commit import Commit
+from castore.formats.commit import Commit, CommitKey
 from castore.formats.entry import Reference, Start
 from castore.formats.head import Head
 from castore.formats.storelog import StoreLog
@@ -119,6 +119,19 @@ def split_peaks(peaks: bytes) -> list[bytes]:
     return [peaks[at : at + 32] for at in range(0, len(peaks), 32)]
 
 
+def key_row(commit: Commit, key: CommitKey) -> KeyRow:
+    """Return the row of the idempotence key of *commit*."""
+    return KeyRow(
+        key.segment,
+        key.text,
+        key.content,
+        key.first_index,
+        key.count,
+        commit.seq,
+        commit.time_ms,
+    )
+
+
 #: Gives the peaks that a segment's log had at a count.
 PeaksAt = Callable[[bytes, int], list[bytes]]
 
@@ -149,9 +162,7 @@ def facts_of(
             fold_store_log(facts, extension.log_entries, view, store)
     key = image.commit.key
     if key:
-        facts.keys.append(
-            KeyRow(*attrs.astuple(key), image.commit.seq, image.commit.time_ms)
-        )
+        facts.keys.append(key_row(image.commit, key))
     return facts
 
 

@@ -219,7 +219,7 @@ def successor(
 
 
 def _is_footer(frame: Frame) -> bool:
-    return frame.table[0][0] == frame_format.FOOTER
+    return bool(frame.table[0][0] == frame_format.FOOTER)
 
 
 def _moved(frame: Frame, offset: int, file_hash: bytes, prev: bytes) -> bytes:

@@ -14,7 +14,7 @@ import collections
 import threading
 
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import attrs
 
@@ -51,7 +51,7 @@ class Pending:
     """
 
     ref: BlobRef
-    descriptor: list[object]
+    descriptor: list[Any]
     payload: bytes
     base: bytes | None = None
 
@@ -123,7 +123,7 @@ class Pool:
         listed = slices.finish() if size >= limits.SLICED_SIZE_MIN else b""
         ref = BlobRef(whole.digest(), size, slices_digest(listed) if listed else None)
         payload = encode_chunks(chunks, listed)
-        descriptor: list[object] = [frame_format.CHUNKED, len(payload), ref.digest, size]
+        descriptor: list[Any] = [frame_format.CHUNKED, len(payload), ref.digest, size]
         self._write([*batch, Pending(ref, descriptor, payload)])
         with self._guard:
             self._chunks[ref.digest] = tuple(digest for digest, _ in chunks)
@@ -146,7 +146,7 @@ class Pool:
         if len(delta) * _WORTH > len(data):
             if len(delta) * 2 > len(compress(data, LEVEL)):
                 return None
-        descriptor: list[object] = [
+        descriptor: list[Any] = [
             frame_format.DIFFERENCE,
             len(delta),
             ref.digest,
@@ -161,7 +161,8 @@ class Pool:
         if waiting is None:
             return self._state.view.blobs.base_depth(digest)
         if waiting.base is not None:
-            return waiting.descriptor[5]  # type: ignore[return-value]
+            depth: int = waiting.descriptor[5]
+            return depth
         return 0 if waiting.descriptor[0] == frame_format.BLOB else None
 
     def _write(self, pendings: list[Pending]) -> None:

@@ -9,6 +9,7 @@ Spec: spec/ordering.md, "Commit"; spec/frame.md.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import attrs
 
@@ -27,7 +28,7 @@ from castore.formats.frame import Part, seal_part
 
 
 #: Stored entries of one entries record.
-Chunk = list[list[object]]
+Chunk = list[list[Any]]
 
 
 @attrs.define
@@ -63,9 +64,9 @@ class Prepared:
 
     change: Change
     appends: tuple[Append, ...]
-    payload: list[tuple[Part, list[list[object]], list[Pending]]]
+    payload: list[tuple[Part, list[list[Any]], list[Pending]]]
     part: Part
-    table: list[list[object]]
+    table: list[list[Any]]
     pending: list[Pending]
     bodies: list[tuple[bytes, int]]
     stored: list[list[Chunk]]
@@ -99,7 +100,7 @@ def prepare(change: Change, pool: Pool, side: SidePack, view: Catalog) -> Prepar
     numbers = {item.ref.digest: number for number, item in enumerate(whole)}
     stored = [_chunks(append, numbers) for append in appends]
     encoded: list[bytes] = []
-    table: list[list[object]] = []
+    table: list[list[Any]] = []
     for append, chunks in zip(appends, stored, strict=True):
         for chunk in chunks:
             data = encode_record(chunk)
@@ -197,7 +198,7 @@ def _digests(append: Append) -> Iterable[bytes]:
 
 def _spread(
     memory: list[Pending],
-) -> tuple[list[tuple[Part, list[list[object]], list[Pending]]], list[Pending]]:
+) -> tuple[list[tuple[Part, list[list[Any]], list[Pending]]], list[Pending]]:
     """Put what is too much for the commit's own frame into frames before it."""
     frames = []
     own = list(memory)
@@ -232,7 +233,7 @@ def _stored(entries: Sequence[NewEntry], numbers: dict[bytes, int]) -> Chunk:
         body: object = numbers.get(entry.body.digest)
         if body is None:
             body = [entry.body.digest, entry.body.size]
-        item: list[object] = [delta, entry.kind, body, [r.record() for r in entry.refs]]
+        item: list[Any] = [delta, entry.kind, body, [r.record() for r in entry.refs]]
         if entry.start is not None:
             item.append(entry.start.record())
         stored.append(item)

@@ -6,8 +6,6 @@ Spec: spec/ordering.md, "The catalog"; spec/checking.md.
 
 from __future__ import annotations
 
-import attrs
-
 from castore.catalog.rows import (
     DeletedRow,
     Facts,
@@ -21,7 +19,7 @@ from castore.catalog.rows import (
     SessionRow,
     TagRow,
 )
-from castore.engine.fold import LABEL_ROLES
+from castore.engine.fold import LABEL_ROLES, key_row
 from castore.formats.mark import LockFile
 from castore.reading.findings import FAULT
 from castore.reading.logs import Log
@@ -105,7 +103,7 @@ def _add_log(facts: Facts, log: Log, found: Survey) -> None:
     facts.labels += [
         Label(want.digest, segment)
         for want in log.wants()
-        if want.role in LABEL_ROLES and want.index in log.starts()
+        if want.role in LABEL_ROLES and want.entry in log.starts()
     ]
 
 
@@ -128,7 +126,7 @@ def _keys(found: Survey) -> list[KeyRow]:
     for _, (commit, _) in sorted(found.commits.items()):
         key = commit.key
         if key is not None and key.segment in found.heads:
-            row = KeyRow(*attrs.astuple(key), commit.seq, commit.time_ms)
+            row = key_row(commit, key)
             rows[key.segment, key.text] = row
     return list(rows.values())
 

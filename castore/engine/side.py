@@ -10,6 +10,7 @@ import os
 import threading
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from castore.catalog.rows import Place
 from castore.errors import ClosedError, StorageError
@@ -28,7 +29,7 @@ class SideRecord:
     __slots__ = ("descriptor", "digest", "payload", "size")
 
     def __init__(
-        self, digest: bytes, size: int, descriptor: list[object], payload: bytes
+        self, digest: bytes, size: int, descriptor: list[Any], payload: bytes
     ) -> None:
         self.digest = digest
         self.size = size
@@ -139,9 +140,9 @@ class SidePack:
         self._files.sync(self._fd)
         self._files.sync_folder("files")
 
-    def _try(self, step: object) -> None:
+    def _try(self, step: Callable[[], object]) -> None:
         try:
-            step()  # type: ignore[operator]
+            step()
         except StorageError:
             self._failed = True
             raise

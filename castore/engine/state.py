@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from castore import limits
 from castore.catalog import SqliteCatalog

@@ -16,7 +16,7 @@ from castore.engine.frames import FrameCache
 from castore.engine.logs import Logs
 from castore.errors import CorruptionError, NotFoundError
 from castore.formats import file as file_format
-from castore.formats.entry import Entry
+from castore.formats.entry import Entry, Reference
 from castore.formats.storelog import StoreLog
 from castore.reading.files import OpenFile, OpenFiles
 from castore.reading.frames import Frame, Gap, read_frame, walk
@@ -232,7 +232,7 @@ class View:
 
     def _log_entries(
         self, frame: Frame, entries: list[Entry], segment: bytes
-    ) -> list[tuple[int, str, bytes, tuple[object, ...]]]:
+    ) -> list[tuple[int, str, bytes, tuple[Reference, ...]]]:
         if segment != self._store:
             return []
         local = {

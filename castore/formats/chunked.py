@@ -54,8 +54,8 @@ def decode_chunks(payload: memoryview, size: int) -> ChunkList:
     value = record(bytes(payload), limits.FRAME_RAW_SIZE_MAX, "chunk list")
     need(len(value) == 2 and isinstance(value[0], list), "chunk list: fields")
     flat, slices = value
-    need(flat and len(flat) % 2 == 0 and type(slices) is bytes, "chunk list: fields")  # type: ignore[arg-type]
-    digests, sizes = flat[::2], flat[1::2]  # type: ignore[index]
+    need(flat and len(flat) % 2 == 0 and type(slices) is bytes, "chunk list: fields")
+    digests, sizes = flat[::2], flat[1::2]
     need(all(is_bytes(digest, 32) for digest in digests), "chunk list: digests")
     stop = limits.BLOB_RECORD_SIZE_MAX + 1
     need(all(is_count(part, start=1, stop=stop) for part in sizes), "chunk list: sizes")
@@ -63,5 +63,5 @@ def decode_chunks(payload: memoryview, size: int) -> ChunkList:
     count = 0
     if size >= limits.SLICED_SIZE_MIN:
         count = -(-size // limits.SLICE_SIZE)
-    need(len(slices) == 32 * count, "chunk list: slices")  # type: ignore[arg-type]
-    return ChunkList(tuple(zip(digests, sizes, strict=True)), slices)  # type: ignore[arg-type]
+    need(len(slices) == 32 * count, "chunk list: slices")
+    return ChunkList(tuple(zip(digests, sizes, strict=True)), slices)

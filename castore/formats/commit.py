@@ -7,6 +7,7 @@ Spec: spec/commit.md.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import attrs
 
@@ -66,7 +67,7 @@ class Commit:
     key: CommitKey | None = None
     sides: tuple[tuple[bytes, int, bytes], ...] = ()
 
-    def record(self) -> list[object]:
+    def record(self) -> list[Any]:
         """Return the array of spec/commit.md."""
         key = list(attrs.astuple(self.key)) if self.key else None
         sides = [part for side in self.sides for part in side]
@@ -87,12 +88,12 @@ def store_genesis(store: bytes) -> bytes:
     return _genesis(store)
 
 
-def content_hash(items: Iterable[Sequence[object]]) -> bytes:
+def content_hash(items: Iterable[Sequence[Any]]) -> bytes:
     """Return the content hash over ``[kind, body digest, refs]`` of each entry."""
     return _content_hash(encode_record([list(item) for item in items]))
 
 
-def parse_commit(value: object) -> Commit:
+def parse_commit(value: Any) -> Commit:
     """
     Return the commit record that the array *value* is.
 
@@ -100,7 +101,7 @@ def parse_commit(value: object) -> Commit:
         CorruptionError: ``malformed record`` or ``unsupported version``.
     """
     need(isinstance(value, list) and len(value) == 7, "commit: not seven fields")
-    version, seq, prev, time_ms, heads, key, sides = value  # type: ignore[misc]
+    version, seq, prev, time_ms, heads, key, sides = value
     need(type(version) is int, "commit: version")
     need(version == VERSION, "commit: version", UNSUPPORTED)
     need(is_count(seq, start=1) and is_count(time_ms), "commit: seq or time")
@@ -112,20 +113,20 @@ def parse_commit(value: object) -> Commit:
     return Commit(seq, prev, time_ms, tuple(heads), _parse_key(key), parsed)
 
 
-def _parse_key(value: object) -> CommitKey | None:
+def _parse_key(value: Any) -> CommitKey | None:
     if value is None:
         return None
     need(isinstance(value, list) and len(value) == 5, "commit key: not five fields")
-    segment, text, content, first, count = value  # type: ignore[misc]
+    segment, text, content, first, count = value
     need(is_bytes(segment, 16) and is_bytes(content, 32), "commit key: ids")
     need(is_text(text, size_min=1, size_max=limits.KEY_SIZE_MAX), "commit key: text")
     need(is_count(first) and is_count(count), "commit key: counts")
     return CommitKey(segment, text, content, first, count)
 
 
-def _parse_sides(value: object) -> Iterable[tuple[bytes, int, bytes]]:
+def _parse_sides(value: Any) -> Iterable[tuple[bytes, int, bytes]]:
     need(isinstance(value, list) and len(value) % 3 == 0, "commit: sides")
-    for at in range(0, len(value), 3):  # type: ignore[arg-type]
-        file, end, frame = value[at : at + 3]  # type: ignore[index]
+    for at in range(0, len(value), 3):
+        file, end, frame = value[at : at + 3]
         need(is_bytes(file, 16) and is_count(end) and is_bytes(frame, 32), "sides")
         yield file, end, frame

@@ -10,6 +10,7 @@ Spec: spec/entry.md; spec/frame.md, "Stored entries".
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import attrs
 
@@ -69,7 +70,7 @@ class Reference:
     blob: BlobRef
     flags: int = 0
 
-    def record(self) -> list[object]:
+    def record(self) -> list[Any]:
         """Return the array of spec/entry.md."""
         return [self.role, self.blob.digest, self.blob.size, self.flags, self.blob.slices]
 
@@ -96,7 +97,7 @@ class Start:
     origin: Origin | None = None
     key: tuple[str, str] | None = None
 
-    def record(self) -> list[object]:
+    def record(self) -> list[Any]:
         """Return the array of spec/entry.md."""
         origin = None
         if self.origin:
@@ -143,7 +144,7 @@ def genesis(session: bytes, segment: bytes) -> bytes:
     return _genesis(session, segment)
 
 
-def check_hashed_size(stored: Sequence[object]) -> int:
+def check_hashed_size(stored: Sequence[Any]) -> int:
     """
     Return an upper bound of the bytes of a stored entry's hashed form.
 
@@ -152,7 +153,7 @@ def check_hashed_size(stored: Sequence[object]) -> int:
     return len(encode_record([stored[1], *stored[3:]])) + 100
 
 
-def check_refs(value: object, *, count_max: int, lists: bool) -> list[list[object]]:
+def check_refs(value: Any, *, count_max: int, lists: bool) -> list[list[Any]]:
     """
     Return *value* if it is an array of references as spec/entry.md wants them.
 
@@ -167,7 +168,8 @@ def check_refs(value: object, *, count_max: int, lists: bool) -> list[list[objec
         CorruptionError: ``malformed record``.
     """
     need(isinstance(value, list) and len(value) <= count_max, "references: not as many")
-    for ref in value:  # type: ignore[attr-defined]
+    refs: list[list[Any]] = value
+    for ref in refs:
         need(isinstance(ref, list) and len(ref) == 5, "reference: not five fields")
         role, digest, size, flags, slices = ref
         need(is_text(role, size_min=0, size_max=limits.ROLE_SIZE_MAX), "role")
@@ -178,13 +180,13 @@ def check_refs(value: object, *, count_max: int, lists: bool) -> list[list[objec
         need(is_bytes(slices, 32) if sliced else slices is None, "reference: slices")
         if flags:
             need(0 < size <= limits.REF_LIST_COUNT_MAX and not role, "ref list")
-    return value  # type: ignore[return-value]
+    return refs
 
 
-def parse_refs(value: Sequence[Sequence[object]]) -> tuple[Reference, ...]:
+def parse_refs(value: Sequence[Sequence[Any]]) -> tuple[Reference, ...]:
     """Return checked references (`check_refs`) as values."""
     return tuple(
-        Reference(role, BlobRef(digest, size, slices), flags)  # type: ignore[arg-type]
+        Reference(role, BlobRef(digest, size, slices), flags)
         for role, digest, size, flags, slices in value
     )
 
@@ -209,21 +211,21 @@ def decode_ref_list(payload: bytes | memoryview) -> tuple[Reference, ...]:
     )
 
 
-def parse_start(value: object) -> Start:
+def parse_start(value: Any) -> Start:
     """Return the start record that *value* is, or refuse it."""
     need(isinstance(value, list) and len(value) == 5, "start record: not five fields")
-    session, segment, cause, origin, key = value  # type: ignore[misc]
+    session, segment, cause, origin, key = value
     need(is_bytes(session, 16) and is_bytes(segment, 16), "start record: ids")
     need(type(cause) is str and cause in CAUSES, "start record: cause")
     need(cause != "fork" or origin is not None, "start record: fork of nothing")
     return Start(session, segment, cause, _parse_origin(origin), _parse_key(key))
 
 
-def _parse_origin(value: object) -> Origin | None:
+def _parse_origin(value: Any) -> Origin | None:
     if value is None:
         return None
     need(isinstance(value, list) and len(value) == 6, "origin: not six fields")
-    session, segment, count, root, last, turn = value  # type: ignore[misc]
+    session, segment, count, root, last, turn = value
     need(is_bytes(session, 16) and is_bytes(segment, 16), "origin: ids")
     need(is_count(count, start=1), "origin: count")
     need(is_bytes(root, 32) and is_bytes(last, 32), "origin: hashes")
@@ -231,11 +233,11 @@ def _parse_origin(value: object) -> Origin | None:
     return Origin(session, segment, count, root, last, turn)
 
 
-def _parse_key(value: object) -> tuple[str, str] | None:
+def _parse_key(value: Any) -> tuple[str, str] | None:
     if value is None:
         return None
     need(isinstance(value, list) and len(value) == 2, "session key: not two fields")
-    space, text = value  # type: ignore[misc]
+    space, text = value
     need(is_text(space, size_min=1, size_max=64), "session key: namespace")
     need(is_text(text, size_min=1, size_max=limits.NAME_SIZE_MAX), "session key: text")
     return space, text
@@ -264,7 +266,7 @@ def check_start(start: Start, *, session: bytes, segment: bytes, index: int) -> 
     need(index in (0, count), "start record: origin at another count")
 
 
-def decode_stored(payload: bytes | memoryview, count: int) -> list[list[object]]:
+def decode_stored(payload: bytes | memoryview, count: int) -> list[list[Any]]:
     """
     Return the stored entries of an entries record, each checked in itself.
 
@@ -280,12 +282,12 @@ def decode_stored(payload: bytes | memoryview, count: int) -> list[list[object]]
     need(len(value) == count, "stored entries: not as many as the table says")
     for stored in value:
         _check_stored(stored)
-    return value  # type: ignore[return-value]
+    return value
 
 
-def _check_stored(stored: object) -> None:
+def _check_stored(stored: Any) -> None:
     need(isinstance(stored, list) and len(stored) in (4, 5), "stored entry: fields")
-    time, kind, body, refs = stored[:4]  # type: ignore[index]
+    time, kind, body, refs = stored[:4]
     need(time is None or type(time) is int, "stored entry: time")
     need(is_text(kind, size_min=1, size_max=limits.KIND_SIZE_MAX), "stored entry: kind")
     if type(body) is not int:
@@ -295,18 +297,18 @@ def _check_stored(stored: object) -> None:
         need(body >= 0, "stored entry: body")
     if refs != []:
         check_refs(refs, count_max=limits.ENTRY_REFS_COUNT_MAX, lists=True)
-    need((kind == START) == (len(stored) == 5), "stored entry: start")  # type: ignore[arg-type]
+    need((kind == START) == (len(stored) == 5), "stored entry: start")
     if kind == START:
-        parse_start(stored[4])  # type: ignore[index]
+        parse_start(stored[4])
 
 
 def entries_of(
-    stored: Sequence[Sequence[object]],
+    stored: Sequence[Sequence[Any]],
     *,
     first_index: int,
     prev: bytes,
     bodies: Sequence[tuple[bytes, int]],
-) -> Iterator[tuple[bytes, int | None, Sequence[object], tuple[bytes, int]]]:
+) -> Iterator[tuple[bytes, int | None, Sequence[Any], tuple[bytes, int]]]:
     """
     Put stored entries in their place and hash them.
 
@@ -331,14 +333,14 @@ def entries_of(
         delta, body = item[0], item[2]
         time_ms = None
         if delta is not None:
-            clock += delta  # type: ignore[operator]
+            clock += delta
             need(is_count(clock), "stored entry: time out of range")
             time_ms = clock
         if type(body) is int:
             need(body < len(bodies), "stored entry: no such body")
             place = bodies[body]
         else:
-            place = (body[0], body[1])  # type: ignore[index]
+            place = (body[0], body[1])
         form = [VERSION, index, prev, time_ms, item[1], *place, *item[3:]]
         encoded = encode_record(form)
         need(len(encoded) <= limits.ENTRY_SIZE_MAX, "entry: too large")

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import struct
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import attrs
 
@@ -98,7 +99,7 @@ class Record:
     """
 
     kind: int
-    descriptor: list[object]
+    descriptor: list[Any]
     payload: memoryview
 
 
@@ -123,7 +124,7 @@ def seal_part(raw: bytes, level: int, *, long: bool = False) -> Part:
 
 def finish(
     part: Part,
-    table: Sequence[Sequence[object]],
+    table: Sequence[Sequence[Any]],
     *,
     offset: int,
     group_start: int,
@@ -232,7 +233,7 @@ def check_shape(header: FrameHeader, *, offset: int, start: int) -> None:
     need(start <= header.group_start <= offset, "frame: group start")
 
 
-def decode_table(data: memoryview, header: FrameHeader) -> list[list[object]]:
+def decode_table(data: memoryview, header: FrameHeader) -> list[list[Any]]:
     """
     Return the descriptors of a whole frame, each of the shape of its kind.
 
@@ -246,21 +247,23 @@ def decode_table(data: memoryview, header: FrameHeader) -> list[list[object]]:
     for descriptor in table:
         total += _check_descriptor(descriptor)
     need(total == header.raw_size, "table: sizes do not add up")
-    return table  # type: ignore[return-value]
+    return table
 
 
-def _check_descriptor(item: object) -> int:
+def _check_descriptor(item: Any) -> int:
     need(isinstance(item, list) and len(item) >= 2, "descriptor: fields")
-    kind, size, *rest = item  # type: ignore[misc]
+    kind: int = item[0]
+    size: int = item[1]
+    rest: list[Any] = item[2:]
     need(is_count(kind, start=1, stop=256) and is_count(size), "descriptor: kind, size")
     if kind >= _IGNORABLE:
-        return size  # type: ignore[no-any-return]
+        return size
     need(kind <= FOOTER, f"record kind {kind}", UNSUPPORTED)
     need(_SHAPES[kind](size, rest), f"descriptor of kind {kind}")
-    return size  # type: ignore[no-any-return]
+    return size
 
 
-def _is_difference(size: int, rest: list[object]) -> bool:
+def _is_difference(size: int, rest: list[Any]) -> bool:
     return (
         len(rest) == 4
         and is_bytes(rest[0], 32)
@@ -270,7 +273,7 @@ def _is_difference(size: int, rest: list[object]) -> bool:
     )
 
 
-def _is_entries(size: int, rest: list[object]) -> bool:
+def _is_entries(size: int, rest: list[Any]) -> bool:
     return (
         len(rest) == 5
         and is_bytes(rest[0], 16)
@@ -281,11 +284,11 @@ def _is_entries(size: int, rest: list[object]) -> bool:
     )
 
 
-def _is_plain_array(size: int, rest: list[object]) -> bool:
+def _is_plain_array(size: int, rest: list[Any]) -> bool:
     return size == 0 and len(rest) == 1 and isinstance(rest[0], list)
 
 
-_SHAPES = {
+_SHAPES: dict[int, Callable[[int, list[Any]], bool]] = {
     BLOB: lambda size, rest: not rest and size <= limits.BLOB_RECORD_SIZE_MAX,
     DIFFERENCE: _is_difference,
     CHUNKED: lambda size, rest: (
@@ -323,13 +326,13 @@ def stored_part(data: memoryview, header: FrameHeader) -> Part:
     return Part(header.codec, header.raw_size, stored, _stored_hash(stored))
 
 
-def split(table: Sequence[list[object]], raw: memoryview) -> Iterator[Record]:
+def split(table: Sequence[list[Any]], raw: memoryview) -> Iterator[Record]:
     """Yield each record of a decoded frame with its payload."""
     at = 0
     for descriptor in table:
         kind, size = descriptor[0], descriptor[1]
-        yield Record(kind, descriptor, raw[at : at + size])  # type: ignore[arg-type, operator]
-        at += size  # type: ignore[operator]
+        yield Record(kind, descriptor, raw[at : at + size])
+        at += size
 
 
 def encode_footer(offsets: Sequence[int]) -> bytes:
@@ -341,7 +344,7 @@ def decode_footer(payload: memoryview) -> list[int]:
     """Return the offsets that a footer states; refuses what is no such list."""
     value = record(payload, limits.FRAME_RAW_SIZE_MAX, "footer")
     need(all(is_count(offset) for offset in value), "footer: not offsets")
-    return value  # type: ignore[return-value]
+    return value
 
 
 def check_footer(payload: memoryview, offsets: Sequence[int]) -> None:

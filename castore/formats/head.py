@@ -6,6 +6,8 @@ Spec: spec/head.md.
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
 from castore.codec import encode_record
@@ -51,7 +53,7 @@ class Head:
     seq: int
     time_ms: int
 
-    def record(self) -> list[object]:
+    def record(self) -> list[Any]:
         """Return the array of spec/head.md."""
         ids = [self.store, self.session, self.segment]
         state = [self.fork_index, OPEN, self.revision, self.count]
@@ -67,7 +69,7 @@ def hash_head(encoded: bytes) -> bytes:
     return _head_hash(encoded)
 
 
-def parse_head(value: object, store: bytes | None = None) -> Head:
+def parse_head(value: Any, store: bytes | None = None) -> Head:
     """
     Return the head that the array *value* is.
 
@@ -81,7 +83,7 @@ def parse_head(value: object, store: bytes | None = None) -> Head:
             ``foreign record``.
     """
     need(isinstance(value, list) and len(value) == 12, "head: not twelve fields")
-    version, store_id, session, segment, fork_index, state, *rest = value  # type: ignore[misc]
+    version, store_id, session, segment, fork_index, state, *rest = value
     revision, count, root, last, seq, time_ms = rest
     need(type(version) is int, "head: version")
     need(version == VERSION, "head: version", UNSUPPORTED)

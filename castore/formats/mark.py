@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import struct
 
+from typing import Any
+
 import attrs
 
 from castore.digest import in_context
@@ -93,8 +95,8 @@ def decode_lock(data: bytes) -> LockFile | None:
     body = data[:-_CHECK_SIZE]
     if _mark_hash(body)[:_CHECK_SIZE] != data[-_CHECK_SIZE:]:
         return None
-    magic, *fields, holder = _LAYOUT.unpack(body)
-    if magic != _MAGIC:
+    fields: list[Any] = list(_LAYOUT.unpack(body))
+    if fields[0] != _MAGIC:
         return None
-    text = holder.rstrip(b"\0").decode(errors="replace")
-    return LockFile(*fields, text)
+    fields[-1] = fields[-1].rstrip(b"\0").decode(errors="replace")
+    return LockFile(*fields[1:])

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 
+from typing import Any
+
 from castore.formats.refuse import UNSUPPORTED, need
 
 
@@ -63,7 +65,7 @@ def decode_marker(data: bytes, *, writing: bool) -> bytes:
     return bytes.fromhex(store)
 
 
-def _check_features(features: dict[str, object], *, writing: bool) -> None:
+def _check_features(features: dict[str, Any], *, writing: bool) -> None:
     for name, values in features.items():
         need(
             isinstance(values, list)

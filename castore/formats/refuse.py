@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from castore.codec import decode_record
 from castore.errors import CorruptionError, FormatError
@@ -30,7 +31,7 @@ def need(condition: object, what: str, verdict: str = MALFORMED) -> None:
         raise refusal(what, verdict)
 
 
-def record(data: bytes | memoryview, size_max: int, what: str) -> list[object]:
+def record(data: bytes | memoryview, size_max: int, what: str) -> list[Any]:
     """
     Return the array that *data* encodes in the record profile.
 
@@ -42,7 +43,7 @@ def record(data: bytes | memoryview, size_max: int, what: str) -> list[object]:
     except FormatError as error:
         raise refusal(f"{what}: {error.what}") from error
     need(isinstance(value, list), f"{what} is no array")
-    return value  # type: ignore[return-value]
+    return value
 
 
 @contextmanager
@@ -55,17 +56,17 @@ def placed(where: str) -> Iterator[None]:
         raise
 
 
-def is_bytes(value: object, size: int) -> bool:
+def is_bytes(value: Any, size: int) -> bool:
     """Return whether *value* is a byte string of exactly *size* bytes."""
     return type(value) is bytes and len(value) == size
 
 
-def is_count(value: object, *, start: int = 0, stop: int = 1 << 63) -> bool:
+def is_count(value: Any, *, start: int = 0, stop: int = 1 << 63) -> bool:
     """Return whether *value* is an integer in ``[start, stop)``."""
     return type(value) is int and start <= value < stop
 
 
-def is_text(value: object, *, size_min: int, size_max: int) -> bool:
+def is_text(value: Any, *, size_min: int, size_max: int) -> bool:
     """Return whether *value* is text of ``[size_min, size_max]`` bytes in UTF-8."""
     # Characters are at least as few as bytes: most answers need no encoding.
     return (

@@ -7,6 +7,7 @@ Spec: spec/storelog.md.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import attrs
 
@@ -138,7 +139,7 @@ class StoreLog:
         step(self, index, value, refs)
 
 
-_Value = dict[str, object]
+_Value = dict[str, Any]
 _Refs = tuple[Reference, ...]
 
 
@@ -149,29 +150,29 @@ def _fold_start(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
 def _fold_packs(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
     add, drop = value["add"], value["drop"]
     need(isinstance(add, list) and isinstance(drop, list), "store log, packs: lists")
-    listings = [_listing(item) for item in add]  # type: ignore[attr-defined]
+    listings = [_listing(item) for item in add]
     again = any(listing.file in log.dropped for listing in listings)
     need(not again, "store log, packs: listed after it was dropped")
-    need(all(is_bytes(file, 16) for file in drop), "store log, packs: drop")  # type: ignore[attr-defined]
-    need(log.newest not in drop, "store log, packs: drops the newest journal")  # type: ignore[operator]
+    need(all(is_bytes(file, 16) for file in drop), "store log, packs: drop")
+    need(log.newest not in drop, "store log, packs: drops the newest journal")
     log.listed.update((listing.file, listing) for listing in listings)
-    for file in drop:  # type: ignore[attr-defined]
+    for file in drop:
         log.listed.pop(file, None)
         log.dropped.add(file)
 
 
-def _listing(item: object) -> Listing:
+def _listing(item: Any) -> Listing:
     need(isinstance(item, list) and len(item) == 4, "store log, packs: add")
-    file, kind, size, frame = item  # type: ignore[misc]
+    file, kind, size, frame = item
     need(is_bytes(file, 16) and is_count(kind, start=2, stop=4), "packs: add")
     need(is_count(size) and is_bytes(frame, 32), "packs: add")
     return Listing(file, kind, size, frame)
 
 
 def _name(value: _Value) -> str:
-    name = value["name"]
+    name: str = value["name"]
     need(is_text(name, size_min=1, size_max=limits.NAME_SIZE_MAX), "tag name")
-    return name  # type: ignore[return-value]
+    return name
 
 
 def _fold_tagged(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
@@ -190,7 +191,7 @@ def _fold_untagged(log: StoreLog, index: int, value: _Value, refs: _Refs) -> Non
 def _fold_deleted(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
     need(type(value["head"]) is bytes, "store log, deleted: head")
     try:
-        head = parse_head(record(value["head"], 1024, "final head"), log.store)  # type: ignore[arg-type]
+        head = parse_head(record(value["head"], 1024, "final head"), log.store)
     except CorruptionError as error:
         raise refusal(f"store log, deleted: {error.what}") from error
     need(head.segment != log.store, "store log, deleted: the store log itself")
@@ -202,8 +203,8 @@ def _fold_deleted(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None
 def _fold_collected(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
     blobs, run = value["blobs"], value["run"]
     need(isinstance(blobs, list) and is_count(run), "store log, collected")
-    need(all(is_bytes(blob, 32) for blob in blobs), "collected: blobs")  # type: ignore[attr-defined]
-    log.collected.update(dict.fromkeys(blobs, run))  # type: ignore[call-overload]
+    need(all(is_bytes(blob, 32) for blob in blobs), "collected: blobs")
+    log.collected.update(dict.fromkeys(blobs, run))
 
 
 def _fold_instance(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:

@@ -133,13 +133,12 @@ class _Tally:
     How much of the file is in the store.
 
     Attributes:
-        tail: Digest of the tail that is the log's last entry, if one is.
+        tail: Digest of the tail that is the log's last entry, None if none is.
     """
 
     count: int = 0
     bad_count: int = 0
     offset: int = 0
-    new_count: int = 0
     tail: bytes | None = None
 
 
@@ -155,6 +154,7 @@ class _Taker:
         self._source = source
         self._now_ms = now_ms
         self._progress = progress
+        self._new_count = 0
 
     def take(self) -> ImportedFile:
         """Take in what the store does not have."""
@@ -192,9 +192,10 @@ class _Taker:
         if match is not None:
             tally = _Tally(match.count, match.bad_count, match.offset)
         batches = self._batches(tally)
-        start = self._start(payloads[-1:], next(batches, []))
+        batch = next(batches, [])
+        start = self._start(payloads[-1:], batch)
         segment = self._fork(match, start) if match else self._new(own, start)
-        self._tell(tally)
+        self._made(batch, tally)
         self._append(segment, batches, tally)
         return self._result(segment, tally)
 
@@ -284,8 +285,8 @@ class _Taker:
             tally.offset = span.stop
             if span.kind == TAIL and self._digest(span) == tally.tail:
                 continue
+            tally.tail = None
             batch.append(NewEntry(span.kind, self._body(span), (), span.time_ms))
-            tally.new_count += 1
             size += span_size
         if batch:
             yield batch
@@ -312,11 +313,12 @@ class _Taker:
     ) -> None:
         for batch in batches:
             segment.append(batch)
-            self._tell(tally)
+            self._made(batch, tally)
 
     # --- telling -------------------------------------------------------------
 
-    def _tell(self, tally: _Tally) -> None:
+    def _made(self, batch: list[NewEntry], tally: _Tally) -> None:
+        self._new_count += len(batch)
         if self._progress is not None:
             self._progress(self._source.path, tally.offset, self._source.size)
 
@@ -329,7 +331,7 @@ class _Taker:
             entries=tally.count,
             bad_lines=tally.bad_count,
             raw_bytes=tally.offset,
-            new_entries=tally.new_count,
+            new_entries=self._new_count,
         )
 
 

@@ -182,7 +182,7 @@ class Carrier:
         """Return the record as it is, or whole where its base is not kept."""
         if record.kind == frame_format.DIFFERENCE:
             base = record.descriptor[4]
-            if base in self._dead or self._view.known.find_place(base) is None:  # type: ignore[arg-type]
+            if base in self._dead or self._view.known.find_place(base) is None:
                 data = self._view.blobs.read(digest)
                 return [frame_format.BLOB, len(data)], memoryview(data)
         return list(record.descriptor), record.payload
@@ -230,7 +230,7 @@ class Carrier:
 
 
 def _unknown(frame: Frame) -> Iterator[tuple[Descriptor, memoryview]]:
-    if all(item[0] <= frame_format.FOOTER for item in frame.table):  # type: ignore[operator]
+    if all(item[0] <= frame_format.FOOTER for item in frame.table):
         return
     for record in frame.records:
         if record.kind > frame_format.FOOTER:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from collections.abc import Sequence
+from typing import Any
 
 from castore import limits
 from castore.catalog.rows import Place, Run
@@ -21,7 +22,7 @@ from castore.formats.storelog import Listing
 from castore.storage import Files
 
 
-Descriptor = list[object]
+Descriptor = list[Any]
 
 
 class PackWriter:
@@ -173,7 +174,7 @@ class Block:
             )
             for number, (item, _) in enumerate(self._runs):
                 segment, first, count = item[2], item[3], item[5]
-                run = Run(segment, first, count, file, offset, number)  # type: ignore[arg-type]
+                run = Run(segment, first, count, file, offset, number)
                 self.runs.append(run)
         if has_bodies:
             file, offset = self._writer.write(self._table, self._payloads)

@@ -32,14 +32,15 @@ def raw_size(record: Record) -> int:
     """Return the raw size in bytes of the blob that *record* holds."""
     if record.kind == frame_format.BLOB:
         return len(record.payload)
-    return record.descriptor[3]  # type: ignore[return-value]
+    size: int = record.descriptor[3]
+    return size
 
 
 def read_record(digest: bytes, record: Record, find: FindRecord) -> bytes:
     """
     Return the bytes of the blob *digest*, which *record* holds, checked.
 
-    Differences are resolved through their bases, at most 256 of them; a chunk
+    Differences are resolved through their bases, at most 255 of them; a chunk
     list is put together in memory.
 
     Args:
@@ -82,11 +83,11 @@ def _resolve(digest: bytes, record: Record, find: FindRecord) -> bytes:
     chain: list[tuple[bytes, Record]] = []
     seen: set[bytes] = set()
     while record.kind == frame_format.DIFFERENCE:
-        if digest in seen or len(chain) > limits.DIFFERENCE_DEPTH_MAX:
+        if digest in seen or len(chain) >= limits.DIFFERENCE_DEPTH_MAX:
             raise corrupt_blob(chain[0][0], "chain of bases does not end")
         seen.add(digest)
         chain.append((digest, record))
-        digest = record.descriptor[4]  # type: ignore[assignment]
+        digest = record.descriptor[4]
         record = find(digest)
     if record.kind != frame_format.BLOB:
         raise corrupt_blob(chain[-1][0], "its base is no whole blob")

@@ -308,7 +308,7 @@ def _fill_blobs(found: FrameContents, frame: Frame) -> None:
         place = BlobPlace(frame.file, frame.offset, blob.record, blob.size, blob.kind)
         blobs.append((blob.digest, place))
         if blob.kind == frame_format.DIFFERENCE:
-            base: bytes = frame.table[blob.record][4]  # type: ignore[assignment]
+            base: bytes = frame.table[blob.record][4]
             bases.append((place, base))
         elif blob.kind == frame_format.CHUNKED:
             decode_chunks(frame.records[blob.record].payload, blob.size)
@@ -367,7 +367,7 @@ def _read_run(
         bodies.append(body[0])
         if type(item[2]) is not int:
             wants.append(Want(index, None, *body, 0, None))
-        for role, name, size, flags, slices in item[3]:  # type: ignore[attr-defined]
+        for role, name, size, flags, slices in item[3]:
             wants.append(Want(index, sys.intern(role), name, size, flags, slices))
         if len(item) == 5:
             starts[index] = parse_start(item[4])

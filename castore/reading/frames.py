@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import attrs
 
@@ -62,7 +63,7 @@ class Frame:
         return f"{self.name}@{self.offset}"
 
     @functools.cached_property
-    def table(self) -> list[list[object]]:
+    def table(self) -> list[list[Any]]:
         """
         Descriptors of the records.
 

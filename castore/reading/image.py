@@ -63,7 +63,7 @@ def stored_blobs(frame: Frame) -> list[StoredBlob]:
             found.append(StoredBlob(*next(whole), number, record.kind))
         elif record.kind in (frame_format.DIFFERENCE, frame_format.CHUNKED):
             _, _, digest, size = record.descriptor[:4]
-            found.append(StoredBlob(digest, size, number, record.kind))  # type: ignore[arg-type]
+            found.append(StoredBlob(digest, size, number, record.kind))
         elif record.kind == frame_format.REF_LIST:
             with placed(frame.where):
                 count = len(decode_ref_list(record.payload))
@@ -75,7 +75,7 @@ def stored_blobs(frame: Frame) -> list[StoredBlob]:
 def run_headers(frame: Frame) -> list[RunHeader]:
     """Return what the table says of the entries records of *frame*."""
     return [
-        RunHeader(*item[2:4], item[4], *item[5:7], number)  # type: ignore[arg-type]
+        RunHeader(item[2], item[3], item[4], item[5], item[6], number)
         for number, item in enumerate(frame.table)
         if item[0] == frame_format.ENTRIES
     ]
@@ -113,9 +113,9 @@ def read_run(
                     digest,
                     prev,
                     time_ms,
-                    item[1],  # type: ignore[arg-type]
+                    item[1],
                     BlobRef(*body),
-                    parse_refs(item[3]) if item[3] else (),  # type: ignore[arg-type]
+                    parse_refs(item[3]) if item[3] else (),
                     parse_start(item[4]) if len(item) == 5 else None,
                 )
             )

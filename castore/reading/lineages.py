@@ -23,7 +23,6 @@ from castore.reading.logs import (
     judge_head,
     judge_origin,
     judge_start,
-    start_problem,
     take_entries,
 )
 
@@ -137,12 +136,8 @@ class Lineages:
             index = min((at for run in runs for at in run.starts), default=0)
             start = _start_at(runs, index)
             session = start.session if start else b""
-        if not index or start is None or start.origin is None:
-            return _Origin(session, index, None)
-        problem = start_problem(
-            start, session=session, segment=segment, index=index, store=self._store
-        )
-        return _Origin(session, index, None if problem else start.origin.segment)
+        parent = start.origin.segment if index and start and start.origin else None
+        return _Origin(session, index, parent)
 
     def _rank(self, segment: bytes) -> tuple[int, bytes]:
         return self._origin(segment).count, segment
@@ -163,30 +158,31 @@ class Lineages:
             prev = genesis(origin.session, segment)
         take_entries(log, self._runs.get(segment, ()), prev, findings)
         tree = tree_of(segment, self._store)
+        log.owner = owner_id
         if not origin.count:
             grow_tree(log, tree, [], wanted)
-        elif owner and origin.count in owner.snapshots:
-            log.owner = owner_id
-            grow_tree(log, tree, owner.snapshots[origin.count], wanted)
+        elif owner and owner.good >= origin.count:
+            log.base = owner.peaks_at(origin.count, tree, self._store)
+            grow_tree(log, tree, log.base, wanted)
         else:
-            log.owner = owner_id
             log.good = owner.good if owner else 0
-        judged = head or segment in self._finals
-        if judged and judge_start(log, self._store, findings) and owner:
-            judge_origin(log, owner, tree, findings)
+        if head or segment in self._finals:
+            judge_start(log, self._store, findings)
+            if owner:
+                judge_origin(log, owner, tree, findings)
         judge_head(log, tree, findings)
         return log
 
     def _judge_circles(self, findings: Findings) -> None:
-        for segment in self._wanted:
+        for segment in self._heads:
             seen = {segment}
             parent = self._origin(segment).parent
             while parent is not None and parent not in seen:
                 seen.add(parent)
                 parent = self._origin(parent).parent
-            if parent == segment:
+            if parent is not None:
                 where = segment_place(segment, self._origin(segment).count)
-                findings.add(BROKEN, where, "the lineage comes back to this segment")
+                findings.add(BROKEN, where, "the lineage comes back to where it was")
 
     def _judge_keys(self, findings: Findings) -> None:
         claims: dict[tuple[str, str], set[tuple[bytes, bytes]]] = {}

@@ -63,7 +63,11 @@ class Log:
 
         good: Entries of the whole log up to here are all there and linked.
 
+        base: Peaks of the tree over the inherited entries, if they are good.
+
         peaks: Of the tree over the head's count, if it is good so far.
+
+        snapshots: Peaks of the tree at the counts that children inherit.
 
         nodes: Level, index and hash of each complete subtree of 256 leaves or
             more whose last leaf it owns.
@@ -77,6 +81,7 @@ class Log:
     owner: bytes | None = None
     pieces: list[Piece] = attrs.Factory(list)
     good: int = 0
+    base: list[bytes] = attrs.Factory(list)
     peaks: list[bytes] = attrs.Factory(list)
     nodes: list[tuple[int, int, bytes]] = attrs.Factory(list)
     snapshots: dict[int, list[bytes]] = attrs.Factory(dict)
@@ -93,6 +98,16 @@ class Log:
         if piece is None or index >= piece.stop:
             return None
         return piece.run.hash_at(index)
+
+    def peaks_at(self, count: int, tree: merkle.Tree, store: bytes) -> list[bytes]:
+        """Return the peaks that a child's *tree* has at *count*, all good so far."""
+        if self.segment != store:
+            return self.snapshots[count]
+        # The store log is never forked; who does so all the same has another tree.
+        peaks: list[bytes] = []
+        for index in range(count):
+            merkle.push(tree, peaks, index, tree.leaf(self.hash_at(index) or b""))
+        return peaks
 
     def starts(self) -> dict[int, Start]:
         """Return the start records among the own entries, by index."""
@@ -250,47 +265,26 @@ def grow_tree(
         log.peaks = log.snapshots[log.head.count]
 
 
-def judge_start(log: Log, store: bytes, findings: Findings) -> bool:
-    """
-    Report what is wrong with the start entry of *log*.
-
-    Returns:
-        Whether it stands at the fork index and nothing is wrong with it.
-    """
+def judge_start(log: Log, store: bytes, findings: Findings) -> None:
+    """Report what is wrong with the start entry of *log*."""
     starts = log.starts()
     for index in starts:
         if index != log.fork_index:
             findings.add(MALFORMED, log.where(index), "a second start entry")
     if log.hash_at(log.fork_index) is None:
-        return False
+        return
     where = log.where(log.fork_index)
     start = starts.get(log.fork_index)
     if start is None:
         findings.add(MALFORMED, where, "the first own entry is no start entry")
-        return False
-    problem = start_problem(
-        start,
-        session=log.session,
-        segment=log.segment,
-        index=log.fork_index,
-        store=store,
-    )
-    if problem:
-        findings.add(MALFORMED, where, problem)
-    return problem is None
-
-
-def start_problem(
-    start: Start, *, session: bytes, segment: bytes, index: int, store: bytes
-) -> str | None:
-    """Return why *start* cannot be the start record there, None if it can."""
+        return
+    ids = {"session": log.session, "segment": log.segment}
     try:
-        check_start(start, session=session, segment=segment, index=index)
+        check_start(start, **ids, index=log.fork_index)
     except CorruptionError as error:
-        return error.what
+        findings.add(MALFORMED, where, error.what)
     if start.origin and start.origin.segment == store:
-        return "start record: the store log is never forked"
-    return None
+        findings.add(MALFORMED, where, "start record: the store log is never forked")
 
 
 def judge_head(log: Log, tree: merkle.Tree, findings: Findings) -> None:
@@ -300,9 +294,13 @@ def judge_head(log: Log, tree: merkle.Tree, findings: Findings) -> None:
         return
     starts = log.starts()
     start = starts.get(head.fork_index)
-    if starts and start is None:
-        findings.add(WRONG_HEAD, log.where(), "fork index is not that of its start")
-    if start and start.session != head.session:
+    if starts.keys() - {head.fork_index}:
+        findings.add(WRONG_HEAD, log.where(), "fork index is not that of a start entry")
+    sessions = {
+        head.session,
+        log.segment if log.segment == head.store else head.session,
+    }
+    if start and sessions != {start.session}:
         findings.add(WRONG_HEAD, log.where(), "session is not that of its start")
     if log.good < head.count:
         return
@@ -315,11 +313,10 @@ def judge_head(log: Log, tree: merkle.Tree, findings: Findings) -> None:
 def judge_origin(log: Log, owner: Log, tree: merkle.Tree, findings: Findings) -> None:
     """Report where a fork's origin is not what the first entries give."""
     start = log.starts().get(log.fork_index)
-    peaks = owner.snapshots.get(log.fork_index)
-    if start is None or start.origin is None or peaks is None:
+    if start is None or start.origin is None or owner.good < log.fork_index:
         return
     where = log.where(log.fork_index)
-    if merkle.root(tree, peaks) != start.origin.root:
+    if merkle.root(tree, log.base) != start.origin.root:
         findings.add(MISMATCH, where, "the origin has another root")
     if owner.hash_at(log.fork_index - 1) != start.origin.last:
         findings.add(BROKEN, where, "the origin has another last entry")

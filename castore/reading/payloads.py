@@ -24,7 +24,6 @@ from castore.reading.findings import EXPLAINED, Findings, blob_place
 from castore.reading.survey import Survey
 
 
-CHAIN_MAX = limits.DIFFERENCE_DEPTH_MAX + 1  # differences in a chain of bases
 _RAW = (frame_format.BLOB, frame_format.DIFFERENCE)  # what a base or chunk may be
 
 #: A reference to a blob: digest, size, slices digest.
@@ -134,12 +133,12 @@ class Payloads:
                     todo.append(digest)
 
     def _judge_difference(self, digest: bytes, place: BlobPlace, base: bytes) -> None:
-        problem = f"a chain of more than {CHAIN_MAX} bases"
-        if self._depths[base] < CHAIN_MAX:
-            data = self._read_raw(base)
-            problem = "its base cannot be read"
-            if data is not None:
-                problem = self._patch(digest, place, data)
+        data = self._read_raw(base)
+        if data is None:
+            return  # what hangs on something corrupt is not reported again
+        problem = "too many bases behind it"
+        if self._depths[base] < limits.DIFFERENCE_DEPTH_MAX:
+            problem = self._patch(digest, place, data)
         if problem:
             self._broken.add(place)
             self._corrupt(digest, problem)
@@ -201,7 +200,7 @@ class Payloads:
                 if place.kind == frame_format.DIFFERENCE and place not in self._broken
                 if (base := self._records.bases[place]) in self._depths
             ]
-            if not steps or len(chain) > CHAIN_MAX:
+            if not steps or len(chain) >= limits.DIFFERENCE_DEPTH_MAX:
                 return chain, None
             _, place = min(steps)
             chain.append((digest, place))
@@ -211,24 +210,15 @@ class Payloads:
 
     def _judge_list(self, digest: bytes, place: BlobPlace) -> None:
         chunks = decode_chunks(self._reader.record(place).payload, place.size)
-        missing = [
-            name for chunk in chunks.chunks for name in self._lacks_chunk(*chunk)
-        ]
+        missing = [name for part, _ in chunks.chunks for name in self._lacks_base(part)]
         if missing:
             self._missing_chunks[place] = missing
             return
         problem = self._join(digest, chunks)
         if problem:
             self._corrupt(digest, problem)
-        elif chunks.slices:
+        elif problem is not None and chunks.slices:
             self._slices[digest] = slices_digest(chunks.slices)
-
-    def _lacks_chunk(self, digest: bytes, size: int) -> list[bytes]:
-        """Return what is missing of a chunk: nothing, itself, or its bases."""
-        places = self._records.places_of(digest)
-        if any(place.kind in _RAW and place.size == size for place in places):
-            return self._lacks_base(digest)
-        return [digest]
 
     def _lacks_base(self, digest: bytes) -> list[bytes]:
         """Return what is missing to read a blob that is no chunk list."""
@@ -247,15 +237,17 @@ class Payloads:
                         missing.append(base)
         return missing
 
-    def _join(self, digest: bytes, chunks: ChunkList) -> str:
-        """Put a blob together and hash it; return what is wrong."""
+    def _join(self, digest: bytes, chunks: ChunkList) -> str | None:
+        """Put a blob together and hash it; return what is wrong, None if it cannot."""
         whole = blob_hash()
         slices: list[bytes] = []
         rest = b""
         for name, size in chunks.chunks:
             data = self._read_raw(name)
-            if data is None or len(data) != size:
-                return "a chunk cannot be read"
+            if data is None:
+                return None  # what hangs on something corrupt is not reported again
+            if len(data) != size:
+                return "a chunk is of another size"
             whole.update(data)
             if chunks.slices:
                 rest += data

@@ -109,6 +109,9 @@ class Surveyor:
         self.members = [*self._find_packs(), *reversed(self.chain)]
         for member in self.members:
             self.records.add_file(member.contents)
+        if not self._known and self._store:
+            what = "no usable head of the store log"
+            self._findings.add("wrong head", segment_place(self._store), what)
         self._judge_refused()
         self._judge_chain()
         self._judge_mark()
@@ -264,9 +267,6 @@ class Surveyor:
     def _judge_heads(self) -> dict[bytes, Head]:
         """Return the newest usable head of each segment that lives."""
         heads: dict[bytes, Head] = {}
-        if not self._known and self._store:
-            what = "no usable head of the store log"
-            self._findings.add("wrong head", segment_place(self._store), what)
         for segment in self.records.heads:
             if segment in self.log.deleted:
                 _, final = self.log.deleted[segment]

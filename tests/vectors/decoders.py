@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from castore import merkle
-from castore.codec import decode_object, decode_record
+from castore.codec import decode_object, decode_record, encode_record
 from castore.digest import blob_digest, in_context, parse_digest, sha256
 from castore.errors import CorruptionError, FormatError
 from castore.formats import entry as entry_format
@@ -37,6 +37,7 @@ from castore.reading.members import judge_member, make_member
 from castore.reading.records import Records, judge_commits, judge_deleted, judge_heads
 from castore.storage import Files
 from vectors.encodings import shown
+from vectors.entries import short
 from vectors.form import BAD_PROOF, CORRUPT_BLOB, NOT_COVERED, plain, unhex
 
 
@@ -86,8 +87,14 @@ def decode_entries(given: Input) -> Any:
             ids = {name: unhex(given[name]) for name in ("session", "segment")}
             check_start(start, **ids, index=index)
     places = [(unhex(digest), size) for digest, size in given["bodies"]]
-    options = {"first_index": given["first_index"], "prev": unhex(given["prev"])}
-    return [digest for digest, *_ in entries_of(stored, **options, bodies=places)]
+    index, prev = given["first_index"], unhex(given["prev"])
+    forms = []
+    rows = entries_of(stored, first_index=index, prev=prev, bodies=places)
+    for at, (digest, time_ms, item, body) in enumerate(rows, index):
+        hashed = encode_record([1, at, prev, time_ms, item[1], *body, *item[3:]])
+        forms.append({"hashed": short(hashed), "hash": digest})
+        prev = digest
+    return {"entries": forms}
 
 
 def decode_head(given: Input) -> Any:

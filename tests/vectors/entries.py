@@ -70,7 +70,7 @@ def hashed_forms(facts: dict[str, Any], stored: Sequence[Stored]) -> list[Any]:
         form = [1, index, prev, None if delta is None else clock, kind, *name, *rest]
         encoded = encode_record(form)
         prev = in_context["entry"](encoded)
-        forms.append({"hashed": _short(encoded), "hash": prev})
+        forms.append({"hashed": short(encoded), "hash": prev})
     return forms
 
 
@@ -137,14 +137,14 @@ def _case(
     return Case(name, desc, _packed(facts), value=value)
 
 
-def _short(data: bytes) -> Any:
+def short(data: bytes) -> Any:
     """Return *data* in hex, references that repeat written short."""
     packed = hexed(data, encode_record(REF))
     return hexed(data, encode_record(LARGEST_REF)) if type(packed) is str else packed
 
 
 def _packed(facts: dict[str, Any]) -> dict[str, Any]:
-    return facts | {"stored": _short(facts["stored"])}
+    return facts | {"stored": short(facts["stored"])}
 
 
 def _bad_entries() -> dict[str, tuple[str, Stored]]:
@@ -214,9 +214,9 @@ def _bad_starts() -> dict[str, tuple[str, int, Any]]:
         "new_at_5": ("cause new at index 5", 5, new),
         "import_at_5": ("cause import at index 5", 5, replaced(fork, 2, "import")),
         "origin_fields": ("an origin without turn", 5, replaced(fork, 3, origin[:5])),
-        "origin_session": ("of 15 bytes", 5, replaced(fork, 3, _origin(0, bytes(15)))),
-        "origin_segment": ("of 17 bytes", 5, replaced(fork, 3, _origin(1, bytes(17)))),
-        "origin_count_0": ("none inherited", 0, _compaction(_count(0))),
+        "origin_session": ("a session of 15 bytes", 5, replaced(fork, 3, _origin(0, bytes(15)))),
+        "origin_segment": ("a segment of 17 bytes", 5, replaced(fork, 3, _origin(1, bytes(17)))),
+        "origin_count_0": ("an origin of no entries", 0, _compaction(_count(0))),
         "origin_root": ("a root of 31 bytes", 5, replaced(fork, 3, _origin(3, bytes(31)))),
         "origin_last": ("a hash of 33 bytes", 5, replaced(fork, 3, _origin(4, bytes(33)))),
         "origin_turn": ("a negative turn", 5, replaced(fork, 3, _origin(5, -1))),

@@ -1,0 +1,84 @@
+"""
+``init``, ``pack``, ``rebuild``, ``stats``: the store as a whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import attrs
+
+from castore.cli.exits import Exit
+from castore.cli.opening import make_store, open_store, read_store
+from castore.cli.output import Output
+from castore.cli.text import count_text, size_text
+
+
+def init(options: argparse.Namespace, out: Output) -> Exit:
+    """Make a store; one that is there stays as it is."""
+    store, made = make_store(options, out)
+    with store:
+        path = str(store.engine.files.root)
+        if not made:
+            out.line(f"there is a store at {path} already")
+        out.object({"path": path, "store_id": store.id.hex(), "made": made})
+    return Exit.DONE
+
+
+def stats(options: argparse.Namespace, out: Output) -> Exit:
+    """Print totals."""
+    with read_store(options) as store:
+        totals = store.stats()
+    for name, value in attrs.asdict(totals).items():
+        shown = size_text(value) if name.endswith("_bytes") else f"{value:,}"
+        out.line(f"{name.replace('_bytes', ''):<9}{shown:>10}")
+    out.object(attrs.asdict(totals))
+    return Exit.DONE
+
+
+def pack(options: argparse.Namespace, out: Output) -> Exit:
+    """Close the journal and rewrite what is no full pack yet."""
+    from castore.packing import pack as pack_store
+
+    with open_store(options) as store, out.progress("packing") as progress:
+        total = store.stats().raw_bytes if progress.is_seen else 0
+        done = pack_store(
+            store.engine,
+            level=options.level,
+            progress=lambda size: progress.update(size, total),
+        )
+    if done.seq is None:
+        out.line("nothing to pack")
+    else:
+        files = f"{count_text(done.files_before, 'file')} -> {done.files_after}"
+        sizes = f"{size_text(done.size_before)} -> {size_text(done.size_after)}"
+        out.line(f"packed: {files}, {sizes}")
+    out.object(
+        {
+            "files_before": done.files_before,
+            "files_after": done.files_after,
+            "bytes_before": done.size_before,
+            "bytes_after": done.size_after,
+            "seq": done.seq,
+        }
+    )
+    return Exit.DONE
+
+
+def rebuild(options: argparse.Namespace, out: Output) -> Exit:
+    """Throw the catalog away and make it from the files."""
+    from castore.packing.rewrite import maintenance
+
+    with open_store(options) as store:
+        with maintenance(store.engine):
+            store.engine.rebuild()
+        totals = store.stats()
+    facts = attrs.asdict(totals)
+    names = ("sessions", "segments", "entries", "blobs", "catalog_bytes")
+    out.line(
+        f"catalog made anew: {count_text(totals.segments, 'segment')}, "
+        f"{count_text(totals.entries, 'entry', 'entries')}, "
+        f"{count_text(totals.blobs, 'blob')}, {size_text(totals.catalog_bytes)}"
+    )
+    out.object({name: facts[name] for name in names})
+    return Exit.DONE
