@@ -108,5 +108,7 @@ def parse_digest(text: str) -> bytes:
         or len(digits) != 2 * SIZE
         or not set(digits) <= set("0123456789abcdef")
     ):
-        raise FormatError("not a blob name: want 'blake3:' and 64 lower-case hex digits")
+        raise FormatError(
+            "not a blob name: want 'blake3:' and 64 lower-case hex digits"
+        )
     return bytes.fromhex(digits)

@@ -10,7 +10,7 @@ import io
 import os
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import attrs
 
@@ -398,7 +398,7 @@ class Store:
         """Close the store. What was acknowledged is durable without this."""
         self.engine.close()
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -211,7 +211,7 @@ def head_with_a_fork_index(root: Path) -> Found:
 @attack
 def head_of_another_store(root: Path) -> Found:
     """A head of another store in a commit of this one."""
-    maker, log = _forge_head(root, store=bytes(16))
+    maker, _log = _forge_head(root, store=bytes(16))
     where = at(maker.journal, maker.journal.offsets[-1])
     return {("foreign record", where)}
 
@@ -245,7 +245,7 @@ def head_that_no_commit_lists(root: Path) -> Found:
 @attack
 def entries_without_a_head(root: Path) -> Found:
     """Entries of a segment of which there is no head, nor a deletion."""
-    maker, log = started(root)
+    maker, _log = started(root)
     lost = Log(bytes(16), b"lost" * 4, 0, [])
     start = Start(lost.session, lost.segment, "new")
     lost.items = [Item("start", b"{}", start=start)]
@@ -271,7 +271,7 @@ def commit_left_out(root: Path) -> Found:
 @attack
 def commit_repeated(root: Path) -> Found:
     """A commit frame written a second time says nothing new."""
-    maker, log = started(root)
+    maker, _log = started(root)
     frames = maker.journal.records()
     maker.journal.rewrite([*frames, frames[2]])
     maker.mark()
@@ -281,7 +281,7 @@ def commit_repeated(root: Path) -> Found:
 @attack
 def commits_swapped(root: Path) -> Found:
     """Order in the file does not matter; seq does."""
-    maker, log = started(root)
+    maker, _log = started(root)
     frames = maker.journal.records()
     maker.journal.rewrite([frames[0], frames[2], frames[1]])
     maker.mark()
@@ -291,9 +291,9 @@ def commits_swapped(root: Path) -> Found:
 @attack
 def commit_with_a_known_seq(root: Path) -> Found:
     """Two commit records of one seq."""
-    maker, log = started(root)
+    maker, _log = started(root)
     other = maker.logs[maker.store]
-    commit, _ = maker.commits.pop()
+    maker.commits.pop()
     maker.append(other, [Item("instance", storelog.instance(bytes(16)))])
     maker.mark()
     return {("fork evidence", "seq:3")}
@@ -321,7 +321,7 @@ def mark_with_another_seq(root: Path) -> Found:
 @attack
 def journal_that_states_another_commit(root: Path) -> Found:
     """A journal whose header names another last commit."""
-    maker, log = started(root)
+    maker, _log = started(root)
     maker.journal.footer()
     maker.open_journal(commit=bytes(32))
     maker.mark()

@@ -153,7 +153,7 @@ def two_journals_of_one_number(root: Path) -> Found:
 @attack
 def half_a_recovery(root: Path) -> Found:
     """A journal that carries more than was written of it is not in effect."""
-    maker, log = started(root)
+    maker, _log = started(root)
     maker.mark()
     newest = maker.journal
     rival = maker.make_file(
@@ -309,7 +309,7 @@ def mark_of_an_older_journal(root: Path) -> Found:
 @attack
 def mark_behind_the_successor(root: Path) -> Found:
     """A successor that leaves out what its predecessor's mark covers."""
-    maker, log = started(root)
+    maker, _log = started(root)
     maker.mark()
     lock = (root / "lock").read_bytes()
     journal = maker.journal
@@ -323,7 +323,7 @@ def mark_behind_the_successor(root: Path) -> Found:
 @attack
 def mark_of_a_missing_journal(root: Path) -> Found:
     """The newest journal removed, its mark there."""
-    maker, log = started(root)
+    maker, _log = started(root)
     maker.journal.footer()
     maker.open_journal()
     maker.mark()

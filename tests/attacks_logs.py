@@ -13,9 +13,11 @@ from attacks import Found, at, attack, entry_at, line, said, started
 from framemaker import Item
 from storemaker import Log, Maker, root_of
 
+from castore.codec import encode_object
+from castore.digest import blob_digest
 from castore.formats import frame as frame_format
 from castore.formats import storelog
-from castore.formats.entry import Origin, Start
+from castore.formats.entry import BlobRef, Origin, Start
 from castore.formats.storelog import Listing
 from castore.formats.trees import SEGMENT_TREE
 
@@ -74,7 +76,7 @@ def fork_with_another_cause(root: Path) -> Found:
 @attack
 def fork_of_nothing(root: Path) -> Found:
     """A parent of which nothing is there."""
-    _, _, log = _forked(root, segment=b"nowhere at all.."[:16])
+    _, _, _log = _forked(root, segment=b"nowhere at all.."[:16])
     where = f"segment:{b'nowhere at all..'[:16].hex()}[0]"
     return {("truncated log", where)}
 
@@ -192,9 +194,7 @@ def note_that_lists_a_journal(root: Path) -> Found:
 @attack
 def note_that_deletes_no_head(root: Path) -> Found:
     """A deletion whose head is no head record."""
-    body = storelog.encode_object(
-        {"segment": bytes(16), "session": bytes(16), "head": b""}
-    )
+    body = encode_object({"segment": bytes(16), "session": bytes(16), "head": b""})
     return _noted(root, "deleted", body)
 
 
@@ -234,10 +234,7 @@ def note_that_lists_a_dropped_file(root: Path) -> Found:
 @attack
 def note_whose_body_is_gone(root: Path) -> Found:
     """A listing that cannot be read."""
-    maker, log = started(root)
-    from castore.digest import blob_digest
-    from castore.formats.entry import BlobRef
-
+    maker, _log = started(root)
     body = BlobRef(blob_digest(b"nowhere"), 7)
     maker.append(maker.store_log, [Item("packs", body)])
     maker.mark()
@@ -269,7 +266,7 @@ def deleted_segment_with_another_final_head(root: Path) -> Found:
 @attack
 def deleted_parent_lost(root: Path) -> Found:
     """Entries that a living segment inherits from a deleted one."""
-    maker, parent, log = _forked(root)
+    maker, parent, _log = _forked(root)
     assert parent.head
     maker.note("deleted", storelog.deleted(parent.head))
     frames = maker.journal.records()
@@ -281,23 +278,12 @@ def deleted_parent_lost(root: Path) -> Found:
 
 @attack
 def store_log_without_a_head(root: Path) -> Found:
-    """All heads of the store log gone: no listing is known."""
+    """The journals with its heads gone, and a new first one that knows nothing."""
     maker, log = started(root)
-    pack = maker.pack([log])
-    maker.list_files([pack])
+    maker.list_files([maker.pack([log])])
     first = maker.journal
-    first.footer()
-    frames = first.records()
-    maker.open_journal(
-        number=1,
-        pred=bytes(16),
-        pred_end=0,
-        pred_frame=bytes(32),
-        seq=0,
-        commit=first.header.commit,
-    )
+    nothing = {"pred": bytes(16), "pred_end": 0, "pred_frame": bytes(32)}
+    maker.open_journal(number=1, **nothing, seq=0, commit=first.header.commit)
     first.path.unlink()
     maker.mark()
-    assert frames
-    where = entry_at(maker.store_log)
-    return said(root, ("wrong head", where))
+    return said(root, ("wrong head", entry_at(maker.store_log)))

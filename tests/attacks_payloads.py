@@ -142,7 +142,7 @@ def bodies_in_a_refused_frame(root: Path) -> Found:
 @attack
 def entries_beyond_the_last_index(root: Path) -> Found:
     """An index that does not exist."""
-    _, places = _packed(root, [_far(0, (1 << 63) - 1)], [blob(b"x")])
+    _, _places = _packed(root, [_far(0, (1 << 63) - 1)], [blob(b"x")])
     return {("unproven absence", f"segment:{'00' * 16}")}
 
 
@@ -204,7 +204,7 @@ def differences_in_a_circle(root: Path) -> Found:
 def difference_of_a_corrupt_one(root: Path) -> Found:
     """What hangs on something corrupt is not reported again."""
     last = NEXT + b"!"
-    table, delta = difference(BASE, NEXT)
+    table, _delta = difference(BASE, NEXT)
     broken = (table, diff(BASE, NEXT[::-1], 3))
     broken[0][1] = len(broken[1])
     _needed(root, [blob(BASE), broken, difference(NEXT, last)], refer("x", last))

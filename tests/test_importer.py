@@ -316,7 +316,9 @@ def test_a_killed_import_is_gone_on_with(tmp_path: Path, path: Path) -> None:
         "import_file(store, sys.argv[2], now_ms=1, progress=kill)\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "store"), str(path)]
-    killed = subprocess.run(command, check=False, env={**os.environ, "PYTHONPATH": ROOT})
+    killed = subprocess.run(
+        command, check=False, env={**os.environ, "PYTHONPATH": ROOT}
+    )
     with castore.open(tmp_path / "store") as store:
         left = find_segment(store, str(path))
         with pytest.raises(castore.NotFoundError):

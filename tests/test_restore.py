@@ -116,7 +116,10 @@ def test_hostile_files_come_back(
 @pytest.mark.parametrize("format", ["claude-code", "jsonl", "claw-legacy", "swe-agent"])
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_wrong_format_loses_nothing(
-    store: castore.Store, tmp_path: Path, name: str, format: str  # noqa: A002
+    store: castore.Store,
+    tmp_path: Path,
+    name: str,
+    format: str,  # noqa: A002
 ) -> None:
     """A file taken for what it is not comes back all the same."""
     path = tmp_path / "log"
@@ -156,7 +159,9 @@ def test_a_document_that_grows(store: castore.Store, tmp_path: Path) -> None:
 
 
 LINE = st.one_of(
-    st.sampled_from([b"{}", b"", b" ", b'{"type":"user"}', b"\0", b"\xff", b'{"a"', b"]"]),
+    st.sampled_from(
+        [b"{}", b"", b" ", b'{"type":"user"}', b"\0", b"\xff", b'{"a"', b"]"]
+    ),
     st.integers(0, 5).map(lambda n: b'{"type":"x","uuid":"%d"}' % n),
     st.binary(max_size=12),
 )
@@ -176,7 +181,7 @@ CHANGE = st.one_of(
 
 
 @hypothesis.given(changes=st.lists(CHANGE, min_size=1, max_size=6))
-@hypothesis.settings(deadline=None, max_examples=1500)
+@hypothesis.settings(deadline=None)
 def test_files_that_change(
     tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, bytes | int]]
 ) -> None:

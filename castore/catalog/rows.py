@@ -235,7 +235,7 @@ class Catalog(Protocol):
         """Return where *digest* is stored."""
 
     def find_places(self, digests: Sequence[bytes]) -> dict[bytes, Place]:
-        """Return where those of *digests* are stored that are; faster than one by one."""
+        """Return where those of *digests* are that are here; one look-up for many."""
 
     def find_run(self, segment: bytes, index: int) -> Run | None:
         """Return the run of *segment*'s own entries that covers *index*."""
@@ -264,7 +264,9 @@ class Catalog(Protocol):
     def sessions(self) -> Iterator[SessionRow]:
         """Yield all sessions in order of id."""
 
-    def find_nodes(self, wanted: Sequence[tuple[bytes, int, int]]) -> list[bytes | None]:
+    def find_nodes(
+        self, wanted: Sequence[tuple[bytes, int, int]]
+    ) -> list[bytes | None]:
         """Return the hash for each (segment, level, index), None where absent."""
 
     def find_key(self, segment: bytes, text: str) -> KeyRow | None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import shutil
 
@@ -16,7 +17,7 @@ from castore.cli.opening import open_store, read_store
 from castore.cli.output import Output
 from castore.cli.target import COPY_SIZE, STDOUT, target
 from castore.cli.text import count_text, size_text, time_text
-from castore.errors import NotFoundError
+from castore.errors import GoneError, NotFoundError
 from castore.formats.entry import REF_LIST_FLAG, Entry
 from castore.importer import facts_of, find_native, find_segment
 from castore.segment import Segment
@@ -45,7 +46,8 @@ def _living(store: Store) -> Iterator[Segment]:
     known = store.engine.refresh().known
     for row in known.segments():
         if row.id != store.id and known.find_deleted(row.id) is None:
-            yield store.segment(row.id)
+            with contextlib.suppress(GoneError):  # deleted meanwhile
+                yield store.segment(row.id)
 
 
 def _row(store: Store, segment: Segment) -> dict[str, object]:

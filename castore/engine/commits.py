@@ -138,7 +138,9 @@ class Committer:
             data.append(frame)
             made.append(_Made(request, image, after))
         if made:
-            raised = any(item.request.prepared.change.raises_generation for item in made)
+            raised = any(
+                item.request.prepared.change.raises_generation for item in made
+            )
             self._write_group(
                 b"".join(data), begin, ending.position, seen, gc_raised=raised
             )
@@ -201,7 +203,9 @@ class Committer:
         try:
             self._state.files.truncate(fd, size)
         except StorageError:
-            self._state.poison("a failed write could not be undone; open the store again")
+            self._state.poison(
+                "a failed write could not be undone; open the store again"
+            )
 
     def _acknowledge(self, made: _Made) -> None:
         prepared = made.request.prepared
@@ -214,7 +218,4 @@ class Committer:
             self._pool.named(prepared.side[1])
         head = made.image.extensions[0].head
         count = len(made.image.extensions[0].hashes)
-        made.request.outcome = Outcome(
-            made.after.seq, head.count - count, count, head
-        )
-
+        made.request.outcome = Outcome(made.after.seq, head.count - count, count, head)

@@ -177,7 +177,7 @@ class Engine:
         return sum(file.size() for file in self.state.opened.headers())
 
     def other_sizes(self) -> tuple[int, int]:
-        """Return the bytes of the catalog, and of everything else but files of frames."""
+        """Return the bytes of the catalog, and of all else but files of frames."""
         catalog = other = 0
         for name in self.files.list(""):
             size = self.files.size_of(name)

@@ -110,7 +110,7 @@ def grow(
     for count_before, digest in enumerate(hashes, count):
         for node in merkle.push(tree, peaks, count_before, tree.leaf(digest)):
             if node[0] >= NODE_LEVEL_MIN:
-                closed.append(node)
+                closed.append(node)  # noqa: PERF401 - mostly there is none
     return peaks, closed
 
 
@@ -223,7 +223,9 @@ def _begin(
             verdict="malformed record",
             where=f"segment:{head.segment.hex()}",
         )
-    labels = [ref.blob.digest for ref in extension.start_refs if ref.role in LABEL_ROLES]
+    labels = [
+        ref.blob.digest for ref in extension.start_refs if ref.role in LABEL_ROLES
+    ]
     facts.labels += [Label(digest, head.segment) for digest in labels]
     if head.segment != store and view.find_session(head.session) is None:
         facts.sessions.append(SessionRow(head.session, *(start.key or (None, None))))

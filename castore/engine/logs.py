@@ -37,7 +37,9 @@ class Logs:
         self._frames = frames
         self._store = store
 
-    def pieces(self, row: SegmentRow, start: int, stop: int) -> list[tuple[bytes, int, int]]:
+    def pieces(
+        self, row: SegmentRow, start: int, stop: int
+    ) -> list[tuple[bytes, int, int]]:
         """
         Return who owns ``[start, stop)`` of *row*'s log: (owner, start, stop) in order.
 
@@ -56,7 +58,9 @@ class Logs:
                 row = parent
         return found[::-1]
 
-    def runs(self, row: SegmentRow, start: int, stop: int) -> Iterator[tuple[Run, int, int]]:
+    def runs(
+        self, row: SegmentRow, start: int, stop: int
+    ) -> Iterator[tuple[Run, int, int]]:
         """
         Yield the runs of ``[start, stop)`` in order, each with the part wanted of it.
 

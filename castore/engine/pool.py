@@ -143,9 +143,9 @@ class Pool:
             delta = diff(self.read(like.digest), data, LEVEL)
         except (NotFoundError, GoneError):
             return None
-        if len(delta) * _WORTH > len(data):
-            if len(delta) * 2 > len(compress(data, LEVEL)):
-                return None
+        large = len(delta) * _WORTH > len(data)
+        if large and len(delta) * 2 > len(compress(data, LEVEL)):
+            return None
         descriptor: list[Any] = [
             frame_format.DIFFERENCE,
             len(delta),

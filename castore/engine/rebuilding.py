@@ -117,7 +117,7 @@ def _sessions(found: Survey) -> list[SessionRow]:
         for start in log.starts().values():
             if start.key is not None and start.session == log.session:
                 keys[log.session] = start.key
-    return [SessionRow(id, *(key or (None, None))) for id, key in keys.items()]
+    return [SessionRow(each, *(key or (None, None))) for each, key in keys.items()]
 
 
 def _keys(found: Survey) -> list[KeyRow]:

@@ -24,7 +24,11 @@ from castore.storage import Files
 
 
 def recover(
-    files: Files, opened: OpenFiles, store: bytes, lock: LockFile | None, worth: MarkWorth
+    files: Files,
+    opened: OpenFiles,
+    store: bytes,
+    lock: LockFile | None,
+    worth: MarkWorth,
 ) -> Tail:
     """
     Return an end of the journals that is durable, behind all that is whole.

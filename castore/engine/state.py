@@ -14,10 +14,11 @@ import threading
 import time
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from castore import limits
 from castore.catalog import SqliteCatalog
-from castore.catalog.rows import Catalog
+from castore.catalog.rows import Catalog, Position
 from castore.engine import catalogs
 from castore.engine import journal as journals
 from castore.engine.journal import Tail
@@ -41,7 +42,7 @@ from castore.storage import FileLock, Files
 
 LOCK = "lock"
 _WAL_SIZE = 8 * limits.MIB
-_WHO = f"{socket.gethostname()} {os.path.basename(sys.argv[0] or 'python')}"
+_WHO = f"{socket.gethostname()} {Path(sys.argv[0] or 'python').name}"
 
 
 class State:
@@ -278,9 +279,7 @@ class State:
     def _follow(self, seen: LockFile) -> None:
         """Bring the view up to the mark in *seen*."""
         generation = seen.catalog_generation
-        stale = self.seen is None or (
-            self.seen.catalog_generation != generation
-        )
+        stale = self.seen is None or (self.seen.catalog_generation != generation)
         if self._view is None or stale:
             self._use(catalogs.open_catalog(self.files, generation))
         try:
@@ -367,17 +366,24 @@ class State:
         if not count:
             return False
         base = catalog.position()
-        # Another process may have applied some of these already.
-        known = base.seq if base else -1
-        fresh = [facts for facts, at in pending[:count] if at.seq > known]
         position = pending[count - 1][1]
-        if base is None or (position.seq, fresh) != (known, []) or position != base:
-            if position.seq >= known:
-                catalog.apply(fresh, position)
+        if base is None or self._is_further(position, base):
+            # Another process may have applied some of these already.
+            known = base.seq if base else -1
+            fresh = [facts for facts, at in pending[:count] if at.seq > known]
+            catalog.apply(fresh, position)
         self.view.applied(count)
         if catalog.wal_size() > _WAL_SIZE:
             catalog.checkpoint("PASSIVE")
         return count < len(pending)
+
+    def _is_further(self, position: Position, base: Position) -> bool:
+        """Return whether *position* is behind *base* on the chain of journals."""
+        if position.seq != base.seq:
+            return position.seq > base.seq
+        if position.journal == base.journal:
+            return position.end > base.end
+        return self.opened.get(position.journal).header.pred == base.journal
 
     def apply_all(self) -> None:
         """Bring the catalog up to the view, lock by lock. Takes the lock."""
@@ -475,5 +481,3 @@ class State:
             if self._journal_fd is not None:
                 self.files.close(self._journal_fd[1])
                 self._journal_fd = None
-
-

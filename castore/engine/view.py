@@ -201,7 +201,12 @@ class View:
             places += self._side_places(side, side_end, side_frame)
         image = CommitImage(commit, self._extensions(frame), places)
         after = Position(
-            frame.file, frame.end, frame.hash, commit.seq, digest, position.gc_generation
+            frame.file,
+            frame.end,
+            frame.hash,
+            commit.seq,
+            digest,
+            position.gc_generation,
         )
         self.take(image, after)
         return []

@@ -71,7 +71,15 @@ class Commit:
         """Return the array of spec/commit.md."""
         key = list(attrs.astuple(self.key)) if self.key else None
         sides = [part for side in self.sides for part in side]
-        return [VERSION, self.seq, self.prev, self.time_ms, list(self.heads), key, sides]
+        return [
+            VERSION,
+            self.seq,
+            self.prev,
+            self.time_ms,
+            list(self.heads),
+            key,
+            sides,
+        ]
 
     def encode(self) -> bytes:
         """Return the bytes that are hashed."""

@@ -72,7 +72,13 @@ class Reference:
 
     def record(self) -> list[Any]:
         """Return the array of spec/entry.md."""
-        return [self.role, self.blob.digest, self.blob.size, self.flags, self.blob.slices]
+        return [
+            self.role,
+            self.blob.digest,
+            self.blob.size,
+            self.flags,
+            self.blob.slices,
+        ]
 
 
 @attrs.frozen

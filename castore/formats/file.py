@@ -75,7 +75,7 @@ def file_name(file: bytes) -> str:
 
 def parse_name(name: str) -> bytes | None:
     """Return the file id of a name in ``files/``, None if it is no such name."""
-    stem, dot, ending = name.partition(".")
+    stem, _, ending = name.partition(".")
     if ending != "cas" or len(stem) != 32 or not set(stem) <= set("0123456789abcdef"):
         return None
     return bytes.fromhex(stem)

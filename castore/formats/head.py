@@ -92,9 +92,20 @@ def parse_head(value: Any, store: bytes | None = None) -> Head:
     need(type(state) is int and state == OPEN, "head: state")
     need(is_count(fork_index) and is_count(count), "head: counts")
     need(count > fork_index, "head: covers nothing of its own")
-    need(is_count(revision, start=1) and is_count(seq, start=1), "head: revision or seq")
+    need(
+        is_count(revision, start=1) and is_count(seq, start=1), "head: revision or seq"
+    )
     need(is_bytes(root, 32) and is_bytes(last, 32), "head: hashes")
     need(is_count(time_ms), "head: time")
     return Head(
-        store_id, session, segment, fork_index, revision, count, root, last, seq, time_ms
+        store_id,
+        session,
+        segment,
+        fork_index,
+        revision,
+        count,
+        root,
+        last,
+        seq,
+        time_ms,
     )

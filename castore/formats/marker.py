@@ -54,7 +54,9 @@ def decode_marker(data: bytes, *, writing: bool) -> bytes:
     need(version == 1, "castore.json: version", UNSUPPORTED)
     need(suite == "blake3-256", "castore.json: suite", UNSUPPORTED)
     need(
-        type(store) is str and len(store) == 32 and set(store) <= set("0123456789abcdef"),
+        type(store) is str
+        and len(store) == 32
+        and set(store) <= set("0123456789abcdef"),
         "castore.json: store id",
     )
     need(

@@ -75,7 +75,9 @@ class Carrier:
         Raises:
             CorruptionError: Something cannot be read; nothing was replaced.
         """
-        rows = sorted(self._view.known.segments(), key=lambda row: (row.session, row.id))
+        rows = sorted(
+            self._view.known.segments(), key=lambda row: (row.session, row.id)
+        )
         for row in rows:
             self._carry_segment(row)
         self._block.flush()
@@ -134,7 +136,12 @@ class Carrier:
             body: object = self._block.number_of(entry.body.digest)
             if body is None:
                 body = [entry.body.digest, entry.body.size]
-            item: Descriptor = [delta, entry.kind, body, [r.record() for r in entry.refs]]
+            item: Descriptor = [
+                delta,
+                entry.kind,
+                body,
+                [r.record() for r in entry.refs],
+            ]
             if entry.start is not None:
                 item.append(entry.start.record())
             stored.append(item)

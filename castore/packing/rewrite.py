@@ -238,7 +238,9 @@ def _publish(
     collected: bytes | None,
     guard: Callable[[Catalog], None] | None,
 ) -> int:
-    bodies = [(storelog.PACKS, storelog.packs(listings, [item.file.id for item in inputs]))]
+    bodies = [
+        (storelog.PACKS, storelog.packs(listings, [item.file.id for item in inputs]))
+    ]
     if collected is not None:
         bodies.append((storelog.COLLECTED, collected))
     entries = tuple(

@@ -132,7 +132,9 @@ def place(image: Image, root: Path) -> Image:
     for name, found in image.files.items():
         path = root / name
         if found.file >= 0 and found.file in moved:
-            path.hardlink_to(next(root / n for n, f in placed.items() if f.file == found.file))
+            path.hardlink_to(
+                next(root / n for n, f in placed.items() if f.file == found.file)
+            )
             inode = moved[found.file]
         else:
             path.write_bytes(found.data)

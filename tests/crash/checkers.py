@@ -41,9 +41,7 @@ def faults_by_reference(root: Path) -> Faults:
     """Return the faults that ``spec/reference.py`` finds in the store at *root*."""
     findings = reference().check(root)["findings"]
     return [
-        (one["verdict"], one["where"])
-        for one in findings
-        if one["severity"] == "fault"
+        (one["verdict"], one["where"]) for one in findings if one["severity"] == "fault"
     ]
 
 

@@ -130,9 +130,7 @@ class Scribe:
         self.logs[forked.id] = items
         return forked
 
-    def append(
-        self, segment: Segment, *wanted: Wanted, key: str | None = None
-    ) -> None:
+    def append(self, segment: Segment, *wanted: Wanted, key: str | None = None) -> None:
         """Append to *segment*."""
         items = tuple(map(item_of, wanted))
         with self._intent("append", segment=segment.id, items=items):

@@ -208,9 +208,7 @@ class World:
                 yield f"tag {name} is not what it was"
 
 
-def _is_made_of(
-    items: tuple[Item, ...], groups: Sequence[tuple[Item, ...]]
-) -> bool:
+def _is_made_of(items: tuple[Item, ...], groups: Sequence[tuple[Item, ...]]) -> bool:
     """Return whether *items* are some of *groups*, whole, in any order."""
     if not items:
         return True

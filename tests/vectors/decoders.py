@@ -16,8 +16,14 @@ from castore.digest import blob_digest, in_context, parse_digest, sha256
 from castore.errors import CorruptionError, FormatError
 from castore.formats import entry as entry_format
 from castore.formats import frame as frame_format
+from castore.formats.chunked import decode_chunks
 from castore.formats.commit import hash_commit, parse_commit
-from castore.formats.entry import check_start, decode_ref_list, decode_stored, entries_of
+from castore.formats.entry import (
+    check_start,
+    decode_ref_list,
+    decode_stored,
+    entries_of,
+)
 from castore.formats.file import file_name
 from castore.formats.frame import Record
 from castore.formats.head import hash_head, parse_head
@@ -124,7 +130,9 @@ def decode_commit(given: Input) -> Any:
         rivals = FrameContents(0, 0, b"", 0, commits=found)
         for commit, digest in rivals.commits:
             records._add_commit(commit, digest)
-        _judged(lambda findings: judge_commits(records, bytes(16), findings), at="seq:7")
+        _judged(
+            lambda findings: judge_commits(records, bytes(16), findings), at="seq:7"
+        )
     commit, digest = found[0]
     if len(commit.heads) > 3:
         return {"hash": digest, "head_count": len(commit.heads)}
@@ -207,7 +215,9 @@ def decode_frame(given: Input) -> Any:
     )
     frame = Frame(bytes(16), "file", given["offset"], header, digest, data)
     value = {"hash": digest, "end": frame.end, "records": _records(frame)}
-    stored_blobs(frame)
+    for blob in stored_blobs(frame):
+        if blob.kind == frame_format.CHUNKED:
+            decode_chunks(frame.records[blob.record].payload, blob.size)
     commits(frame)
     heads(frame, unhex(given["store"]))
     for run in run_headers(frame):
@@ -237,7 +247,9 @@ def decode_blob(given: Input) -> Any:
 
 def _record(item: Any) -> Record:
     payload = unhex(item["payload"])
-    rest = [unhex(field) if type(field) is str else field for field in item["descriptor"]]
+    rest = [
+        unhex(field) if type(field) is str else field for field in item["descriptor"]
+    ]
     return Record(item["descriptor"][0], rest, memoryview(payload))
 
 

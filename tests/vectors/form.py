@@ -13,6 +13,7 @@ import attrs
 
 
 _RUN_SIZE_MIN = 256  # bytes; shorter runs are written out
+_FILLS = (b"\0", b"z")
 
 STORE = bytes(range(16))
 OTHER_STORE = bytes(range(1, 17))
@@ -76,24 +77,27 @@ class Case:
         return facts | ({"value": plain(self.value)} if self.expect == OK else {})
 
 
-def hexed(data: bytes | memoryview, unit: bytes = b"\0") -> Any:
+def hexed(data: bytes | memoryview, *units: bytes) -> Any:
     """
-    Return *data* in hex; a long run of *unit* becomes ``[count, unit]``.
+    Return *data* in hex; the first long run of a unit becomes ``[count, unit]``.
 
-    The first such run only, within a list of what stands before and behind it.
+    Args:
+        data: What to write.
+
+        units: What may repeat, tried in this order; certain single bytes always.
     """
     data = bytes(data)
-    least = -(-_RUN_SIZE_MIN // len(unit))
-    start = data.find(unit * least)
-    if start < 0:
-        return data.hex()
-    stop = start
-    while data.startswith(unit * 4096, stop):
-        stop += 4096 * len(unit)
-    while data.startswith(unit, stop):
-        stop += len(unit)
-    run = [(stop - start) // len(unit), unit.hex()]
-    return [data[:start].hex(), run, data[stop:].hex()]
+    for unit in (*units, *_FILLS):
+        least = -(-_RUN_SIZE_MIN // len(unit))
+        start = data.find(unit * least)
+        if start >= 0:
+            stop = start
+            for step in (unit * 4096, unit):
+                while data.startswith(step, stop):
+                    stop += len(step)
+            run = [(stop - start) // len(unit), unit.hex()]
+            return [data[:start].hex(), run, data[stop:].hex()]
+    return data.hex()
 
 
 def unhex(value: Any) -> bytes:
@@ -123,7 +127,9 @@ def plain(value: Any) -> Any:
 
 
 def _fields(value: Any) -> list[tuple[str, Any]]:
-    return [(field.name, getattr(value, field.name)) for field in attrs.fields(type(value))]
+    return [
+        (field.name, getattr(value, field.name)) for field in attrs.fields(type(value))
+    ]
 
 
 def replaced(record: Sequence[Any], index: int, value: Any) -> list[Any]:

@@ -144,8 +144,11 @@ def frame_cases() -> list[Case]:
             [([64, 1, None, [1]], b"x"), ([255, 0], b"")],
         ),
         _good("group", "in the middle of a sync group", [BLOB], group_start=188),
-        _good("table_only", "a head and a commit record", [head_record(), commit_record()]),
+        _good(
+            "table_only", "a head and a commit record", [head_record(), commit_record()]
+        ),
     ]
+    cases += _sizes_of_blobs()
     for name, (desc, frame) in _bad_shapes().items():
         cases.append(_case(name, desc, frame, MALFORMED))
     for name, (desc, record) in _bad_records().items():
@@ -155,6 +158,18 @@ def frame_cases() -> list[Case]:
     for name, (desc, frame) in _too_large().items():
         cases.append(_case(name, desc, frame, CORRUPT_FRAME))
     return cases + _bad_zstd() + _bad_places() + _flips()
+
+
+def _sizes_of_blobs() -> list[Case]:
+    most = BLOB_RECORD_SIZE_MAX
+    good, bad = (
+        ([([1, size], b"z" * size)], {"stored": repeat_frame(size), "codec": 1})
+        for size in (most, most + 1)
+    )
+    return [
+        _good("blob_8_mib", "a blob of 8 MiB", good[0], **good[1]),
+        _case("blob_large", "of 8 MiB + 1", forged(bad[0], **bad[1]), MALFORMED),
+    ]
 
 
 def _bad_shapes() -> dict[str, tuple[str, Forged]]:
@@ -215,7 +230,10 @@ def _bad_records() -> dict[str, tuple[str, Record]]:
         "size_null": ("no size", ([64, None], b"")),
         "blob_more": ("a blob with a digest", ([1, 0, DIGEST], b"")),
         "difference_fields": ("without a depth", (DIFFERENCE[0][:5], b"delta")),
-        "difference_digest": ("a digest of 31 bytes", change(DIFFERENCE, 2, DIGEST[1:])),
+        "difference_digest": (
+            "a digest of 31 bytes",
+            change(DIFFERENCE, 2, DIGEST[1:]),
+        ),
         "difference_empty": ("a result of no bytes", change(DIFFERENCE, 3, 0)),
         "difference_large": (
             "a result above 8 MiB",

@@ -117,7 +117,10 @@ def commit_cases() -> list[Case]:
         "commit": ("with a key and two side packs", COMMIT),
         "first": ("seq 1 behind the store's genesis", first),
         "three_heads": ("of three segments", attrs.evolve(COMMIT, heads=hashes)),
-        "same_head_twice": ("one head hash twice", attrs.evolve(first, heads=(ROOT,) * 2)),
+        "same_head_twice": (
+            "one head hash twice",
+            attrs.evolve(first, heads=(ROOT,) * 2),
+        ),
         "largest": ("the most of seq and time", Commit(most, LAST, most, COMMIT.heads)),
         "heads_1024": ("1,024 heads", attrs.evolve(first, heads=(ROOT,) * 1024)),
         "key_512": (
@@ -140,7 +143,9 @@ def commit_cases() -> list[Case]:
     data = COMMIT.encode()
     second = data[:1] + b"\x18\x01" + data[2:]
     cases += [
-        Case("second_encoding", "the version in two bytes", {"data": second}, MALFORMED),
+        Case(
+            "second_encoding", "the version in two bytes", {"data": second}, MALFORMED
+        ),
         Case("trailing", "a byte behind it", {"data": data + b"\0"}, MALFORMED),
         Case("cut", "a byte too few", {"data": data[:-1]}, MALFORMED),
     ]

@@ -78,21 +78,33 @@ def _good() -> dict[str, tuple[str, list[Entry]]]:
         "listed": ("a pack and a side pack are listed", [listed]),
         "dropped": ("a listed pack is dropped", [listed, dropped]),
         "dropped_unlisted": ("a journal is dropped", [dropped]),
-        "listed_anew": ("a file listed again with another size", [
-            listed,
-            ("packs", storelog.packs([attrs.evolve(LISTING, size=8192)], []), ()),
-        ]),
-        "listed_and_dropped": ("in one entry: dropped", [
-            ("packs", storelog.packs([LISTING], [FILE]), ()),
-        ]),
+        "listed_anew": (
+            "a file listed again with another size",
+            [
+                listed,
+                ("packs", storelog.packs([attrs.evolve(LISTING, size=8192)], []), ()),
+            ],
+        ),
+        "listed_and_dropped": (
+            "in one entry: dropped",
+            [
+                ("packs", storelog.packs([LISTING], [FILE]), ()),
+            ],
+        ),
         "tagged": ("a payload is a root", [tagged]),
-        "tag_moved": ("a tag moves", [tagged, ("tagged", storelog.named("v1"), (moved,))]),
+        "tag_moved": (
+            "a tag moves",
+            [tagged, ("tagged", storelog.named("v1"), (moved,))],
+        ),
         "untagged": ("a tag goes", [tagged, ("untagged", storelog.named("v1"), ())]),
         "deleted": ("a segment is deleted", [("deleted", storelog.deleted(HEAD), ())]),
-        "collected": ("blobs went, one of them twice", [
-            ("collected", storelog.collected(3, DIGESTS[:2]), ()),
-            ("collected", storelog.collected(4, DIGESTS[1:]), ()),
-        ]),
+        "collected": (
+            "blobs went, one of them twice",
+            [
+                ("collected", storelog.collected(3, DIGESTS[:2]), ()),
+                ("collected", storelog.collected(4, DIGESTS[1:]), ()),
+            ],
+        ),
         "instance": ("a copy of a store", [("instance", storelog.instance(STORE), ())]),
     }
 
@@ -112,7 +124,10 @@ def _bad() -> dict[str, tuple[str, list[Entry]]]:
         ),
         "start_empty": ("an empty body", [("start", b"", ())]),
         "tagged_no_refs": ("no payload", _of("tagged", {"name": "v1"})),
-        "tagged_two_refs": ("two payloads", _of("tagged", {"name": "v1"}, *[PAYLOAD] * 2)),
+        "tagged_two_refs": (
+            "two payloads",
+            _of("tagged", {"name": "v1"}, *[PAYLOAD] * 2),
+        ),
         "tagged_role": ("another role", _of("tagged", {"name": "v1"}, salted)),
         "tagged_empty": ("an empty name", _of("tagged", {"name": ""}, PAYLOAD)),
         "tagged_1025": ("1,025 bytes", _of("tagged", {"name": "n" * 1025}, PAYLOAD)),
@@ -147,7 +162,10 @@ def _bad_packs() -> dict[str, tuple[str, list[Entry]]]:
         "packs_journal": ("a journal is listed", packs([replaced(LISTED, 1, 1)])),
         "packs_kind_4": ("an unknown kind", packs([replaced(LISTED, 1, 4)])),
         "packs_size": ("a negative size", packs([replaced(LISTED, 2, -1)])),
-        "packs_hash": ("a frame hash of 31 bytes", packs([replaced(LISTED, 3, FRAME[1:])])),
+        "packs_hash": (
+            "a frame hash of 31 bytes",
+            packs([replaced(LISTED, 3, FRAME[1:])]),
+        ),
         "packs_drop_id": ("a file id of 17 bytes", packs([], [FILE + b"\0"])),
         "packs_listed_again": (
             "a file that was dropped is listed",
@@ -193,18 +211,42 @@ def _other_cases() -> list[Case]:
     drop: list[Entry] = [("packs", storelog.packs([], [FILE]), ())]
     known = value | {"collected": {}}
     return [
-        Case("unknown_kind", "a kind that is not known", _facts(_of("sealed", {})),
-             NOT_COVERED),
-        Case("drops_newest", "the newest journal is dropped", _facts(drop, newest=FILE),
-             MALFORMED),
-        Case("deleted_head", "its final head stands in a file",
-             _facts(gone, head=HEAD.encode()), value=known),
-        Case("deleted_before", "an older head stands in a file",
-             _facts(gone, head=before.encode()), value=known),
-        Case("deleted_beside", "another head of the final revision",
-             _facts(gone, head=beside.encode()), FORK),
-        Case("deleted_behind", "a head of a later revision",
-             _facts(gone, head=late.encode()), FORK),
+        Case(
+            "unknown_kind",
+            "a kind that is not known",
+            _facts(_of("sealed", {})),
+            NOT_COVERED,
+        ),
+        Case(
+            "drops_newest",
+            "the newest journal is dropped",
+            _facts(drop, newest=FILE),
+            MALFORMED,
+        ),
+        Case(
+            "deleted_head",
+            "its final head stands in a file",
+            _facts(gone, head=HEAD.encode()),
+            value=known,
+        ),
+        Case(
+            "deleted_before",
+            "an older head stands in a file",
+            _facts(gone, head=before.encode()),
+            value=known,
+        ),
+        Case(
+            "deleted_beside",
+            "another head of the final revision",
+            _facts(gone, head=beside.encode()),
+            FORK,
+        ),
+        Case(
+            "deleted_behind",
+            "a head of a later revision",
+            _facts(gone, head=late.encode()),
+            FORK,
+        ),
     ]
 
 
@@ -305,7 +347,9 @@ def _growth(first: int, second: int, name: str = "segment") -> dict[str, Any]:
     tree = TREES[name]
     proof = merkle.prove_consistency(tree, first, second, _read(tree))
     facts: dict[str, Any] = {"tree": name, "first": first, "second": second}
-    facts |= dict(zip(_ROOT_NAMES, (_root(tree, first), _root(tree, second)), strict=True))
+    facts |= dict(
+        zip(_ROOT_NAMES, (_root(tree, first), _root(tree, second)), strict=True)
+    )
     return facts | {"proof": proof}
 
 
@@ -338,7 +382,11 @@ def _growths() -> list[Case]:
         "same_roots": ("two roots of one count", same, {"second_root": _root(tree, 4)}),
         "none_proof": ("a proof from no leaves", none, {"proof": [proof[0]]}),
         "none_first_root": ("another root of none", none, {"first_root": bytes(32)}),
-        "none_second_root": ("leaves without a root", none, {"second_root": tree.empty}),
+        "none_second_root": (
+            "leaves without a root",
+            none,
+            {"second_root": tree.empty},
+        ),
     }
     for name, (desc, facts, change) in bad.items():
         cases.append(Case(f"consistency_{name}", desc, facts | change, BAD_PROOF))

@@ -1,0 +1,215 @@
+"""
+``doctor``: what castore sees here, what is wrong with it, and what to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sqlite3
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from castore import limits
+from castore.catalog import Catalog, SqliteCatalog
+from castore.catalog.rows import sorted_facts
+from castore.cli.exits import Exit
+from castore.cli.opening import MARKER, store_path
+from castore.cli.output import Output
+from castore.cli.text import size_text
+from castore.engine import catalogs
+from castore.engine.rebuilding import facts_of_survey
+from castore.engine.view import View
+from castore.errors import CorruptionError, NotFoundError, StorageError
+from castore.formats.mark import LockFile
+from castore.reading.files import OpenFiles
+from castore.reading.folder import read_marker
+from castore.reading.mark import LOCK_NAME, MarkWorth, judge_mark, read_lock
+from castore.storage import Files
+
+
+LIBRARIES = ("attrs", "backports.zstd", "blake3", "cbor2", "pyfastcdc", "zstandard")
+_FREE_SIZE_MIN = 2 * limits.JOURNAL_SIZE  # bytes
+
+
+@attrs.define
+class Diagnosis:
+    """What is wrong, and what to do about it or to know more."""
+
+    problems: list[str] = attrs.Factory(list)
+    next_steps: list[str] = attrs.Factory(list)
+
+    def problem(self, text: str, step: str) -> None:
+        """Take in something that is wrong."""
+        self.problems.append(text)
+        self.next_steps.append(step)
+
+
+def doctor(options: argparse.Namespace, out: Output) -> Exit:
+    """Say what castore sees: itself, the machine, the store."""
+    path, named_by = store_path(options)
+    diagnosis = Diagnosis()
+    race = has_wal_reset_race(sqlite3.sqlite_version_info)
+    facts: dict[str, object] = {
+        "castore": version("castore"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "sqlite": {"version": sqlite3.sqlite_version, "wal_reset_race": race},
+        "store": None,
+    }
+    exists = os.path.lexists(path / MARKER)
+    if exists:
+        store = {"path": str(path), "named_by": named_by}
+        with out.progress("comparing") as progress:
+            progress.update(0)
+            store |= _examine(Files(path), diagnosis, deep=options.deep)
+        facts["store"] = store
+    else:
+        diagnosis.problem(
+            f"no store at {path} ({named_by})", "make one with castore import PATH"
+        )
+    _tell(facts, diagnosis, out)
+    out.object(facts | attrs.asdict(diagnosis))
+    if not exists:
+        return Exit.NO_STORE
+    return Exit.FINDINGS if diagnosis.problems else Exit.DONE
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def has_wal_reset_race(found: tuple[int, ...]) -> bool:
+    """
+    Return whether that SQLite can lose a commit when two connections checkpoint.
+
+    castore does so under the store's lock only, so it is safe with all of them.
+    """
+    if (3, 44, 6) <= found < (3, 45) or (3, 50, 7) <= found < (3, 51):
+        return False
+    return (3, 7) <= found < (3, 51, 3)
+
+
+def _examine(files: Files, diagnosis: Diagnosis, *, deep: bool) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "store_id": None,
+        "writable": os.access(files.root, os.W_OK),
+        "locks_exclude": _locks_exclude(files),
+        "free_bytes": files.free_size(),
+        "quarantined": len(files.list("quarantine")),
+        "mark": None,
+        "catalog": "not judged",
+    }
+    if facts["locks_exclude"] is False:
+        diagnosis.problem(
+            "locks of this file system do not exclude", "put the store on a local disk"
+        )
+    if facts["free_bytes"] < _FREE_SIZE_MIN:
+        diagnosis.problem(
+            f"only {size_text(facts['free_bytes'])} are free",
+            "make room; castore gc and castore rm work on a full disk",
+        )
+    if facts["quarantined"]:
+        diagnosis.next_steps.append(
+            "quarantine/ holds torn bytes of commits that were never acknowledged; "
+            "remove them if nothing is missed"
+        )
+    try:
+        store = read_marker(files)
+    except CorruptionError as error:
+        diagnosis.problem(f"{MARKER}: {error.what}", "restore it from a copy")
+        return facts
+    facts["store_id"] = store.hex()
+    lock = read_lock(files)
+    worth = judge_mark(files, lock)
+    facts["mark"] = worth.value if lock else None
+    if lock is not None and worth is MarkWorth.EXACT:
+        facts["catalog"] = _judge_catalog(files, store, lock, diagnosis, deep=deep)
+    else:
+        diagnosis.next_steps.append(
+            "the machine was restarted or the store copied since the last commit: "
+            "the next command that opens it looks at its journal"
+        )
+    diagnosis.next_steps.append("castore verify checks every byte")
+    return facts
+
+
+def _locks_exclude(files: Files) -> bool | None:
+    """Return whether a second lock is refused, None if that cannot be tried."""
+    if not files.exists(LOCK_NAME):
+        return None
+    fds: list[int] = []
+    try:
+        for _ in range(2):
+            fds.append(files.open(LOCK_NAME))
+        had = [files.lock(fd) for fd in fds]
+    except StorageError:
+        return None
+    finally:
+        for fd in fds:
+            files.close(fd)
+    return not all(had)
+
+
+def _judge_catalog(
+    files: Files, store: bytes, lock: LockFile, diagnosis: Diagnosis, *, deep: bool
+) -> str:
+    """Return how the catalog compares with the journals, or with all files."""
+    step = "run castore rebuild"
+    if not files.exists(catalogs.catalog_name(lock.catalog_generation)):
+        diagnosis.problem("the catalog is missing", step)
+        return "missing"
+    catalog = catalogs.read_catalog(files, store, lock)
+    if not isinstance(catalog, SqliteCatalog):
+        diagnosis.problem("the catalog cannot be read", step)
+        return "unreadable"
+    opened = OpenFiles(files, store)
+    try:
+        with catalog:
+            view = View(catalog, opened, store)
+            view.catch_up(lock.journal, lock.end, lock.frame)
+            return _compare(files, store, lock, view.known, diagnosis) if deep else "fits"
+    except (CorruptionError, NotFoundError) as error:
+        diagnosis.problem(f"the catalog does not fit the files: {error.what}", step)
+        return "does not fit"
+    finally:
+        opened.forget()
+
+
+def _compare(
+    files: Files, store: bytes, lock: LockFile, known: Catalog, diagnosis: Diagnosis
+) -> str:
+    made, position = facts_of_survey(files, store, lock)
+    at = known.position()
+    if at is None or at.seq != position.seq:
+        diagnosis.next_steps.append("the store is in use: try doctor --deep again")
+        return "not judged"
+    if sorted_facts(known.dump()) == sorted_facts(made):
+        return "equal"
+    diagnosis.problem("the catalog differs from the files", "run castore rebuild")
+    return "differs"
+
+
+def _tell(facts: dict[str, Any], diagnosis: Diagnosis, out: Output) -> None:
+    out.line(f"castore {facts['castore']}, Python {facts['python']}")
+    out.line(facts["platform"])
+    libraries = facts["libraries"].items()
+    out.line(", ".join(f"{name} {number}" for name, number in libraries if number))
+    race = "has" if facts["sqlite"]["wal_reset_race"] else "does not have"
+    out.line(f"SQLite {facts['sqlite']['version']}, {race} the WAL-reset race (harmless)")
+    for name, value in (facts["store"] or {}).items():
+        shown = size_text(value) if name == "free_bytes" else value
+        out.line(f"{name.replace('_', ' '):<14} {shown}")
+    for text in diagnosis.problems:
+        out.line(f"problem: {text}")
+    for text in diagnosis.next_steps:
+        out.line(f"next: {text}")

@@ -1,0 +1,187 @@
+"""
+What each command prints with ``--json``: keys and meaning.
+
+The one place where they are documented (``castore help json``); a test compares
+it with what the commands print. Sizes are in bytes, times in ms since 1970 UTC.
+A command that fails prints ``{"error": {"code", "kind", "what"}}``.
+"""
+
+from __future__ import annotations
+
+
+SCHEMAS: dict[str, dict[str, str]] = {
+    "init": {
+        "path": "folder of the store",
+        "store_id": "32 hex digits",
+        "made": "false if there was one",
+    },
+    "import": {
+        "files": "list of what is in the store now (below)",
+        "files[].path": "absolute path",
+        "files[].format": "claude-code, claw-code, claw-legacy, claw-port, pi, "
+        "swe-agent, jsonl",
+        "files[].session_id": "32 hex digits",
+        "files[].segment_id": "32 hex digits",
+        "files[].entries": "entries that hold the file",
+        "files[].bad_lines": "how many of them are broken; kept as they are",
+        "files[].raw_bytes": "size of the file",
+        "files[].new_entries": "entries that were not there before",
+        "failed": "list of files that could not be taken in",
+        "failed[].path": "which",
+        "failed[].what": "why",
+    },
+    "restore": {
+        "segment_id": "32 hex digits",
+        "path": "where the file was imported from",
+        "output": "where it was written",
+        "raw_bytes": "how much",
+    },
+    "put": {
+        "ref": "blake3:<64 hex digits>",
+        "size": "raw bytes",
+        "tag": "name under which it stays",
+    },
+    "get": {"ref": "blake3:<64 hex digits>", "output": "file", "size": "raw bytes"},
+    "tag": {
+        "tags": "list of the tags that are there, or that was set or removed",
+        "tags[].name": "name",
+        "tags[].ref": "blake3:<64 hex digits>",
+        "tags[].size": "raw bytes",
+    },
+    "ls": {
+        "segments": "list, newest commit first",
+        "segments[].segment_id": "32 hex digits",
+        "segments[].session_id": "32 hex digits",
+        "segments[].session_key": "namespace:text, or null",
+        "segments[].path": "where it was imported from, or null",
+        "segments[].format": "of that file, or null",
+        "segments[].fork_of": "segment id of its parent, or null",
+        "segments[].fork_index": "inherited entries",
+        "segments[].entries": "entries, inherited ones included",
+        "segments[].revision": "commits of it",
+        "segments[].seq": "number of its newest commit",
+        "segments[].time_ms": "of that commit",
+    },
+    "log": {
+        "segment_id": "32 hex digits",
+        "entries": "list",
+        "entries[].index": "position",
+        "entries[].time_ms": "as its writer says, or null",
+        "entries[].kind": "what it is",
+        "entries[].size": "bytes of its body",
+        "entries[].body": "reference of its body",
+        "entries[].refs": "how many payloads it names",
+    },
+    "show": {
+        "segment_id": "32 hex digits",
+        "index": "position",
+        "hash": "entry hash",
+        "prev": "that of the one before",
+        "time_ms": "as its writer says, or null",
+        "kind": "what it is",
+        "body": "reference of its body",
+        "size": "bytes of its body",
+        "cause": "of a start entry: new, fork, compaction, import; else null",
+        "refs": "list of the payloads it names",
+        "refs[].role": "what it is to the entry",
+        "refs[].ref": "reference, or name of a list of references",
+        "refs[].size": "bytes, or references in the list",
+        "refs[].list": "whether it is such a list",
+    },
+    "fork": {
+        "segment_id": "the new one",
+        "session_id": "32 hex digits",
+        "fork_of": "the old one",
+        "fork_index": "inherited entries",
+    },
+    "rm": {
+        "segment_id": "32 hex digits",
+        "session_id": "32 hex digits",
+        "entries": "how many it had, inherited ones included",
+    },
+    "pack": {
+        "files_before": "files that were replaced",
+        "files_after": "packs that replace them",
+        "bytes_before": "their size",
+        "bytes_after": "their size",
+        "seq": "the commit, or null if there was nothing to do",
+    },
+    "verify": {
+        "ok": "whether there is no fault",
+        "against": "what it was checked against",
+        "seq": "the last commit that is there",
+        "findings": "list of faults and notices",
+        "findings[].verdict": "one of spec/verdicts.md",
+        "findings[].severity": "fault or notice",
+        "findings[].where": "place, as in spec/verdicts.md",
+        "findings[].detail": "what exactly",
+        "explained": "list of what is absent and why, as findings",
+        "covered": "object: files, frames, blobs, entries, segments, bytes",
+    },
+    "gc": {
+        "root_count": "living segments, tags, and the store log",
+        "retained_blob_count": "blobs that something needs",
+        "retained_raw_bytes": "their raw size",
+        "deleted_blob_count": "blobs that went, or would go",
+        "deleted_raw_bytes": "their raw size",
+        "condemned_blob_count": "garbage whose grace runs",
+        "held_blob_count": "garbage in files that a live process writes",
+        "missing_blob_count": "references that lead nowhere and are explained",
+        "by_role": "object: role group -> {retained, deleted}",
+        "freed_bytes": "by how much the files shrank",
+        "next_ms": "when the next condemned blob may go, or null",
+        "dry_run": "whether nothing was changed",
+    },
+    "rebuild": {
+        "sessions": "count",
+        "segments": "count",
+        "entries": "count",
+        "blobs": "count",
+        "catalog_bytes": "size of the new catalog",
+    },
+    "stats": {
+        "sessions": "count",
+        "segments": "count",
+        "entries": "count, inherited ones once",
+        "blobs": "count",
+        "raw_bytes": "of all blobs, each once",
+        "stored_bytes": "of journals and packs",
+        "disk_bytes": "of the whole store",
+        "catalog_bytes": "of the index",
+    },
+    "doctor": {
+        "castore": "version",
+        "python": "version",
+        "platform": "text",
+        "libraries": "object: name -> version or null",
+        "sqlite": "object: version, wal_reset_race",
+        "store": "null, or object: path, named_by, store_id, writable, "
+        "locks_exclude, free_bytes, quarantined, mark, catalog",
+        "problems": "list of texts",
+        "next_steps": "list of texts",
+    },
+    "demo": {
+        "store": "folder of the store if it was kept, else null",
+        "steps": "list of texts: what happened",
+        "jsonl_bytes": "what plain JSONL files take for the same",
+        "stored_bytes": "what the store took before packing",
+        "packed_bytes": "what the store takes after packing",
+        "ok": "whether all was found to be right",
+    },
+    "completion": {"shell": "bash, zsh or fish", "script": "text"},
+    "help": {
+        "topic": "as asked, or null",
+        "text": "what would be printed; for json and exits the object itself",
+    },
+}
+
+
+def json_text() -> str:
+    """Return the schemas as a table for people."""
+    lines = ["With --json a command prints exactly one object.", ""]
+    for command, keys in SCHEMAS.items():
+        lines.append(f"castore {command}")
+        lines += [f"  {name:<27} {meaning}" for name, meaning in keys.items()]
+        lines.append("")
+    lines.append('A command that fails: {"error": {"code", "kind", "what"}}')
+    return "\n".join(lines)
