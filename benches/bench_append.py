@@ -71,7 +71,9 @@ def sqlite_append(path, bodies, batch):
         db.executemany(
             "INSERT INTO entry (hash, body) VALUES (?, ?)", [r[:2] for r in rows]
         )
-        db.executemany("INSERT OR IGNORE INTO blob VALUES (?, ?)", [r[1:] for r in rows])
+        db.executemany(
+            "INSERT OR IGNORE INTO blob VALUES (?, ?)", [r[1:] for r in rows]
+        )
         db.execute("COMMIT")
 
     found = times(step, len(bodies) // batch)

@@ -30,7 +30,8 @@ def main():
         db = sqlite3.connect(path / "floor.db")
         db.execute("CREATE TABLE t (k BLOB PRIMARY KEY) WITHOUT ROWID")
         db.executemany(
-            "INSERT INTO t VALUES (?)", [(os.urandom(32),) for _ in range(options.count)]
+            "INSERT INTO t VALUES (?)",
+            [(os.urandom(32),) for _ in range(options.count)],
         )
         db.commit()
         db.close()

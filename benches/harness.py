@@ -36,12 +36,26 @@ def entry_bodies(count: int, *, seed: int, size: int = 1400) -> list[bytes]:
     words = [f"{rng.getrandbits(40):x}" for _ in range(2000)]
     lines = []
     for number in range(count):
-        text = " ".join(rng.choices(words, k=size // 12))
+        text = " ".join(rng.choices(words, k=max(1, (size - 700) // 12)))
         line = {
+            "parentUuid": f"{rng.getrandbits(128):032x}",
+            "isSidechain": False,
+            "userType": "external",
+            "cwd": "/home/someone/project",
+            "sessionId": "5d0e0f6c-2f6b-4c8e-9b43-7d9a3a2b1c00",
+            "version": "2.1.3",
+            "gitBranch": "main",
             "type": "assistant",
             "uuid": f"{rng.getrandbits(128):032x}",
-            "timestamp": number,
-            "message": {"role": "assistant", "content": [{"text": text}]},
+            "timestamp": f"2026-01-01T00:00:00.{number % 1000:03d}Z",
+            "requestId": f"req_{rng.getrandbits(64):x}",
+            "message": {
+                "role": "assistant",
+                "model": "some-model",
+                "id": f"msg_{rng.getrandbits(64):x}",
+                "content": [{"type": "text", "text": text}],
+                "usage": {"input_tokens": number % 997, "output_tokens": 17},
+            },
         }
         lines.append(json.dumps(line).encode() + b"\n")
     return lines

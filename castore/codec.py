@@ -57,6 +57,16 @@ def encode_record(
         raise _fault(value, depth_max, name="record") from None
 
 
+def encode_known(value: list[Any]) -> bytes:
+    """
+    Encode an array whose parts were each decoded or encoded as a record before.
+
+    As `encode_record`, in a third of the time: nothing is looked at. For the
+    hashed form of an entry, which is put together of such parts.
+    """
+    return cbor2.dumps(value)
+
+
 def decode_record(
     data: bytes | memoryview,
     *,

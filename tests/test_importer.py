@@ -103,9 +103,10 @@ def test_real_files_come_back(store: castore.Store, data: Path) -> None:
 def test_real_formats_are_found(store: castore.Store, data: Path) -> None:
     """Each tool's files are taken for what they are, and nothing is lost in them."""
     done = list(import_paths(store, [data / name for name in FOLDERS[:4]], now_ms=NOW))
-    formats = {Path(file.path).relative_to(data).parts[0]: set() for file in done}
+    formats: dict[str, set[str]] = {}
     for file in done:
-        formats[Path(file.path).relative_to(data).parts[0]].add(file.format)
+        folder = Path(file.path).relative_to(data).parts[0]
+        formats.setdefault(folder, set()).add(file.format)
 
     assert {
         "claude-code": {"claude-code"},
@@ -339,10 +340,14 @@ def test_another_importer_at_the_same_time(
     """Who finds that another one appended goes on from there."""
     path.write_bytes(lines(3500))
     with castore.open(tmp_path / "store") as other:
-        busy = [lambda: import_file(other, path, now_ms=NOW)]
-        done = import_file(
-            store, path, now_ms=NOW, progress=lambda *_: busy and busy.pop()()
-        )
+        told: list[int] = []
+
+        def interfere(_: str, done: int, __: int) -> None:
+            if not told:
+                import_file(other, path, now_ms=NOW)
+            told.append(done)
+
+        done = import_file(store, path, now_ms=NOW, progress=interfere)
 
     assert (3500, 1000) == (done.entries, done.new_entries)
     assert 1 == len(list(store.sessions()))

@@ -86,7 +86,7 @@ HOSTILE = {
     "lone-surrogate": b'{"type": "\\ud800", "sessionId": "\\udfff"}\n',
     "duplicate-keys": b'{"type": "a", "type": "b", "uuid": 1, "uuid": 2}\n',
     "zeros": lines(2) + b"\0" * 5000 + b"\n" + lines(2) + b"\0" * 100,
-    "nesting": b"[" * 100_000 + b"\n" + b'{"a":' * 5000 + b"\n",
+    "nesting": b"[" * 20_000 + b"\n" + b'{"a":' * 5000 + b"\n",
     "number": b'{"timestamp": 1e999, "n": ' + b"9" * 10_000 + b"}\n",
     "same-lines": b"{}\n" * 100 + b"{}",
     "reserved-kinds": b"".join(
@@ -252,7 +252,7 @@ def test_names_of_a_segment(
 def test_names_that_mean_several(store: castore.Store, several: list[str]) -> None:
     """A name that could mean several segments is a conflict that lists them."""
     store.create_session(key=("other", "one"))
-    for name in (os.path.commonprefix(several), "one"):
+    for name in (several[0][:1], "one"):
         with pytest.raises(castore.ConflictError) as caught:
             find_segment(store, name)
 
@@ -287,7 +287,7 @@ def test_native_names(store: castore.Store, data: Path) -> None:
         with Path(done.path).open("rb") as file:
             records = [json.loads(line) for line in file]
         named = [record for record in records if record.keys() & {"uuid", "id"}]
-        for record in named[:: len(named) // 4]:
+        for record in named[:: len(named) // 4 + 1]:
             name = record.get("uuid") or record.get("id")
             found = find_native(store, segment, name)
 

@@ -65,8 +65,8 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _version(out: Output) -> Exit:
-    from importlib.metadata import version
+    from castore.cli.versions import own_version
 
-    out.answer(f"castore {version('castore')}")
-    out.object({"version": version("castore")})
+    out.answer(f"castore {own_version()}")
+    out.object({"version": own_version()})
     return Exit.DONE

@@ -9,7 +9,6 @@ import os
 import platform
 import sqlite3
 
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from castore.cli.exits import Exit
 from castore.cli.opening import MARKER, store_path
 from castore.cli.output import Output
 from castore.cli.text import size_text
+from castore.cli.versions import own_version, version_of
 from castore.engine import catalogs
 from castore.engine.rebuilding import facts_of_survey
 from castore.engine.view import View
@@ -56,10 +56,10 @@ def doctor(options: argparse.Namespace, out: Output) -> Exit:
     diagnosis = Diagnosis()
     race = has_wal_reset_race(sqlite3.sqlite_version_info)
     facts: dict[str, object] = {
-        "castore": version("castore"),
+        "castore": own_version(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "libraries": {name: _version(name) for name in LIBRARIES},
+        "libraries": {name: version_of(name) for name in LIBRARIES},
         "sqlite": {"version": sqlite3.sqlite_version, "wal_reset_race": race},
         "store": None,
     }
@@ -79,13 +79,6 @@ def doctor(options: argparse.Namespace, out: Output) -> Exit:
     if not exists:
         return Exit.NO_STORE
     return Exit.FINDINGS if diagnosis.problems else Exit.DONE
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def has_wal_reset_race(found: tuple[int, ...]) -> bool:

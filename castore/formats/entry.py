@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 
 from castore import limits
-from castore.codec import encode_record
+from castore.codec import encode_known, encode_record
 from castore.digest import format_digest, in_context
 from castore.formats.refuse import is_bytes, is_count, is_text, need, record
 
@@ -348,7 +348,7 @@ def entries_of(
         else:
             place = (body[0], body[1])
         form = [VERSION, index, prev, time_ms, item[1], *place, *item[3:]]
-        encoded = encode_record(form)
+        encoded = encode_known(form)
         need(len(encoded) <= limits.ENTRY_SIZE_MAX, "entry: too large")
         prev = _entry_hash(encoded)
         yield prev, time_ms, item, place

@@ -26,6 +26,7 @@ TIME_MS = 1_794_000_000_000
 MALFORMED = "malformed record"
 CORRUPT_FRAME = "corrupt frame"
 CORRUPT_BLOB = "corrupt blob"
+MISSING_BLOB = "missing blob"
 UNSUPPORTED = "unsupported version"
 FOREIGN = "foreign record"
 FORK = "fork evidence"
@@ -38,6 +39,7 @@ EXPECTATIONS = {
     MALFORMED,
     CORRUPT_FRAME,
     CORRUPT_BLOB,
+    MISSING_BLOB,
     UNSUPPORTED,
     FOREIGN,
     FORK,
