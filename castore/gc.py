@@ -17,9 +17,9 @@ from collections.abc import Collection, Iterator
 import attrs
 
 from castore import limits
-from castore.catalog.rows import Catalog
 from castore.digest import format_digest
 from castore.engine import Engine
+from castore.engine.reserve import give_up_reserve
 from castore.errors import ConflictError, LimitError, LostError
 from castore.formats import storelog
 from castore.marking import Marks, digests_of, mark, needs_of
@@ -241,35 +241,62 @@ def _by_role(marks: Marks, due: Collection[bytes]) -> dict[str, RoleCount]:
 
 def _delete(engine: Engine, due: set[bytes], marks: Marks, level: int) -> int:
     """Rewrite the files in which something of *due* stands; return bytes freed."""
-    affected = due | {heir for base in due for heir in marks.heirs.get(base, ())}
-    wanted = _files_of(engine, affected)
-    if engine.view.position.journal in wanted:
+    affected = due | _heirs(due, marks)
+    if engine.view.position.journal in _files_of(engine, affected):
         close_journal(engine)
-    inputs: list[Input] = [
-        item for item in closed_files(engine) if item.file.id in wanted
-    ]
-    named = due & marks.released
-    run = engine.view.position.seq + 1
+    wanted = _files_of(engine, affected)
+    inputs = [item for item in closed_files(engine) if item.file.id in wanted]
+    freed = 0
+    for batch in _batches(engine, inputs):
+        files = {item.file.id for item in batch}
+        # What a file outside of this batch is stored against stays for now.
+        dead = {
+            digest
+            for digest in due
+            if _files_of(engine, {digest} | _heirs({digest}, marks)) <= files
+        }
+        done = rewrite(
+            engine,
+            batch,
+            level=level,
+            dead=dead,
+            collected=_collected(engine, dead & marks.released),
+            guard=lambda _, dead=dead: _check_dead(engine, dead, marks),
+        )
+        freed += done.size_before - done.size_after
+    return freed
 
-    def guard(_: Catalog) -> None:
-        for digest in _named_since(engine, marks):
-            if digest in due:
-                raise ConflictError(
-                    what="a blob came alive while it was being deleted",
-                    subject="blob",
-                    expected="dead",
-                    actual=format_digest(digest),
-                )
 
-    done = rewrite(
-        engine,
-        inputs,
-        level=level,
-        dead=due,
-        collected=storelog.collected(run, named) if named else None,
-        guard=guard,
-    )
-    return done.size_before - done.size_after
+def _batches(engine: Engine, inputs: list[Input]) -> list[list[Input]]:
+    """Return *inputs* at once where there is room, else one by one, small first."""
+    total = sum(item.file.size() for item in inputs)
+    if engine.files.free_size() > total:
+        return [inputs] if inputs else []
+    give_up_reserve(engine.files)
+    return [[item] for item in sorted(inputs, key=lambda item: item.file.size())]
+
+
+def _heirs(bases: Collection[bytes], marks: Marks) -> set[bytes]:
+    return {heir for base in bases for heir in marks.heirs.get(base, ())}
+
+
+def _collected(engine: Engine, named: set[bytes]) -> bytes | None:
+    """Return the body of a ``collected`` entry; the run is the seq it will have."""
+    if not named:
+        return None
+    return storelog.collected(engine.view.position.seq + 1, named)
+
+
+def _check_dead(engine: Engine, dead: set[bytes], marks: Marks) -> None:
+    """Refuse to delete what was committed to after the mark. Under the lock."""
+    for digest in _named_since(engine, marks):
+        if digest in dead:
+            raise ConflictError(
+                what="a blob came alive while it was being deleted",
+                subject="blob",
+                expected="dead",
+                actual=format_digest(digest),
+            )
 
 
 def _files_of(engine: Engine, digests: Collection[bytes]) -> set[bytes]:

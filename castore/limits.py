@@ -42,6 +42,7 @@ RUN_COUNT = 256  # entries in one record, so that one entry is read cheaply
 BLOCK_SIZE = 4 * MIB  # raw bytes of bodies in a packed frame
 PACK_SIZE = 512 * MIB  # bytes at which a pack is closed
 DIFFERENCE_WHOLE_EVERY = 32  # commits write every n-th version whole
+RESERVE_SIZE = MIB  # bytes kept for maintenance on a full disk
 CACHE_SIZE = 64 * MIB  # raw bytes of decoded frames kept by a reader
 KEY_COMMIT_COUNT = 1000  # newest commits whose keys are remembered
 KEY_AGE_MS = 30 * 24 * 3600 * 1000  # or this much commit time

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import attrs
 
-from attacks import Found, at, attack, line, said, started
+from attackkit import Found, at, attack, line, said, started
 from framemaker import FileMaker
 from storemaker import Maker
 from stores import make_full, make_small

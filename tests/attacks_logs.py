@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from attacks import Found, at, attack, entry_at, line, said, started
+from attackkit import Found, at, attack, entry_at, line, said, started
 from framemaker import Item
 from storemaker import Log, Maker, root_of
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import attrs
 
-from attacks import Found, at, attack, blob_at, entry_at, line, started
+from attackkit import Found, at, attack, blob_at, entry_at, line, started
 from framemaker import Item, Stored, blob, chunked, difference, ref_list, refer
 from storemaker import Maker
 

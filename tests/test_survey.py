@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from framemaker import Item, blob
+from storemaker import Log, Maker, root_of
+from stores import make_full, make_small
+
 from castore import merkle
 from castore.digest import blob_digest
 from castore.errors import CorruptionError, NotFoundError
@@ -18,9 +22,6 @@ from castore.formats.trees import tree_of
 from castore.reading.mark import MarkWorth, judge_mark, read_lock
 from castore.reading.survey import Survey, survey
 from castore.storage import Files
-from framemaker import Item, blob
-from storemaker import Log, Maker, root_of
-from stores import make_full, make_small
 
 
 def look(maker: Maker) -> Survey:

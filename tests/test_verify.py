@@ -11,24 +11,17 @@ from pathlib import Path
 import attrs
 import pytest
 
+from attackkit import at
+from attacks import ATTACKS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from storemaker import Maker
+from stores import make_full, make_small
 
-import attacks_files
-import attacks_folder
-import attacks_logs
-import attacks_payloads
-
-from attacks import ATTACKS, at
 from castore.errors import NotFoundError, StorageError
 from castore.reading.findings import FAULT
 from castore.storage import Files
 from castore.verify import Report, verify
-from storemaker import Maker
-from stores import make_full, make_small
-
-
-assert attacks_files and attacks_folder and attacks_logs and attacks_payloads
 
 
 def found(report: Report) -> set[tuple[str, str]]:

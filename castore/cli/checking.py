@@ -24,7 +24,7 @@ def verify(options: argparse.Namespace, out: Output) -> Exit:
     if options.path is None:
         path = existing_path(options)
     else:
-        path = Path(os.path.abspath(options.path))
+        path = Path(options.path).absolute()
         if not os.path.lexists(path / MARKER):
             raise no_store(path)
     with out.progress("verifying") as progress:

@@ -120,7 +120,11 @@ def zsh(found: list[Words]) -> str:
     lines += ["  case $state in", "    command) _describe command commands ;;"]
     lines += ["    argument)", "      case $line[1] in"]
     for item in commands:
-        plain = f"'*:word:({' '.join(item.choices)})'" if item.choices else "'*:file:_files'"
+        plain = (
+            f"'*:word:({' '.join(item.choices)})'"
+            if item.choices
+            else "'*:file:_files'"
+        )
         flags = " ".join(_zsh_flag(*flag) for flag in item.flags)
         lines.append(f"        {item.name}) _arguments {flags} {plain} ;;")
     lines += ["      esac ;;", "  esac", "}", "compdef _castore castore", ""]

@@ -9,7 +9,6 @@ import os
 import platform
 import sqlite3
 
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -142,8 +141,8 @@ def _locks_exclude(files: Files) -> bool | None:
         return None
     fds: list[int] = []
     try:
-        for _ in range(2):
-            fds.append(files.open(LOCK_NAME))
+        fds += [files.open(LOCK_NAME)]
+        fds += [files.open(LOCK_NAME)]
         had = [files.lock(fd) for fd in fds]
     except StorageError:
         return None
@@ -170,7 +169,9 @@ def _judge_catalog(
         with catalog:
             view = View(catalog, opened, store)
             view.catch_up(lock.journal, lock.end, lock.frame)
-            return _compare(files, store, lock, view.known, diagnosis) if deep else "fits"
+            return (
+                _compare(files, store, lock, view.known, diagnosis) if deep else "fits"
+            )
     except (CorruptionError, NotFoundError) as error:
         diagnosis.problem(f"the catalog does not fit the files: {error.what}", step)
         return "does not fit"
@@ -198,7 +199,9 @@ def _tell(facts: dict[str, Any], diagnosis: Diagnosis, out: Output) -> None:
     libraries = facts["libraries"].items()
     out.line(", ".join(f"{name} {number}" for name, number in libraries if number))
     race = "has" if facts["sqlite"]["wal_reset_race"] else "does not have"
-    out.line(f"SQLite {facts['sqlite']['version']}, {race} the WAL-reset race (harmless)")
+    out.line(
+        f"SQLite {facts['sqlite']['version']}, {race} the WAL-reset race (harmless)"
+    )
     for name, value in (facts["store"] or {}).items():
         shown = size_text(value) if name == "free_bytes" else value
         out.line(f"{name.replace('_', ' '):<14} {shown}")

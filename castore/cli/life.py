@@ -34,11 +34,12 @@ FILE_COUNT = 400  # of which the state knows something
 CHANGED_COUNT = 3  # of these change in a turn
 ACKNOWLEDGED_COUNT = 20  # commits of the process that is killed
 SCRATCH_SIZE = 300_000  # bytes of a payload that nobody needs
-_WORDS = (
-    "agent branch build cache change check commit config error file fix function import "
-    "index line log merge module name parse path plan read result retry run schema step "
-    "store table test token tool trace turn type update value verify work write"
-).split()
+_WORDS = """
+    agent branch build cache change check commit config error file fix function
+    import index line log merge module name parse path plan read result retry run
+    schema step store table test token tool trace turn type update value verify work
+    write
+""".split()  # noqa: SIM905 - nobody reads forty quotes
 
 
 class Agent:
@@ -66,7 +67,10 @@ class Agent:
             self.state[path] = self._text(60)
         said = [("user", 20), ("assistant", 120), ("tool", 400)]
         return [
-            (kind, json.dumps({"type": kind, "text": self._text(count)}).encode() + b"\n")
+            (
+                kind,
+                json.dumps({"type": kind, "text": self._text(count)}).encode() + b"\n",
+            )
             for kind, count in said
         ]
 
@@ -127,7 +131,9 @@ def show_life(show: Show, path: Path) -> None:
         show.step("live", f"{what} ({state}, a little of it new)")
         other = log.fork(FORK_TURN)
         other.live(FORK_TURN_COUNT)
-        what = f"at turn {FORK_TURN}, nothing copied; {FORK_TURN_COUNT} turns more there"
+        what = (
+            f"at turn {FORK_TURN}, nothing copied; {FORK_TURN_COUNT} turns more there"
+        )
         show.step("fork", what)
         show.jsonl_bytes = log.sizes[-1] + other.sizes[-1]
         show.note = " (one line for each entry, one for the state of each turn)"
@@ -143,7 +149,9 @@ def show_life(show: Show, path: Path) -> None:
             _check(show, store, segment, states)
     if show.ok:
         count = TURN_COUNT + FORK_TURN_COUNT
-        show.step("read", f"{count} turns and the state after each: all there, all equal")
+        show.step(
+            "read", f"{count} turns and the state after each: all there, all equal"
+        )
 
 
 def _show_crash(show: Show, store: Store, path: Path) -> None:
@@ -186,7 +194,9 @@ def _show_garbage(show: Show, store: Store) -> None:
     store.untag("scratch")
     report = collect(store.engine, grace_s=0)
     blobs = count_text(report.deleted_blob_count, "blob")
-    what = f"{blobs} of {size_text(report.deleted_raw_bytes)} that nothing needs any more"
+    what = (
+        f"{blobs} of {size_text(report.deleted_raw_bytes)} that nothing needs any more"
+    )
     ok = report.deleted_blob_count == 1 and not store.has(ref)
     show.step("gc", what, ok=ok)
 

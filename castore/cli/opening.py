@@ -30,20 +30,20 @@ def store_path(options: argparse.Namespace) -> tuple[Path, str]:
     ``--store``, else the environment, else the user's data folder.
     """
     if options.store:
-        return Path(os.path.abspath(options.store)), "--store"
+        return Path(options.store).absolute(), "--store"
     named = os.environ.get(VARIABLE)
     if named:
-        return Path(os.path.abspath(named)), VARIABLE
+        return Path(named).absolute(), VARIABLE
     return _data_folder() / "castore", "default"
 
 
 def _data_folder() -> Path:
     if sys.platform == "darwin":
         return _home() / "Library" / "Application Support"
-    folder = os.environ.get("XDG_DATA_HOME", "")
+    folder = Path(os.environ.get("XDG_DATA_HOME", ""))
     # The XDG specification: a relative path in it is to be ignored.
-    if os.path.isabs(folder):
-        return Path(folder)
+    if folder.is_absolute():
+        return folder
     return _home() / ".local" / "share"
 
 

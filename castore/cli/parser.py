@@ -75,7 +75,9 @@ def build() -> Parser:
         epilog="castore help json: what --json prints; castore help exits: exit codes.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="store_true", help="say which version it is")
+    parser.add_argument(
+        "--version", action="store_true", help="say which version it is"
+    )
     _add_common(parser, top=True)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for command in COMMANDS:
@@ -221,7 +223,9 @@ def _ls(parser: argparse.ArgumentParser) -> None:
 
 def _log(parser: argparse.ArgumentParser) -> None:
     _segment(parser)
-    parser.add_argument("--kind", action="append", metavar="KIND", help="may be repeated")
+    parser.add_argument(
+        "--kind", action="append", metavar="KIND", help="may be repeated"
+    )
     parser.add_argument("--since", type=parse_time, metavar="TIME", help="UTC")
     parser.add_argument("--until", type=parse_time, metavar="TIME", help="not included")
     parser.add_argument("--id", metavar="NATIVE", help="what the entry calls itself")

@@ -8,6 +8,7 @@ import argparse
 import shutil
 import sys
 
+from pathlib import Path
 from typing import BinaryIO, cast
 
 from castore.cli.exits import CommandError, Exit
@@ -28,7 +29,7 @@ def put(options: argparse.Namespace, out: Output) -> Exit:
         if options.file == STDOUT:
             ref = _put(store, sys.stdin.buffer, like)
         else:
-            with open(options.file, "rb") as file:
+            with Path(options.file).open("rb") as file:
                 ref = _put(store, file, like)
         tag = options.tag or str(ref)
         store.tag(tag, ref)
@@ -72,7 +73,9 @@ def _resolve(store: Store, name: str) -> BlobRef:
         return tagged
     if name.startswith(PREFIX):
         return store.resolve(name)
-    raise NotFoundError(what=f"no tag {name!r}, and no reference: {PREFIX}<64 hex digits>")
+    raise NotFoundError(
+        what=f"no tag {name!r}, and no reference: {PREFIX}<64 hex digits>"
+    )
 
 
 def tag(options: argparse.Namespace, out: Output) -> Exit:

@@ -10,6 +10,7 @@ import os
 import sys
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 from castore.cli.exits import CommandError, Exit
@@ -41,42 +42,41 @@ def target(name: str, *, force: bool = False) -> Iterator[BinaryIO]:
         sys.stdout.buffer.flush()
         return
     if not force and os.path.lexists(name):
-        raise _is_there(name)
-    folder, base = os.path.split(name)
-    part = os.path.join(folder, f".{base}.{os.urandom(6).hex()}.part")
+        raise _is_there(Path(name))
+    path = Path(name)
+    part = path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
-        with open(os.open(part, flags, 0o600), "wb") as file:
+        with os.fdopen(os.open(part, flags, 0o600), "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        _put_in_place(part, name, force=force)
-        _sync_folder(folder or os.curdir)
+        _put_in_place(part, path, force=force)
+        _sync_folder(path.parent)
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(part)
+        part.unlink(missing_ok=True)
 
 
-def _put_in_place(part: str, name: str, *, force: bool) -> None:
+def _put_in_place(part: Path, path: Path, *, force: bool) -> None:
     if force:
-        os.replace(part, name)
+        part.replace(path)
         return
     try:
         # Unlike a rename this never replaces what came there meanwhile.
-        os.link(part, name)
+        path.hardlink_to(part)
     except FileExistsError:
-        raise _is_there(name) from None
+        raise _is_there(path) from None
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        os.rename(part, name)
+        part.rename(path)
 
 
-def _is_there(name: str) -> CommandError:
-    return CommandError(Exit.REFUSED, f"{name} is there already; --force replaces it")
+def _is_there(path: Path) -> CommandError:
+    return CommandError(Exit.REFUSED, f"{path} is there already; --force replaces it")
 
 
-def _sync_folder(folder: str) -> None:
+def _sync_folder(folder: Path) -> None:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

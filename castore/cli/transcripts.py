@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import argparse
-import os
+import stat
 import time
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import BinaryIO, cast
 
 import attrs
@@ -24,7 +25,7 @@ from castore.importer import ImportedFile, facts_of, find_segment, import_paths
 from castore.importer import restore as restore_segment
 
 
-_SUFFIXES = (".json", ".jsonl", ".traj")
+_SUFFIXES = {".json", ".jsonl", ".traj"}
 
 
 def import_(options: argparse.Namespace, out: Output) -> Exit:
@@ -97,17 +98,20 @@ class _Watch:
         self._progress.update(self._done, self._total)
 
 
-def _size_below(path: str) -> int:
-    """Return about how many bytes an import of *path* reads."""
-    if not os.path.isdir(path):
-        return os.path.getsize(path) if os.path.isfile(path) else 0
-    files = (
-        os.path.join(folder, name)
-        for folder, _, names in os.walk(path)
-        for name in names
-        if name.endswith(_SUFFIXES)
-    )
-    return sum(os.path.getsize(file) for file in files if os.path.isfile(file))
+def _size_below(name: str) -> int:
+    """Return about how many bytes an import of *name* reads."""
+    path = Path(name)
+    if not path.is_dir():
+        return _size_of(path)
+    return sum(_size_of(file) for file in path.rglob("*") if file.suffix in _SUFFIXES)
+
+
+def _size_of(path: Path) -> int:
+    try:
+        facts = path.stat()
+    except OSError:
+        return 0  # the import says what is wrong with it
+    return facts.st_size if stat.S_ISREG(facts.st_mode) else 0
 
 
 def restore(options: argparse.Namespace, out: Output) -> Exit:

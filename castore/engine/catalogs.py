@@ -11,6 +11,7 @@ import contextlib
 from castore.catalog import MemoryCatalog, SqliteCatalog
 from castore.catalog.rows import Catalog, Facts, Position
 from castore.engine.rebuilding import facts_of_survey
+from castore.engine.reserve import NAME as RESERVE
 from castore.errors import CorruptionError, NotFoundError, StorageError
 from castore.formats.mark import LockFile
 from castore.storage import Files
@@ -105,7 +106,7 @@ def new_catalog(
 def remove_catalogs(files: Files, *, below: int) -> None:
     """Remove the catalogs of all generations below *below*, and what is beside them."""
     for name in files.list(""):
-        if not name.startswith("catalog-"):
+        if not name.startswith("catalog-") or name == RESERVE:
             continue
         middle = name.removeprefix(_PREFIX).partition(".")[0]
         if not middle.isdecimal() or int(middle) < below:

@@ -6,6 +6,7 @@ Spec: spec/ordering.md, "Commit".
 
 from __future__ import annotations
 
+import errno
 import threading
 
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from castore.engine.change import Change, Outcome
 from castore.engine.fold import CommitImage, facts_of
 from castore.engine.pool import Pool
 from castore.engine.preparing import Prepared, prepare
+from castore.engine.reserve import give_up_reserve
 from castore.engine.side import SidePack
 from castore.engine.state import State
 from castore.errors import CastoreError, ClosedError, StorageError
@@ -138,11 +140,14 @@ class Committer:
             data.append(frame)
             made.append(_Made(request, image, after))
         if made:
-            raised = any(
-                item.request.prepared.change.raises_generation for item in made
-            )
+            changes = [item.request.prepared.change for item in made]
             self._write_group(
-                b"".join(data), begin, ending.position, seen, gc_raised=raised
+                b"".join(data),
+                begin,
+                ending.position,
+                seen,
+                gc_raised=any(change.raises_generation for change in changes),
+                reserve=any(change.maintenance for change in changes),
             )
             for item in made:
                 self._acknowledge(item)
@@ -172,10 +177,11 @@ class Committer:
         seen: LockFile,
         *,
         gc_raised: bool,
+        reserve: bool,
     ) -> None:
         fd = self._state.journal_fd(begin.journal)
         try:
-            self._state.files.write(fd, data, begin.end)
+            self._write(fd, data, begin.end, reserve=reserve)
         except StorageError:
             # Nobody saw these bytes and the lock is ours: take them back, so
             # that a full disk needs no recovery.
@@ -198,6 +204,17 @@ class Committer:
         except StorageError:
             self._state.poison("the mark could not be written; open the store again")
             raise
+
+    def _write(self, fd: int, data: bytes, offset: int, *, reserve: bool) -> None:
+        """Write *data*; with *reserve*, give that up where the disk is full."""
+        files = self._state.files
+        try:
+            files.write(fd, data, offset)
+        except StorageError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            if not (reserve and full and give_up_reserve(files)):
+                raise
+            files.write(fd, data, offset)
 
     def _cut_back(self, fd: int, size: int) -> None:
         try:

@@ -23,6 +23,7 @@ from castore.engine import catalogs
 from castore.engine import journal as journals
 from castore.engine.journal import Tail
 from castore.engine.recovery import recover
+from castore.engine.reserve import make_reserve
 from castore.engine.view import View
 from castore.errors import (
     CastoreError,
@@ -88,7 +89,7 @@ class State:
         files.ensure(LOCK)
         self._lock = FileLock(files, LOCK, self._holder)
         with self.locked():
-            pass
+            make_reserve(files)
 
     # --- state ---------------------------------------------------------------
 

@@ -20,11 +20,12 @@ _CLASSES = ("all_must_know", "reader_may_ignore", "writer_must_know")
 
 def encode_marker(store: bytes) -> bytes:
     """Return the bytes of ``castore.json`` for the store id *store*."""
-    return _form(1, {name: [] for name in _CLASSES}, store.hex(), "blake3-256")
+    features: dict[str, list[str]] = {name: [] for name in _CLASSES}
+    ids = {"store": store.hex(), "suite": "blake3-256"}
+    return _form({"castore": 1, "features": features} | ids)
 
 
-def _form(version: object, features: object, store: object, suite: object) -> bytes:
-    facts = {"castore": version, "features": features, "store": store, "suite": suite}
+def _form(facts: object) -> bytes:
     return (json.dumps(facts, sort_keys=True) + "\n").encode()
 
 
@@ -44,13 +45,14 @@ def decode_marker(data: bytes, *, writing: bool) -> bytes:
     need(len(data) <= SIZE_MAX, "castore.json: too large")
     try:
         facts = json.loads(data)
+        again = _form(facts)
     except (ValueError, RecursionError):
-        facts = None
+        facts, again = None, b""
+    need(again == data, "castore.json: form")
     keys = {"castore", "features", "store", "suite"}
     need(isinstance(facts, dict) and facts.keys() == keys, "castore.json: form")
     version, features, store, suite = (facts[key] for key in sorted(keys))
     need(type(version) is int and type(suite) is str, "castore.json: form")
-    need(_form(version, features, store, suite) == data, "castore.json: form")
     need(version == 1, "castore.json: version", UNSUPPORTED)
     need(suite == "blake3-256", "castore.json: suite", UNSUPPORTED)
     need(

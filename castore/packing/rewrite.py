@@ -7,6 +7,7 @@ Spec: spec/ordering.md, "Packing and deleting".
 from __future__ import annotations
 
 import contextlib
+import errno
 
 from collections.abc import Callable, Collection, Iterator
 
@@ -207,10 +208,10 @@ def rewrite(
         StorageError: No room for the new packs, or the medium failed.
     """
     size_before = sum(item.file.size() for item in inputs)
-    if engine.files.free_size() < size_before // 2:
+    if engine.files.free_size() < size_before // 4:
         raise StorageError(
             what="too little room to write new packs beside the old files",
-            errno=0,
+            errno=errno.ENOSPC,
             transient=True,
         )
     writer = PackWriter(engine.files, engine.store, level)
