@@ -10,6 +10,7 @@ Spec: spec/ordering.md, "Packing and deleting"; spec/storelog.md.
 
 from __future__ import annotations
 
+import functools
 import time
 
 from collections.abc import Collection, Iterator
@@ -18,6 +19,7 @@ import attrs
 
 from castore import limits
 from castore.digest import format_digest
+from castore.catalog.rows import Catalog
 from castore.engine import Engine
 from castore.engine.reserve import give_up_reserve
 from castore.errors import ConflictError, LimitError, LostError
@@ -261,7 +263,7 @@ def _delete(engine: Engine, due: set[bytes], marks: Marks, level: int) -> int:
             level=level,
             dead=dead,
             collected=_collected(engine, dead & marks.released),
-            guard=lambda _, dead=dead: _check_dead(engine, dead, marks),
+            guard=functools.partial(_check_dead, engine, dead, marks),
         )
         freed += done.size_before - done.size_after
     return freed
@@ -287,7 +289,7 @@ def _collected(engine: Engine, named: set[bytes]) -> bytes | None:
     return storelog.collected(engine.view.position.seq + 1, named)
 
 
-def _check_dead(engine: Engine, dead: set[bytes], marks: Marks) -> None:
+def _check_dead(engine: Engine, dead: set[bytes], marks: Marks, _: Catalog) -> None:
     """Refuse to delete what was committed to after the mark. Under the lock."""
     for digest in _named_since(engine, marks):
         if digest in dead:

@@ -83,6 +83,8 @@ def code_of(error: BaseException) -> Exit | None:
     for kind in type(error).__mro__:
         if kind.__module__ == "castore.errors" and kind.__name__ in CODES:
             return CODES[kind.__name__]
+    if isinstance(error, UnicodeEncodeError):
+        return Exit.USAGE  # an argument with bytes that are no UTF-8
     return Exit.FAILED if isinstance(error, OSError) else None
 
 

@@ -118,6 +118,9 @@ def make_store(options: argparse.Namespace, out: Output) -> tuple[Store, bool]:
 
     path, _ = store_path(options)
     made = not os.path.lexists(path / MARKER)
+    if made and path.is_dir() and any(path.iterdir()) and not (path / "files").exists():
+        what = f"{path} is neither empty nor a store; choose another folder"
+        raise CommandError(Exit.REFUSED, what)
     max_bytes = getattr(options, "max_bytes", None)
     store = open_path(path, create=True, max_bytes=max_bytes)
     if made:

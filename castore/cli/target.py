@@ -44,6 +44,8 @@ def target(name: str, *, force: bool = False) -> Iterator[BinaryIO]:
     if not force and os.path.lexists(name):
         raise _is_there(Path(name))
     path = Path(name)
+    if not path.name:
+        raise CommandError(Exit.USAGE, f"{name!r} names no file")
     part = path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:

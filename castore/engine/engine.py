@@ -19,6 +19,7 @@ from castore.digest import blob_hash
 from castore.engine.change import Change, Outcome
 from castore.engine.commits import Committer
 from castore.engine.pool import Pool
+from castore.engine.reserve import NAME as RESERVE
 from castore.engine.side import SidePack
 from castore.engine.state import State
 from castore.engine.view import View
@@ -181,7 +182,7 @@ class Engine:
         catalog = other = 0
         for name in self.files.list(""):
             size = self.files.size_of(name)
-            if name.startswith("catalog-"):
+            if name.startswith("catalog-") and name != RESERVE:
                 catalog += size
             else:
                 other += size
