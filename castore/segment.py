@@ -314,7 +314,11 @@ class Segment:
                 expected=self._seen.revision,
                 actual=head.revision,
             )
-        append_store_log(self._engine, storelog.DELETED, storelog.deleted(head))
+        session = self._engine.view.known.find_session(head.session)
+        key = None
+        if session is not None and session.namespace and session.text:
+            key = (session.namespace, session.text)
+        append_store_log(self._engine, storelog.DELETED, storelog.deleted(head, key))
 
     # --- proving -------------------------------------------------------------
 

@@ -246,7 +246,7 @@ def deleted_segment_goes_on(root: Path) -> Found:
     """Commits to a segment behind its deletion."""
     maker, log = started(root)
     assert log.head
-    maker.note("deleted", storelog.deleted(log.head))
+    maker.note("deleted", storelog.deleted(log.head, None))
     maker.append(log, [line(b"three")])
     maker.mark()
     return {("fork evidence", entry_at(log))}
@@ -258,7 +258,7 @@ def deleted_segment_with_another_final_head(root: Path) -> Found:
     maker, log = started(root)
     assert log.head
     other = attrs.evolve(log.head, root=bytes(32))
-    maker.note("deleted", storelog.deleted(other))
+    maker.note("deleted", storelog.deleted(other, None))
     maker.mark()
     return {("fork evidence", entry_at(log))}
 
@@ -268,7 +268,7 @@ def deleted_parent_lost(root: Path) -> Found:
     """Entries that a living segment inherits from a deleted one."""
     maker, parent, _log = _forked(root)
     assert parent.head
-    maker.note("deleted", storelog.deleted(parent.head))
+    maker.note("deleted", storelog.deleted(parent.head, None))
     frames = maker.journal.records()
     frames[2] = [record for record in frames[2] if record[0][0] != frame_format.ENTRIES]
     maker.journal.rewrite(frames)

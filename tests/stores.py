@@ -45,7 +45,7 @@ def make_full(root: Path, *, marked: bool = True, seed: int = 7) -> Maker:
     heir = maker.fork(gone, 4)
     maker.append(heir, [Item("line", b"after the fork", time_ms=None)])
     assert gone.head
-    maker.note("deleted", storelog.deleted(gone.head))
+    maker.note("deleted", storelog.deleted(gone.head, None))
     kept += _add_large(maker, second, dice)
     _add_collected(maker, second)
     maker.close_journal()

@@ -7,6 +7,7 @@ Spec: spec/ordering.md, "What holds at any time".
 from __future__ import annotations
 
 import contextlib
+import importlib
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -23,7 +24,6 @@ from castore.engine.side import SidePack
 from castore.engine.state import State
 from castore.engine.view import View
 from castore.errors import StorageError
-from castore.packing import rewrite
 from castore.packing.writer import PackWriter
 from castore.reading.files import OpenFile
 from castore.reading.frames import Frame
@@ -35,6 +35,8 @@ from crash.workloads import ALL
 from crash.world import Intended
 
 
+# The package has a function of the module's name.
+rewrite = importlib.import_module("castore.packing.rewrite")
 Bug = AbstractContextManager[object]
 patch = mock.patch.object
 
@@ -152,10 +154,10 @@ def marked_before_sync() -> Iterator[None]:
     sync = RecordingFiles.sync
     write_group: Callable[..., None] = Committer._write_group
 
-    def writing(self: Committer, *rest: Any) -> None:
+    def writing(self: Committer, *rest: Any, **options: Any) -> None:
         waiting: list[int] = []
         with patch(RecordingFiles, "sync", lambda _, fd: waiting.append(fd)):
-            write_group(self, *rest)
+            write_group(self, *rest, **options)
         for fd in waiting:
             sync(self._state.files, fd)  # type: ignore[arg-type]
 
@@ -213,6 +215,16 @@ BUGS = [
 ]
 
 
+OPTIONS = Options(per_step=4, fault_count_max=1)
+SEEDS = range(5)
+
+
+@pytest.mark.parametrize("workload", sorted({name for _, name in BUGS}))
+def test_nothing_is_found_without_a_bug(workload: str, tmp_path: Path) -> None:
+    """What finds the planted bugs finds nothing where none is planted."""
+    assert [] == Campaign(ALL[workload], SEEDS[0], tmp_path, OPTIONS).run().faults
+
+
 @pytest.mark.parametrize(
     ("bug", "workload"), BUGS, ids=[f"{bug.__name__}-{name}" for bug, name in BUGS]
 )
@@ -220,14 +232,12 @@ def test_planted_bug_is_found(
     bug: Callable[[], Bug], workload: str, tmp_path: Path
 ) -> None:
     """A campaign finds the bug, within some hundred states."""
-    options = Options(per_step=4, fault_count_max=1)
-
-    for seed in range(5):
+    for seed in SEEDS:
         folder = tmp_path / str(seed)
         folder.mkdir()
-        campaign = Campaign(ALL[workload], seed, folder, options)
         with bug():
-            report = campaign.run()
+            report = Campaign(ALL[workload], seed, folder, OPTIONS).run()
         if report.faults:
+            assert "Fault(" in report.faults[0]
             return
-    pytest.fail(f"{bug.__name__} was not found in 5 campaigns")
+    pytest.fail(f"{bug.__name__} was not found in {len(SEEDS)} campaigns")

@@ -16,6 +16,7 @@ from castore.formats.chunked import slices_digest
 from castore.formats.entry import BlobRef
 from castore.formats.frame import Record
 from castore.reading.blobs import (
+    FindRecord,
     chunk_list,
     corrupt_blob,
     raw_size,
@@ -68,45 +69,8 @@ class Blobs:
         return read_record(digest, self.find(digest), self.find)
 
     def read_range(self, ref: BlobRef, start: int, stop: int) -> bytes:
-        """
-        Return the bytes ``[start, stop)`` of *ref*, checked.
-
-        With a slices digest only the slices touched are read; without one a
-        chunk list is read and hashed as a whole, since nothing else binds it to
-        its name.
-
-        Raises:
-            CorruptionError: ``corrupt blob``: the content is not the name's.
-        """
-        record = self.find(ref.digest)
-        size = raw_size(record)
-        start, stop = min(start, size), min(stop, size)
-        if record.kind != frame_format.CHUNKED or ref.slices is None:
-            return self.read(ref.digest)[start:stop]
-        chunks = chunk_list(ref.digest, record)
-        if slices_digest(chunks.slices) != ref.slices:
-            raise corrupt_blob(ref.digest, "slices are not those of the reference")
-        if start == stop:
-            return b""
-        first = start // limits.SLICE_SIZE * limits.SLICE_SIZE
-        last = min(-(-stop // limits.SLICE_SIZE) * limits.SLICE_SIZE, size)
-        data = self._span(chunks.chunks, first, last)
-        _check_slices(ref.digest, data, chunks.slices, first // limits.SLICE_SIZE)
-        return data[start - first : stop - first]
-
-    def _span(
-        self, chunks: tuple[tuple[bytes, int], ...], start: int, stop: int
-    ) -> bytes:
-        parts = []
-        at = 0
-        for digest, size in chunks:
-            if at + size > start and at < stop:
-                data = read_chunk(digest, size, self.find)
-                parts.append(data[max(0, start - at) : stop - at])
-            at += size
-            if at >= stop:
-                break
-        return b"".join(parts)
+        """Return the bytes ``[start, stop)`` of *ref*, as the function below."""
+        return read_range(ref, start, stop, self.find)
 
     def base_depth(self, digest: bytes) -> int | None:
         """
@@ -117,15 +81,69 @@ class Blobs:
             record = self.find(digest)
         except (NotFoundError, GoneError, CorruptionError):
             return None
-        if record.kind == frame_format.BLOB:
-            return 0
-        if record.kind == frame_format.DIFFERENCE:
-            depth: int = record.descriptor[5]
-            return depth
-        return None
+        return depth_of(record)
 
 
 _BLOB_KINDS = (frame_format.BLOB, frame_format.DIFFERENCE, frame_format.CHUNKED)
+
+
+def depth_of(record: Record) -> int | None:
+    """Return the depth of *record* as a base, None where it cannot be one."""
+    if record.kind == frame_format.DIFFERENCE:
+        depth: int = record.descriptor[5]
+        return depth
+    return 0 if record.kind == frame_format.BLOB else None
+
+
+def read_range(ref: BlobRef, start: int, stop: int, find: FindRecord) -> bytes:
+    """
+    Return the bytes ``[start, stop)`` of *ref*, checked.
+
+    With a slices digest only the slices touched are read; without one a chunk
+    list is read and hashed as a whole, since nothing else binds it to its name.
+
+    Args:
+        ref: The blob.
+
+        start: First byte; what is behind the end is left out.
+
+        stop: Behind the last byte.
+
+        find: Asked for records.
+
+    Raises:
+        CorruptionError: ``corrupt blob``: the content is not the name's.
+    """
+    record = find(ref.digest)
+    size = raw_size(record)
+    start, stop = min(start, size), min(stop, size)
+    if record.kind != frame_format.CHUNKED or ref.slices is None:
+        return read_record(ref.digest, record, find)[start:stop]
+    chunks = chunk_list(ref.digest, record)
+    if slices_digest(chunks.slices) != ref.slices:
+        raise corrupt_blob(ref.digest, "slices are not those of the reference")
+    if start == stop:
+        return b""
+    first = start // limits.SLICE_SIZE * limits.SLICE_SIZE
+    last = min(-(-stop // limits.SLICE_SIZE) * limits.SLICE_SIZE, size)
+    data = _span(chunks.chunks, first, last, find)
+    _check_slices(ref.digest, data, chunks.slices, first // limits.SLICE_SIZE)
+    return data[start - first : stop - first]
+
+
+def _span(
+    chunks: tuple[tuple[bytes, int], ...], start: int, stop: int, find: FindRecord
+) -> bytes:
+    parts = []
+    at = 0
+    for digest, size in chunks:
+        if at + size > start and at < stop:
+            data = read_chunk(digest, size, find)
+            parts.append(data[max(0, start - at) : stop - at])
+        at += size
+        if at >= stop:
+            break
+    return b"".join(parts)
 
 
 def _check_slices(digest: bytes, data: bytes, slices: bytes, first: int) -> None:

@@ -23,12 +23,15 @@ from castore.catalog.rows import Place
 from castore.chunker import chunks as cut
 from castore.compress import BASE_SIZE_MIN, compress, diff
 from castore.digest import blob_digest, blob_hash
+from castore.engine.blobs import depth_of, read_range
 from castore.engine.side import LEVEL, SidePack, SideRecord
 from castore.engine.state import State
 from castore.errors import GoneError, NotFoundError
 from castore.formats import frame as frame_format
 from castore.formats.chunked import encode_chunks, slices_digest
 from castore.formats.entry import BlobRef
+from castore.formats.frame import Record
+from castore.reading.blobs import read_record
 
 
 _SIDE_FRAME_SIZE = 4 * limits.MIB  # raw bytes of chunks in one frame
@@ -80,7 +83,8 @@ class Pool:
             return self.put_parts(cut([data]))
         ref = BlobRef(blob_digest(data), len(data))
         pending = self._as_difference(ref, data, like)
-        if pending is None:
+        # No difference goes to the side pack: its base may go before it is named.
+        if pending is None or len(pending.payload) > limits.SIDE_SIZE_MIN:
             pending = Pending(ref, [frame_format.BLOB, len(data)], data)
         if len(pending.payload) > limits.SIDE_SIZE_MIN:
             self._write([pending])
@@ -106,25 +110,26 @@ class Pool:
         whole = blob_hash()
         slices = _Slices()
         chunks: list[tuple[bytes, int]] = []
-        batch: list[Pending] = []
+        batch: dict[bytes, Pending] = {}
         batch_size = 0
         for part in parts:
             whole.update(part)
             slices.update(part)
             ref = BlobRef(blob_digest(part), len(part))
             chunks.append((ref.digest, ref.size))
-            if not self.has(ref.digest):
-                batch.append(Pending(ref, [frame_format.BLOB, len(part)], part))
+            # What waits in memory is written too: a list and its chunks stay together.
+            if ref.digest not in self._written and ref.digest not in batch:
+                batch[ref.digest] = Pending(ref, [frame_format.BLOB, len(part)], part)
                 batch_size += len(part)
             if batch_size >= _SIDE_FRAME_SIZE:
-                self._write(batch)
-                batch, batch_size = [], 0
+                self._write(list(batch.values()))
+                batch, batch_size = {}, 0
         size = sum(size for _, size in chunks)
         listed = slices.finish() if size >= limits.SLICED_SIZE_MIN else b""
         ref = BlobRef(whole.digest(), size, slices_digest(listed) if listed else None)
         payload = encode_chunks(chunks, listed)
         descriptor: list[Any] = [frame_format.CHUNKED, len(payload), ref.digest, size]
-        self._write([*batch, Pending(ref, descriptor, payload)])
+        self._write([*batch.values(), Pending(ref, descriptor, payload)])
         with self._guard:
             self._chunks[ref.digest] = tuple(digest for digest, _ in chunks)
         return ref
@@ -157,15 +162,19 @@ class Pool:
         return Pending(ref, descriptor, delta, like.digest)
 
     def _depth(self, digest: bytes) -> int | None:
-        waiting = self._waiting.get(digest)
-        if waiting is None:
+        if not self.has(digest):
             return self._state.view.blobs.base_depth(digest)
-        if waiting.base is not None:
-            depth: int = waiting.descriptor[5]
-            return depth
-        return 0 if waiting.descriptor[0] == frame_format.BLOB else None
+        return depth_of(self.record(digest))
 
     def _write(self, pendings: list[Pending]) -> None:
+        """
+        Write *pendings* to the side pack, but for what is stored already.
+
+        The commit asks again: if gc took one meanwhile, it says which.
+        """
+        known = self._state.view.known
+        stored = known.find_places([item.ref.digest for item in pendings])
+        pendings = [item for item in pendings if item.ref.digest not in stored]
         if not pendings:
             return
         records = [
@@ -182,7 +191,8 @@ class Pool:
                 self._waiting[pending.ref.digest] = pending
                 self._waiting_size += len(pending.payload)
             full = self._waiting_size > limits.PENDING_SIZE_MAX
-            spilled = list(self._waiting.values()) if full else []
+            waiting = self._waiting.values() if full else ()
+            spilled = [item for item in waiting if item.base is None]
         if spilled:
             self._write(spilled)
             self.done(item.ref.digest for item in spilled)
@@ -197,9 +207,13 @@ class Pool:
         """Return the blob *digest* if it waits in memory."""
         return self._waiting.get(digest)
 
-    def place(self, digest: bytes) -> Place | None:
-        """Return where *digest* was written without being named yet."""
-        return self._written.get(digest)
+    def size(self, digest: bytes) -> int | None:
+        """Return the raw bytes of *digest* if it waits here."""
+        waiting = self._waiting.get(digest)
+        if waiting is not None:
+            return waiting.ref.size
+        place = self._written.get(digest)
+        return place.size if place is not None else None
 
     def needs(self, digest: bytes) -> tuple[bytes, ...]:
         """Return what the waiting blob *digest* cannot be read without."""
@@ -213,10 +227,30 @@ class Pool:
         recent = self._recent.get(digest)
         if recent is not None:
             return recent
+        return read_record(digest, self.record(digest), self.record)
+
+    def read_range(self, ref: BlobRef, start: int, stop: int) -> bytes:
+        """Return the bytes ``[start, stop)`` of *ref*, waiting or stored."""
+        return read_range(ref, start, stop, self.record)
+
+    def record(self, digest: bytes) -> Record:
+        """
+        Return the record that holds *digest*, waiting or stored.
+
+        Raises:
+            NotFoundError: It is not here, nor in the store.
+
+            GoneError: It was put against a base that GC took since.
+        """
         waiting = self._waiting.get(digest)
-        if waiting is not None and waiting.descriptor[0] == frame_format.BLOB:
-            return waiting.payload
-        return self._state.view.blobs.read(digest)
+        if waiting is not None:
+            descriptor = waiting.descriptor
+            return Record(descriptor[0], descriptor, memoryview(waiting.payload))
+        place = self._written.get(digest)
+        if place is None:
+            return self._state.view.blobs.find(digest)
+        frame = self._state.view.frames.get(place.file, place.offset)
+        return frame.records[place.record]
 
     def _remember(self, digest: bytes, data: bytes) -> None:
         with self._guard:
@@ -236,6 +270,17 @@ class Pool:
                 gone = self._waiting.pop(digest, None)
                 if gone is not None:
                     self._waiting_size -= len(gone.payload)
+
+    def orphans(self, base: bytes) -> list[bytes]:
+        """
+        Let go of the differences to *base*, which is gone, and return their names.
+
+        Put again they are stored whole.
+        """
+        waiting = list(self._waiting.values())
+        found = [item.ref.digest for item in waiting if item.base == base]
+        self.done(found)
+        return found
 
     def named(self, places: Iterable[Place]) -> None:
         """Let go of what a commit now names."""

@@ -108,7 +108,9 @@ def _add_log(facts: Facts, log: Log, found: Survey) -> None:
 
 
 def _sessions(found: Survey) -> list[SessionRow]:
-    """Return each session with the key that its first segment gives it."""
+    """
+    Return each session with the key that its first segment gives it, or gave.
+    """
     keys: dict[bytes, tuple[str, str] | None] = {}
     for log in found.logs.values():
         if log.segment == found.store:
@@ -117,6 +119,9 @@ def _sessions(found: Survey) -> list[SessionRow]:
         for start in log.starts().values():
             if start.key is not None and start.session == log.session:
                 keys[log.session] = start.key
+    for session, key in found.log.keys.items():
+        if session in keys:
+            keys[session] = key
     return [SessionRow(each, *(key or (None, None))) for each, key in keys.items()]
 
 

@@ -224,7 +224,7 @@ def parse_start(value: Any) -> Start:
     need(is_bytes(session, 16) and is_bytes(segment, 16), "start record: ids")
     need(type(cause) is str and cause in CAUSES, "start record: cause")
     need(cause != "fork" or origin is not None, "start record: fork of nothing")
-    return Start(session, segment, cause, _parse_origin(origin), _parse_key(key))
+    return Start(session, segment, cause, _parse_origin(origin), parse_key(key))
 
 
 def _parse_origin(value: Any) -> Origin | None:
@@ -239,7 +239,8 @@ def _parse_origin(value: Any) -> Origin | None:
     return Origin(session, segment, count, root, last, turn)
 
 
-def _parse_key(value: Any) -> tuple[str, str] | None:
+def parse_key(value: Any) -> tuple[str, str] | None:
+    """Return the session key that *value* is, None for null, or refuse it."""
     if value is None:
         return None
     need(isinstance(value, list) and len(value) == 2, "session key: not two fields")

@@ -19,6 +19,7 @@ SIZE = 256
 _LAYOUT = struct.Struct(">8s16sQQ16sQ32sQQQIQ108s")
 _MAGIC = b"cslock01"
 _CHECK_SIZE = 16
+_HOLDER_SIZE = 108
 
 _mark_hash = in_context["mark"]
 
@@ -70,6 +71,8 @@ class LockFile:
 
 def encode_lock(lock: LockFile) -> bytes:
     """Return the 256 bytes for *lock*; the holder's text is cut to fit."""
+    # A process may have been started by a name that is no text.
+    holder = lock.holder.encode(errors="replace")[:_HOLDER_SIZE]
     body = _LAYOUT.pack(
         _MAGIC,
         lock.journal,
@@ -83,7 +86,7 @@ def encode_lock(lock: LockFile) -> bytes:
         lock.gc_generation,
         lock.pid,
         lock.since_ms,
-        lock.holder.encode()[:108],
+        holder.decode(errors="ignore").encode(),
     )
     return body + _mark_hash(body)[:_CHECK_SIZE]
 

@@ -14,7 +14,7 @@ import attrs
 from castore import limits
 from castore.codec import decode_object, encode_object
 from castore.errors import CorruptionError, FormatError
-from castore.formats.entry import BlobRef, Reference
+from castore.formats.entry import BlobRef, Reference, parse_key
 from castore.formats.head import Head, parse_head
 from castore.formats.refuse import is_bytes, is_count, is_text, need, record, refusal
 
@@ -50,10 +50,19 @@ def named(name: str) -> bytes:
     return encode_object({"name": name})
 
 
-def deleted(head: Head) -> bytes:
-    """Return the body of a ``deleted`` entry."""
+def deleted(head: Head, key: tuple[str, str] | None) -> bytes:
+    """
+    Return the body of a ``deleted`` entry.
+
+    Args:
+        head: The segment's final head.
+
+        key: The session's key, which may stand in that segment's start entry
+            only and must live as long as the session.
+    """
     ids = {"segment": head.segment, "session": head.session}
-    return encode_object({**ids, "head": head.encode()})
+    named = list(key) if key else None
+    return encode_object({**ids, "head": head.encode(), "key": named})
 
 
 def collected(run: int, blobs: Iterable[bytes]) -> bytes:
@@ -89,6 +98,8 @@ class StoreLog:
 
         deleted: For each deleted segment: index of the entry and final head.
 
+        keys: For each session with a deleted segment and a key: that.
+
         collected: For each collected blob the run that took it.
 
         unknown: Indices of entries whose kind this reader does not know.
@@ -103,6 +114,7 @@ class StoreLog:
     tags: dict[str, BlobRef] = attrs.Factory(dict)
     untagged: set[str] = attrs.Factory(set)
     deleted: dict[bytes, tuple[int, Head]] = attrs.Factory(dict)
+    keys: dict[bytes, tuple[str, str]] = attrs.Factory(dict)
     collected: dict[bytes, int] = attrs.Factory(dict)
     unknown: list[int] = attrs.Factory(list)
     newest: bytes | None = None
@@ -198,6 +210,9 @@ def _fold_deleted(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None
     same = (head.segment, head.session) == (value["segment"], value["session"])
     need(same, "store log, deleted: ids")
     log.deleted[head.segment] = (index, head)
+    key = parse_key(value["key"])
+    if key is not None:
+        log.keys[head.session] = key
 
 
 def _fold_collected(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
@@ -216,7 +231,7 @@ _FOLDS = {
     PACKS: (("add", "drop"), _fold_packs),
     TAGGED: (("name",), _fold_tagged),
     UNTAGGED: (("name",), _fold_untagged),
-    DELETED: (("segment", "session", "head"), _fold_deleted),
+    DELETED: (("segment", "session", "head", "key"), _fold_deleted),
     COLLECTED: (("run", "blobs"), _fold_collected),
     INSTANCE: (("instance",), _fold_instance),
 }
