@@ -22,9 +22,9 @@ from castore.digest import format_digest
 from castore.catalog.rows import Catalog
 from castore.engine import Engine
 from castore.engine.reserve import give_up_reserve
-from castore.errors import ConflictError, LimitError, LostError
+from castore.errors import ConflictError, CorruptionError, LimitError, LostError
 from castore.formats import storelog
-from castore.marking import Marks, digests_of, mark, needs_of
+from castore.marking import Marks, digests_of, mark, named_by_files, needs_of
 from castore.packing.rewrite import (
     LEVEL,
     Input,
@@ -176,21 +176,24 @@ def _collect(
         for digest in dead
         if not _is_free([digest, *marks.heirs.get(digest, ())], engine, free)
     }
-    before = engine.state.condemned()
+    before = engine.upkeep.condemned()
     condemned = {digest: before.get(digest, now) for digest in dead}
     due = {
         digest
         for digest, at in condemned.items()
         if digest not in held and _is_due(digest, at, before, now, grace_s)
     }
+    for name in marks.lists.keys() - due:
+        due.difference_update(marks.lists[name])
     if len(due) * _ASK_SHARE > len(marks.live) + len(dead) and not (yes or dry_run):
         what = f"{len(due)} of {len(marks.live) + len(dead)} blobs would go"
         raise LimitError(what=f"{what}; say --yes if that is right", limit=len(due))
     freed = 0
     if not dry_run:
         if due:
+            _check_agreement(engine, due, marks)
             freed = _delete(engine, due, marks, level)
-        engine.state.condemn(
+        engine.upkeep.condemn(
             {digest: at for digest, at in condemned.items() if digest not in due}
         )
     waiting = [at for digest, at in condemned.items() if digest not in due | held]
@@ -267,6 +270,23 @@ def _delete(engine: Engine, due: set[bytes], marks: Marks, level: int) -> int:
         )
         freed += done.size_before - done.size_after
     return freed
+
+
+def _check_agreement(engine: Engine, due: set[bytes], marks: Marks) -> None:
+    """
+    Refuse to delete what the files themselves say is needed.
+
+    Raises:
+        CorruptionError: ``catalog differs``: the catalog led the mark astray.
+    """
+    wrong = due & named_by_files(engine) - marks.released
+    if wrong:
+        raise CorruptionError(
+            what=f"{len(wrong)} blobs seemed dead and are not; nothing was deleted, "
+            "run castore rebuild",
+            verdict="catalog differs",
+            where="catalog",
+        )
 
 
 def _batches(engine: Engine, inputs: list[Input]) -> list[list[Input]]:

@@ -21,6 +21,7 @@ from castore.formats import frame as frame_format
 from castore.formats.chunked import decode_chunks
 from castore.formats.entry import Entry, Reference, decode_ref_list
 from castore.reading.frames import Frame
+from castore.reading.survey import survey
 
 
 CHECKPOINT = "checkpoint"
@@ -46,8 +47,10 @@ class Marks:
 
         raw_size: Raw bytes of what is live.
 
-        heirs: For each base the differences to it that are live: they are
-            stored anew when it goes.
+        heirs: For each base the stored differences to it, dead ones too: they
+            are stored anew when it goes.
+
+        lists: The chunks of each stored chunk list that is dead.
 
         position: Up to where this mark looked.
     """
@@ -59,7 +62,8 @@ class Marks:
     by_group: dict[str, set[bytes]] = attrs.Factory(dict)
     root_count: int = 0
     raw_size: int = 0
-    heirs: dict[bytes, list[bytes]] = attrs.Factory(dict)
+    heirs: dict[bytes, set[bytes]] = attrs.Factory(dict)
+    lists: dict[bytes, tuple[bytes, ...]] = attrs.Factory(dict)
     position: Position | None = None
 
 
@@ -175,7 +179,7 @@ def _kept_checkpoints(
 def _close_over(engine: Engine, wanted: set[bytes], marks: Marks) -> None:
     """Follow chunks; sort into live, lost and explained."""
     view = engine.view
-    bases, chunks = _needs(engine)
+    heirs, chunks = _needs(engine)
     collected = store_log(view, engine.store).collected
     todo = list(wanted)
     while todo:
@@ -190,25 +194,54 @@ def _close_over(engine: Engine, wanted: set[bytes], marks: Marks) -> None:
         marks.live.add(digest)
         marks.raw_size += place.size
         todo += chunks.get(digest, ())
-        if digest in bases:
-            marks.heirs.setdefault(bases[digest], []).append(digest)
+    # What is dead and stays for now may come alive again: whole.
+    stored = {place.digest for place in view.known.places()}
+    marks.heirs = {base: names & stored for base, names in heirs.items()}
+    marks.lists = {name: chunks[name] for name in chunks.keys() & stored - marks.live}
 
 
 def _needs(
     engine: Engine,
-) -> tuple[dict[bytes, bytes], dict[bytes, tuple[bytes, ...]]]:
-    """Return the base of each difference and the chunks of each chunk list."""
-    bases: dict[bytes, bytes] = {}
+) -> tuple[dict[bytes, set[bytes]], dict[bytes, tuple[bytes, ...]]]:
+    """Return the differences to each base and the chunks of each chunk list."""
+    heirs: dict[bytes, set[bytes]] = {}
     chunks: dict[bytes, tuple[bytes, ...]] = {}
     opened = engine.state.opened
     for file, stop in members(engine.view, opened, engine.store).items():
         for frame in listed_frames(opened.get(file), stop):
             for digest, needed, is_base in needs_of(frame):
                 if is_base:
-                    bases[digest] = needed[0]
+                    heirs.setdefault(needed[0], set()).add(digest)
                 else:
                     chunks[digest] = needed
-    return bases, chunks
+    return heirs, chunks
+
+
+def named_by_files(engine: Engine) -> set[bytes]:
+    """
+    Return every name that living entries and tags lead to, from the files alone.
+
+    The second mark: no catalog has a say in it. Released checkpoints are in it.
+
+    Raises:
+        CorruptionError: The files are damaged.
+    """
+    found = survey(engine.files, store=engine.store)
+    found.raise_faults()
+    named = {blob.digest for blob in found.log.tags.values()}
+    for log in found.logs.values():
+        named.update(log.bodies())
+        for want in log.wants():
+            # What the store log's own entries name are tags, taken above.
+            if log.segment == found.store and want.role is not None:
+                continue
+            named.add(want.digest)
+            if want.flags:
+                place = found.places[want.digest]
+                frame = engine.view.frames.get(place.file, place.offset)
+                listed = decode_ref_list(frame.records[place.record].payload)
+                named.update(ref.blob.digest for ref in listed)
+    return named
 
 
 def needs_of(frame: Frame) -> Iterator[tuple[bytes, tuple[bytes, ...], bool]]:

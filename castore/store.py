@@ -217,24 +217,22 @@ class Store:
         Raises:
             NotFoundError: It is not here.
         """
-        self.engine.refresh()
         digest = self._digest(ref)
-        place = self.engine.view.known.find_place(digest)
-        if place is None:
+        size = self.engine.find_size(digest)
+        if size is None:
             raise NotFoundError(what=f"no blob {format_digest(digest)} in this store")
-        record = self.engine.view.blobs.find(digest)
-        return BlobStat(place.size, len(record.payload), _FORMS[record.kind])
+        record = self.engine.pool.record(digest)
+        return BlobStat(size, len(record.payload), _FORMS[record.kind])
 
     def resolve(self, ref: BlobRef | str) -> BlobRef:
         """Return the reference that a name stands for."""
         if isinstance(ref, BlobRef):
             return ref
         digest = parse_digest(ref)
-        self.engine.refresh()
-        place = self.engine.view.known.find_place(digest)
-        if place is None:
+        size = self.engine.find_size(digest)
+        if size is None:
             raise NotFoundError(what=f"no blob {ref} in this store")
-        return self.engine.sliced(BlobRef(digest, place.size))
+        return self.engine.sliced(BlobRef(digest, size))
 
     def _digest(self, ref: BlobRef | str) -> bytes:
         return ref.digest if isinstance(ref, BlobRef) else parse_digest(ref)

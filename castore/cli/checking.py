@@ -19,6 +19,7 @@ from castore.cli.text import count_text, size_text, time_text
 
 def verify(options: argparse.Namespace, out: Output) -> Exit:
     """Check everything that the files hold, without the catalog."""
+    from castore.reading.findings import FAULT
     from castore.verify import verify as verify_store
 
     if options.path is None:
@@ -31,7 +32,8 @@ def verify(options: argparse.Namespace, out: Output) -> Exit:
         report = verify_store(path, progress=progress.update)
     for finding in (*report.findings, *report.explained):
         where = f"{finding.where}: {finding.verdict}"
-        out.line(f"{finding.severity}: {where}: {finding.detail}")
+        say = out.answer if finding.severity == FAULT else out.line
+        say(f"{finding.severity}: {where}: {finding.detail}")
     covered = report.covered
     what = ", ".join(
         (
@@ -41,8 +43,8 @@ def verify(options: argparse.Namespace, out: Output) -> Exit:
             f"{size_text(covered['bytes'])} in {count_text(covered['files'], 'file')}",
         )
     )
-    verdict = "ok" if report.ok else "NOT OK"
-    out.line(f"{verdict}: {report.against} up to commit {report.seq}: {what}")
+    verdict, say = ("ok", out.line) if report.ok else ("NOT OK", out.answer)
+    say(f"{verdict}: {report.against} up to commit {report.seq}: {what}")
     out.object(report.to_json())
     return Exit.DONE if report.ok else Exit.FINDINGS
 

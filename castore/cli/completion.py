@@ -70,33 +70,31 @@ def bash(found: list[Words]) -> str:
     top, *commands = found
     names = " ".join(command.name for command in commands)
     cases = [
-        f"    {item.name or '*'}) words='{_flags(item)} {' '.join(item.choices)}' ;;"
-        for item in [*commands, top._replace(name="*")]
+        f"    {item.name}) flags='{_flags(item)}' words='{' '.join(item.choices)}' ;;"
+        for item in commands
     ]
     valued = sorted({flag for item in found for flag, _, takes in item.flags if takes})
     return "\n".join(
         [
             "# bash completion for castore",
             "_castore() {",
-            "  local current=${COMP_WORDS[COMP_CWORD]} before command= word words i",
-            "  before=${COMP_WORDS[COMP_CWORD-1]}",
-            "  COMPREPLY=()",
+            "  local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}",
+            "  local command= flags= words= i",
             "  for ((i = 1; i < COMP_CWORD; i++)); do",
-            "    word=${COMP_WORDS[i]}",
-            "    case $word in",
+            "    case ${COMP_WORDS[i]} in",
             "      --store) ((i++)) ;;",
             "      -*) ;;",
-            "      *) command=$word; break ;;",
+            "      *) command=${COMP_WORDS[i]}; break ;;",
             "    esac",
             "  done",
+            "  COMPREPLY=()",
             f"  case $before in {'|'.join(valued)}) return ;; esac",
             "  case $command in",
-            f"    '') words='{names} {_flags(top)}' ;;",
+            f"    '') flags='{_flags(top)}' words='{names}' ;;",
             *cases,
             "  esac",
-            "  if [[ -z $command || $current == -* || $words != -* ]]; then",
-            '    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")',
-            "  fi",
+            "  [[ $current == -* ]] && words=$flags",
+            '  COMPREPLY=($(compgen -W "$words" -- "$current"))',
             "}",
             "complete -o default -F _castore castore",
             "",

@@ -206,6 +206,6 @@ def _tell(facts: dict[str, Any], diagnosis: Diagnosis, out: Output) -> None:
         shown = size_text(value) if name == "free_bytes" else value
         out.line(f"{name.replace('_', ' '):<14} {shown}")
     for text in diagnosis.problems:
-        out.line(f"problem: {text}")
+        out.answer(f"problem: {text}")
     for text in diagnosis.next_steps:
         out.line(f"next: {text}")

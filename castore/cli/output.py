@@ -21,7 +21,7 @@ class Output:
     Attributes:
         json: Whether standard output gets one JSON object and nothing else.
 
-        quiet: Whether only errors and JSON are said.
+        quiet: Whether only faults, errors, answers and JSON are said.
     """
 
     def __init__(self, *, json: bool = False, quiet: bool = False) -> None:

@@ -136,7 +136,7 @@ def _add_common(parser: argparse.ArgumentParser, *, top: bool) -> None:
         "--quiet",
         action="store_true",
         default=default(value=False),
-        help="say nothing but errors and what was asked for",
+        help="say nothing but faults, errors, and what a script would read",
     )
 
 

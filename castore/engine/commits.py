@@ -23,7 +23,8 @@ from castore.engine.preparing import Prepared, prepare
 from castore.engine.reserve import give_up_reserve
 from castore.engine.side import SidePack
 from castore.engine.state import State
-from castore.errors import CastoreError, ClosedError, StorageError
+from castore.engine.upkeep import Upkeep
+from castore.errors import CastoreError, ClosedError, NotFoundError, StorageError
 from castore.formats.mark import LockFile
 
 
@@ -59,11 +60,13 @@ class Committer:
     def __init__(
         self,
         state: State,
+        upkeep: Upkeep,
         pool: Pool,
         side: SidePack,
         check_room: Callable[[int], None],
     ) -> None:
         self._state = state
+        self._upkeep = upkeep
         self._pool = pool
         self._side = side
         self._check_room = check_room
@@ -103,7 +106,12 @@ class Committer:
         return request.result()
 
     def _prepare(self, change: Change) -> Prepared:
-        return prepare(change, self._pool, self._side, self._state.view.known)
+        try:
+            return prepare(change, self._pool, self._side, self._state.view.known)
+        except NotFoundError:
+            # Others may have stored it since this process looked.
+            view = self._state.refresh()
+            return prepare(change, self._pool, self._side, view.known)
 
     def _lead(self) -> None:
         with self._queue_guard:
@@ -111,7 +119,7 @@ class Committer:
         try:
             with self._state.locked() as seen, self._state.guard:
                 self._commit_group(group, seen)
-                self._state.maintain()
+                self._upkeep.maintain()
         except CastoreError as error:
             for request in group:
                 if request.outcome is None and request.error is None:
@@ -157,6 +165,7 @@ class Committer:
     ) -> tuple[bytes, CommitImage, Position] | None:
         outcome = replay_of(request.prepared, staged)
         if outcome is not None:
+            self._pool.done(request.prepared.asked)
             request.outcome = outcome
             return None
         if request.generation != seen.gc_generation:
@@ -185,7 +194,7 @@ class Committer:
         except StorageError:
             # Nobody saw these bytes and the lock is ours: take them back, so
             # that a full disk needs no recovery.
-            self._cut_back(fd, begin.end)
+            self._state.cut_back(fd, begin.end)
             raise
         try:
             self._state.files.sync(fd)
@@ -216,20 +225,12 @@ class Committer:
                 raise
             files.write(fd, data, offset)
 
-    def _cut_back(self, fd: int, size: int) -> None:
-        try:
-            self._state.files.truncate(fd, size)
-        except StorageError:
-            self._state.poison(
-                "a failed write could not be undone; open the store again"
-            )
-
     def _acknowledge(self, made: _Made) -> None:
         prepared = made.request.prepared
         self._state.view.take(made.image, made.after)
         digests = [item.ref.digest for item in prepared.pending]
         digests += [item.ref.digest for _, _, some in prepared.payload for item in some]
-        self._pool.done(digests)
+        self._pool.done([*digests, *prepared.asked])
         if prepared.side:
             self._side.named(prepared.side[1])
             self._pool.named(prepared.side[1])

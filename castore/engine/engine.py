@@ -22,8 +22,9 @@ from castore.engine.pool import Pool
 from castore.engine.reserve import NAME as RESERVE
 from castore.engine.side import SidePack
 from castore.engine.state import State
+from castore.engine.upkeep import Upkeep
 from castore.engine.view import View
-from castore.errors import CastoreError, LimitError, NotFoundError
+from castore.errors import CastoreError, ClosedError, LimitError, NotFoundError
 from castore.formats import frame as frame_format
 from castore.formats.chunked import slices_digest
 from castore.formats.entry import BlobRef
@@ -37,6 +38,8 @@ class Engine:
 
     Attributes:
         state: View, mark and lock.
+
+        upkeep: What is done between commits.
 
         pool: Blobs that were put and wait for a commit.
 
@@ -75,7 +78,10 @@ class Engine:
         self.state = State(files, store, read_only=read_only, timeout_s=timeout_s)
         self._side = SidePack(files, store, self.check_room)
         self.pool = Pool(self.state, self._side)
-        self._committer = Committer(self.state, self.pool, self._side, self.check_room)
+        self.upkeep = Upkeep(self.state)
+        self._committer = Committer(
+            self.state, self.upkeep, self.pool, self._side, self.check_room
+        )
         _alive.add(self)
 
     @property
@@ -123,7 +129,7 @@ class Engine:
         """Return the bytes ``[start, stop)`` of *ref*, checked."""
         self.check_usable()
         if self.pool.has(ref.digest):
-            return self.pool.read(ref.digest)[start:stop]
+            return self.pool.read_range(ref, start, stop)
         try:
             return self.view.blobs.read_range(ref, start, stop)
         except NotFoundError:
@@ -136,6 +142,14 @@ class Engine:
             return True
         return self.refresh().known.find_place(digest) is not None
 
+    def find_size(self, digest: bytes) -> int | None:
+        """Return the raw bytes of *digest*, put or stored, None if it is neither."""
+        size = self.pool.size(digest)
+        if size is None:
+            place = self.refresh().known.find_place(digest)
+            size = place.size if place is not None else None
+        return size
+
     def sliced(self, ref: BlobRef) -> BlobRef:
         """
         Return *ref* with the slices digest that its bytes have.
@@ -145,14 +159,14 @@ class Engine:
         """
         if ref.size < limits.SLICED_SIZE_MIN or ref.slices is not None:
             return ref
-        blobs = self.view.blobs
-        record = blobs.find(ref.digest)
+        find = self.pool.record
+        record = find(ref.digest)
         if record.kind != frame_format.CHUNKED:
             raise corrupt_blob(ref.digest, "a large blob is no chunk list")
         chunks = chunk_list(ref.digest, record)
         whole = blob_hash()
         for digest, size in chunks.chunks:
-            whole.update(read_chunk(digest, size, blobs.find))
+            whole.update(read_chunk(digest, size, find))
         if whole.digest() != ref.digest:
             raise corrupt_blob(ref.digest, "content hashes to another name")
         return attrs.evolve(ref, slices=slices_digest(chunks.slices))
@@ -192,6 +206,8 @@ class Engine:
 
     def close(self) -> None:
         """Close everything; what was acknowledged is durable without this."""
+        with contextlib.suppress(ClosedError):
+            self.upkeep.apply_before_closing()
         self.state.close()
         self._side.close()
 

@@ -8,11 +8,12 @@ Spec: spec/storelog.md, "The files of the store"; spec/file.md.
 
 from __future__ import annotations
 
-from castore.engine.view import View
-from castore.errors import NotFoundError
+from castore.engine.view import View, listed_frames
+from castore.errors import CorruptionError, NotFoundError
 from castore.formats import file as file_format
 from castore.formats.storelog import StoreLog
 from castore.reading.files import OpenFiles
+from castore.reading.image import commits
 
 
 def store_log(view: View, store: bytes) -> StoreLog:
@@ -52,6 +53,26 @@ def _chain(view: View, opened: OpenFiles, dropped: set[bytes]) -> dict[bytes, in
         try:
             header = opened.get(journal).header
         except NotFoundError:
-            break
+            raise CorruptionError(
+                what="a journal of the chain is gone; run castore verify",
+                verdict="missing pack",
+                where=file_format.file_name(journal),
+            ) from None
         journal, stop = header.pred, header.pred_end
     return found
+
+
+def named_sides(opened: OpenFiles, files: dict[bytes, int]) -> set[bytes]:
+    """
+    Return the side packs that commit records in *files* (id to stop) name.
+
+    Reads all of them: what a commit names is removed by nobody, whatever the
+    catalog says.
+    """
+    return {
+        side
+        for file, stop in files.items()
+        for frame in listed_frames(opened.get(file), stop)
+        for commit, _ in commits(frame)
+        for side, _, _ in commit.sides
+    }

@@ -55,7 +55,7 @@ class Prepared:
 
         side: What the commit must name of the side pack, and what stands there.
 
-        asked: What the store was found to have already.
+        asked: What the store was found to have already; the pool may let go of it.
 
         content: Content hash, where there is a key.
 
@@ -177,8 +177,9 @@ def _closure(
         more: set[bytes] = set()
         for digest in todo - found.keys():
             if not pool.has(digest):
+                missing = [digest, *pool.orphans(digest)][-1]
                 raise NotFoundError(
-                    what=f"{format_digest(digest)} is not in the store; put it first"
+                    what=f"{format_digest(missing)} is not in the store; put it first"
                 )
             wanted[digest] = None
             more.update(pool.needs(digest))

@@ -20,8 +20,6 @@ from castore import limits
 from castore.catalog import SqliteCatalog
 from castore.catalog.rows import Catalog, Position
 from castore.engine import catalogs
-from castore.engine import journal as journals
-from castore.engine.journal import Tail
 from castore.engine.recovery import recover
 from castore.engine.reserve import make_reserve
 from castore.engine.view import View
@@ -42,7 +40,6 @@ from castore.storage import FileLock, Files
 
 
 LOCK = "lock"
-_WAL_SIZE = 8 * limits.MIB
 _WHO = f"{socket.gethostname()} {Path(sys.argv[0] or 'python').name}"
 
 
@@ -116,7 +113,7 @@ class State:
         elif self._worth(seen) is MarkWorth.EXACT:
             try:
                 with self.guard:
-                    self._follow(seen)  # type: ignore[arg-type]
+                    self.follow(seen)  # type: ignore[arg-type]
             except (CorruptionError, NotFoundError):
                 # Somebody closed, packed or rebuilt meanwhile; or it is damage,
                 # which comes up again under the lock.
@@ -201,7 +198,7 @@ class State:
             seen = self._recover(seen, worth)
         with self.guard:
             try:
-                self._follow(seen)
+                self.follow(seen)
             except (CorruptionError, NotFoundError):
                 seen = self._rebuild(seen)
         return seen
@@ -275,9 +272,27 @@ class State:
         self._journal_fd = (journal, fd)
         return fd
 
+    @property
+    def catalog(self) -> SqliteCatalog | None:
+        """The catalog that this process writes, None if it only reads."""
+        catalog = self._catalog
+        return catalog if isinstance(catalog, SqliteCatalog) else None
+
+    @property
+    def is_poisoned(self) -> bool:
+        """Whether nothing is written through this handle any more."""
+        return bool(self._poisoned)
+
+    def cut_back(self, fd: int, size: int) -> None:
+        """Take back what a failed write left behind *size*. Under the lock."""
+        try:
+            self.files.truncate(fd, size)
+        except StorageError:
+            self.poison("a failed write could not be undone; open the store again")
+
     # --- following -----------------------------------------------------------
 
-    def _follow(self, seen: LockFile) -> None:
+    def follow(self, seen: LockFile) -> None:
         """Bring the view up to the mark in *seen*."""
         generation = seen.catalog_generation
         stale = self.seen is None or (self.seen.catalog_generation != generation)
@@ -331,7 +346,7 @@ class State:
             seen,
             catalog_generation=generation,
         )
-        self._follow(seen)
+        self.follow(seen)
         return seen
 
     def rebuild(self) -> None:
@@ -339,118 +354,14 @@ class State:
         with self.locked() as seen, self.guard:
             self._rebuild(seen)
 
-    # --- housekeeping, under the lock ----------------------------------------
-
-    def maintain(self) -> None:
-        """Apply some of the overlay, close a full journal. Under the lock."""
-        pending = self.view.known.pending()
-        end = self.view.position.end
-        if len(pending) > limits.OVERLAY_COMMIT_COUNT or (
-            self.view.pending_size > limits.OVERLAY_SIZE
-        ):
-            self._apply_slice()
-        if end >= limits.JOURNAL_SIZE:
-            self.close_journal()
-
-    def _apply_slice(self) -> bool:
-        """Apply some of the overlay to the catalog; return whether some is left."""
-        catalog = self._catalog
-        if not isinstance(catalog, SqliteCatalog):
-            return False
-        pending = self.view.known.pending()
-        count = rows = 0
-        for facts, _ in pending:
-            if count and rows >= limits.APPLY_ROW_COUNT:
-                break
-            rows += facts.row_count()
-            count += 1
-        if not count:
-            return False
-        base = catalog.position()
-        position = pending[count - 1][1]
-        if base is None or self._is_further(position, base):
-            # Another process may have applied some of these already.
-            known = base.seq if base else -1
-            fresh = [facts for facts, at in pending[:count] if at.seq > known]
-            catalog.apply(fresh, position)
-        self.view.applied(count)
-        if catalog.wal_size() > _WAL_SIZE:
-            catalog.checkpoint("PASSIVE")
-        return count < len(pending)
-
-    def _is_further(self, position: Position, base: Position) -> bool:
-        """Return whether *position* is behind *base* on the chain of journals."""
-        if position.seq != base.seq:
-            return position.seq > base.seq
-        if position.journal == base.journal:
-            return position.end > base.end
-        return self.opened.get(position.journal).header.pred == base.journal
-
-    def apply_all(self) -> None:
-        """Bring the catalog up to the view, lock by lock. Takes the lock."""
-        more = True
-        while more:
-            with self.locked(), self.guard:
-                more = self._apply_slice()
-
-    def close_journal(self) -> None:
-        """Close the journal and begin its successor. Under the lock."""
-        while self._apply_slice():
-            pass
-        position = self.view.position
-        file = self.opened.get(position.journal)
-        fd = self.journal_fd(position.journal)
-        data = journals.footer(file, position.end, position.frame)
-        seen = self.seen
-        try:
-            self.files.write(fd, data, position.end)
-            self.files.sync(fd)
-        except StorageError:
-            self.poison("closing the journal failed; open the store again")
-            raise
-        end = position.end + len(data)
-        tail = Tail(position.journal, end, data[-32:], position.seq, position.commit)
-        made = journals.successor(self.files, self.opened, self.store, tail)
-        seen = self.write_mark(made.journal, made.end, made.frame, made.seq, seen)
-        self._follow(seen)
-        while self._apply_slice():
-            pass
-
-    def sync_catalog(self) -> None:
-        """Make the catalog durable as it is, so that files it left may go."""
-        if isinstance(self._catalog, SqliteCatalog):
-            with self.locked(), self.guard:
-                self._catalog.checkpoint("TRUNCATE")
-
-    def condemned(self) -> dict[bytes, int]:
-        """Return what gc has condemned: digest to time, ms since 1970."""
-        if isinstance(self._catalog, SqliteCatalog):
-            return self._catalog.condemned()
-        return {}
-
-    def condemn(self, blobs: dict[bytes, int]) -> None:
-        """Make *blobs* all that is condemned."""
-        with self.locked(), self.guard:
-            if isinstance(self._catalog, SqliteCatalog):
-                self._catalog.condemn(blobs)
-
     # --- the end -------------------------------------------------------------
 
     def close(self) -> None:
-        """
-        Bring the catalog up to date and let go of everything. Twice is fine.
-
-        What was acknowledged is durable without this.
-        """
+        """Let go of everything. Twice is fine."""
         if self._closed or os.getpid() != self._pid:
             return
-        try:
-            if self._lock is not None and not self._poisoned:
-                with contextlib.suppress(StorageError, CorruptionError):
-                    self.apply_all()
-        finally:
-            self._closed = True
-            self._let_go()
+        self._closed = True
+        self._let_go()
 
     def _let_go(self) -> None:
         if isinstance(self._catalog, SqliteCatalog):

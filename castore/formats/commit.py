@@ -14,7 +14,7 @@ import attrs
 from castore import limits
 from castore.codec import encode_record
 from castore.digest import in_context
-from castore.formats.refuse import UNSUPPORTED, is_bytes, is_count, is_text, need
+from castore.formats.refuse import check_version, is_bytes, is_count, is_text, need
 
 
 VERSION = 1
@@ -108,10 +108,9 @@ def parse_commit(value: Any) -> Commit:
     Raises:
         CorruptionError: ``malformed record`` or ``unsupported version``.
     """
-    need(isinstance(value, list) and len(value) == 7, "commit: not seven fields")
-    version, seq, prev, time_ms, heads, key, sides = value
-    need(type(version) is int, "commit: version")
-    need(version == VERSION, "commit: version", UNSUPPORTED)
+    check_version(value, VERSION, "commit")
+    need(len(value) == 7, "commit: not seven fields")
+    _, seq, prev, time_ms, heads, key, sides = value
     need(is_count(seq, start=1) and is_count(time_ms), "commit: seq or time")
     need(is_bytes(prev, 32), "commit: prev")
     need(isinstance(heads, list) and 0 < len(heads) <= HEAD_COUNT_MAX, "commit: heads")

@@ -233,9 +233,9 @@ def _parse_origin(value: Any) -> Origin | None:
     need(isinstance(value, list) and len(value) == 6, "origin: not six fields")
     session, segment, count, root, last, turn = value
     need(is_bytes(session, 16) and is_bytes(segment, 16), "origin: ids")
-    need(is_count(count, start=1), "origin: count")
+    need(is_count(count), "origin: count")
     need(is_bytes(root, 32) and is_bytes(last, 32), "origin: hashes")
-    need(turn is None or is_count(turn), "origin: turn")
+    need(turn is None or is_count(turn, stop=1 << 64), "origin: turn")
     return Origin(session, segment, count, root, last, turn)
 
 

@@ -12,7 +12,7 @@ import attrs
 
 from castore.codec import encode_record
 from castore.digest import in_context
-from castore.formats.refuse import FOREIGN, UNSUPPORTED, is_bytes, is_count, need
+from castore.formats.refuse import FOREIGN, check_version, is_bytes, is_count, need
 
 
 VERSION = 1
@@ -82,11 +82,10 @@ def parse_head(value: Any, store: bytes | None = None) -> Head:
         CorruptionError: ``malformed record``, ``unsupported version`` or
             ``foreign record``.
     """
-    need(isinstance(value, list) and len(value) == 12, "head: not twelve fields")
-    version, store_id, session, segment, fork_index, state, *rest = value
+    check_version(value, VERSION, "head")
+    need(len(value) == 12, "head: not twelve fields")
+    _, store_id, session, segment, fork_index, state, *rest = value
     revision, count, root, last, seq, time_ms = rest
-    need(type(version) is int, "head: version")
-    need(version == VERSION, "head: version", UNSUPPORTED)
     need(all(is_bytes(i, 16) for i in (store_id, session, segment)), "head: ids")
     need(store is None or store_id == store, "head of another store", FOREIGN)
     need(type(state) is int and state == OPEN, "head: state")

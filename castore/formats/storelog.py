@@ -163,9 +163,10 @@ def _fold_packs(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
     add, drop = value["add"], value["drop"]
     need(isinstance(add, list) and isinstance(drop, list), "store log, packs: lists")
     listings = [_listing(item) for item in add]
-    again = any(listing.file in log.dropped for listing in listings)
-    need(not again, "store log, packs: listed after it was dropped")
     need(all(is_bytes(file, 16) for file in drop), "store log, packs: drop")
+    gone = log.dropped.union(drop)
+    again = any(listing.file in gone for listing in listings)
+    need(not again, "store log, packs: listed after it was dropped")
     need(log.newest not in drop, "store log, packs: drops the newest journal")
     log.listed.update((listing.file, listing) for listing in listings)
     for file in drop:
@@ -217,7 +218,7 @@ def _fold_deleted(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None
 
 def _fold_collected(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
     blobs, run = value["blobs"], value["run"]
-    need(isinstance(blobs, list) and is_count(run), "store log, collected")
+    need(isinstance(blobs, list) and type(run) is int, "store log, collected")
     need(all(is_bytes(blob, 32) for blob in blobs), "collected: blobs")
     log.collected.update(dict.fromkeys(blobs, run))
 

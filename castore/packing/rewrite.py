@@ -18,7 +18,7 @@ from castore.catalog.rows import Catalog, Facts
 from castore.engine import Engine
 from castore.engine.change import Append, Change, NewEntry
 from castore.engine.expect import Expect
-from castore.engine.members import members
+from castore.engine.members import members, named_sides
 from castore.engine.putting import put_bytes
 from castore.errors import StorageError
 from castore.formats import file as file_format
@@ -146,8 +146,8 @@ def close_journal(engine: Engine) -> None:
     with engine.state.locked(), engine.state.guard:
         position = engine.view.position
         if position.end > file_format.SIZE:
-            engine.state.close_journal()
-    engine.state.apply_all()
+            engine.upkeep.close_journal()
+    engine.upkeep.apply_all()
 
 
 def closed_files(engine: Engine) -> list[Input]:
@@ -164,6 +164,10 @@ def closed_files(engine: Engine) -> list[Input]:
         if file != view.position.journal and not busy:
             found.append(Input(opened, stop))
     return found
+
+
+def _is_free(engine: Engine, file: OpenFile) -> bool:
+    return file.header.kind != file_format.SIDE or _is_idle(engine, file)
 
 
 def _is_idle(engine: Engine, file: OpenFile) -> bool:
@@ -256,26 +260,33 @@ def _publish(
 
 def _drop(engine: Engine, inputs: Collection[Input]) -> None:
     """Remove replaced files, once the catalog is durable past the commit."""
-    engine.state.apply_all()
-    engine.state.sync_catalog()
-    for item in inputs:
-        engine.files.unlink(item.file.name)
+    engine.upkeep.apply_all()
+    _unlink(engine, [item.file for item in inputs])
+
+
+def _unlink(engine: Engine, gone: Collection[OpenFile]) -> None:
+    # A catalog that cannot be synced now may still name them on the disk; the
+    # next maintenance removes them.
+    if not gone or not engine.upkeep.sync_catalog():
+        return
+    for file in gone:
+        engine.files.unlink(file.name)
     engine.files.sync_folder("files")
     engine.state.opened.forget()
 
 
 def remove_dropped(engine: Engine) -> None:
-    """Remove files that the store log has dropped, and packs that it never listed."""
+    """
+    Remove files that the store log has dropped, and those that never counted.
+
+    Raises:
+        CorruptionError: Which files count cannot be told; nothing was removed.
+    """
     wanted = members(engine.refresh(), engine.state.opened, engine.store)
-    gone = [
-        file
-        for file in engine.state.opened.headers()
-        if file.id not in wanted
-        and (file.header.kind != file_format.SIDE or _is_idle(engine, file))
-    ]
-    engine.state.sync_catalog()
-    for file in gone:
-        engine.files.unlink(file.name)
-    if gone:
-        engine.files.sync_folder("files")
-        engine.state.opened.forget()
+    gone = [file for file in engine.state.opened.headers() if file.id not in wanted]
+    if any(file.header.kind == file_format.SIDE for file in gone):
+        named = named_sides(engine.state.opened, wanted)
+        gone = [
+            file for file in gone if file.id not in named and _is_free(engine, file)
+        ]
+    _unlink(engine, gone)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import sys
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import attrs
 
@@ -24,7 +23,7 @@ from castore.formats.chunked import decode_chunks
 from castore.formats.commit import Commit
 from castore.formats.entry import Start, decode_stored, entries_of, parse_start
 from castore.formats.head import Head
-from castore.formats.refuse import need, placed
+from castore.formats.refuse import need, placed, refusal
 from castore.reading.files import OpenFile
 from castore.reading.frames import Frame, Gap, walk
 from castore.reading.image import (
@@ -36,90 +35,11 @@ from castore.reading.image import (
     run_headers,
     stored_blobs,
 )
+from castore.reading.stored import BlobPlace, StoredRun, Want
 
 
 #: Told how many bytes were walked.
 Progress = Callable[[int], None]
-
-
-class BlobPlace(NamedTuple):
-    """
-    Where a blob or ref list is stored: record number *record* of the frame at
-    *offset* of *file*. *size* is raw bytes, for a ref list its count.
-    """
-
-    file: bytes
-    offset: int
-    record: int
-    size: int
-    kind: int
-
-
-class Want(NamedTuple):
-    """
-    What an entry needs that does not stand beside it.
-
-    *entry* is the entry's index. A body has role None; *size* is a count where
-    *flags* say that it is a ref list.
-    """
-
-    entry: int
-    role: str | None
-    digest: bytes
-    size: int
-    flags: int
-    slices: bytes | None
-
-
-@attrs.frozen(eq=False)
-class StoredRun:
-    """
-    Entries ``[first, stop)`` of one segment as one record holds them.
-
-    Attributes:
-        header: What the table says of them.
-
-        file: Where they stand.
-
-        offset: Of their frame.
-
-        hashes: Their entry hashes, 32 bytes each.
-
-        bodies: Digests of their bodies.
-
-        wants: References, and bodies that stand elsewhere.
-
-        starts: The start records among them, by index.
-    """
-
-    header: RunHeader
-    file: bytes
-    offset: int
-    hashes: bytes
-    bodies: tuple[bytes, ...]
-    wants: tuple[Want, ...]
-    starts: dict[int, Start]
-
-    @property
-    def first(self) -> int:
-        """Index of the first entry."""
-        return self.header.first
-
-    @property
-    def stop(self) -> int:
-        """Index behind the last entry."""
-        return self.header.first + self.header.count
-
-    def hash_at(self, index: int) -> bytes:
-        """Return the entry hash at *index*."""
-        at = (index - self.header.first) * 32
-        return self.hashes[at : at + 32]
-
-    def prev_at(self, index: int) -> bytes:
-        """Return the ``prev`` of the entry at *index*."""
-        if index == self.header.first:
-            return self.header.prev
-        return self.hash_at(index - 1)
 
 
 @attrs.define(eq=False)
@@ -222,6 +142,9 @@ class FileContents:
         return FileContents(self.file, stop, frames, gaps)
 
 
+#: Digest and size of each whole blob of a frame.
+_Bodies = list[tuple[bytes, int]]
+
 #: Entries of a frame that wait for the bodies in the next: header and stored form.
 _Waiting = list[tuple[RunHeader, list[list[object]]]]
 
@@ -245,30 +168,54 @@ def read_contents(
     """
     stop = min(stop, file.size())
     contents = FileContents(file, stop, [], [])
-    waiting: _Waiting = []
+    pending = _Pending(file)
     for item in walk(file, file_format.SIZE, stop):
         if progress:
             progress((item.end or stop) - item.offset)
         if isinstance(item, Gap):
             contents.gaps.append(item)
-            waiting = []
+            pending.settle()
             continue
-        found, later = _decode(item, file)
-        if waiting and found.refusal is None:
-            _complete(contents.frames[-1], file, waiting, item.bodies)
+        found, waiting = _decode(item, file)
         contents.frames.append(found)
-        waiting = later
-    if waiting and contents.end == stop:
-        last = contents.frames[-1]
-        what = "entries whose bodies are in a next frame that is not there"
-        last.refuse(
-            CorruptionError(
-                what=what,
-                verdict="malformed record",
-                where=f"{file.name}@{last.offset}",
-            )
-        )
+        bodies = [] if found.refusal else item.bodies
+        pending.add(found, waiting, bodies)
+        if not waiting:
+            pending.settle()
+    pending.settle(at_end=contents.end == stop)
     return contents
+
+
+class _Pending:
+    """
+    Frames whose entries have their bodies in the next, which may wait itself.
+
+    Whether a frame is refused is known only with the one behind it, so they are
+    settled from the last one back.
+    """
+
+    def __init__(self, file: OpenFile) -> None:
+        self._file = file
+        self._frames: list[tuple[FrameContents, _Waiting, _Bodies]] = []
+
+    def add(self, found: FrameContents, waiting: _Waiting, bodies: _Bodies) -> None:
+        """Take in the next frame; *bodies* are those that it holds itself."""
+        self._frames.append((found, waiting, bodies))
+
+    def settle(self, *, at_end: bool = False) -> None:
+        """Read what waits; behind the last frame is none, or one that is corrupt."""
+        after: _Bodies | None = None
+        while self._frames:
+            found, waiting, bodies = self._frames.pop()
+            if waiting and after is not None:
+                _complete(found, self._file, waiting, after)
+            elif waiting and at_end:
+                what = "entries whose bodies are in a next frame that is not there"
+                error = refusal(what)
+                error.where = f"{self._file.name}@{found.offset}"
+                found.refuse(error)
+            after = None if found.refusal else bodies
+            at_end = False
 
 
 def _decode(frame: Frame, file: OpenFile) -> tuple[FrameContents, _Waiting]:

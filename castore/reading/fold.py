@@ -13,11 +13,12 @@ from castore.formats.entry import Entry, genesis
 from castore.formats.frame import Record
 from castore.formats.storelog import StoreLog, is_known
 from castore.reading.blobs import read_record
-from castore.reading.contents import BlobPlace, FileContents
+from castore.reading.contents import FileContents
 from castore.reading.findings import Findings
 from castore.reading.logs import MALFORMED, Log, take_entries
 from castore.reading.reader import Reader
 from castore.reading.records import Records, judge_heads
+from castore.reading.stored import BlobPlace
 
 
 class _Bodies:

@@ -13,7 +13,6 @@ import attrs
 from castore.formats.entry import Start, genesis
 from castore.formats.head import Head
 from castore.formats.trees import tree_of
-from castore.reading.contents import StoredRun
 from castore.reading.findings import Findings, segment_place
 from castore.reading.logs import (
     BROKEN,
@@ -25,6 +24,7 @@ from castore.reading.logs import (
     judge_start,
     take_entries,
 )
+from castore.reading.stored import StoredRun
 
 
 @attrs.frozen
@@ -166,7 +166,7 @@ class Lineages:
             grow_tree(log, tree, log.base, wanted)
         else:
             log.good = owner.good if owner else 0
-        if head or segment in self._finals:
+        if head:
             judge_start(log, self._store, findings)
             if owner:
                 judge_origin(log, owner, tree, findings)

@@ -17,8 +17,8 @@ from castore import merkle
 from castore.errors import CorruptionError
 from castore.formats.entry import Start, check_start
 from castore.formats.head import Head
-from castore.reading.contents import StoredRun, Want
 from castore.reading.findings import Findings, segment_place
+from castore.reading.stored import StoredRun, Want
 
 
 NODE_LEVEL_MIN = 8  # subtrees of 256 leaves and up are kept

@@ -19,8 +19,8 @@ from castore.errors import FormatError
 from castore.formats import frame as frame_format
 from castore.formats.chunked import ChunkList, decode_chunks, slices_digest
 from castore.formats.entry import decode_ref_list
-from castore.reading.contents import BlobPlace
 from castore.reading.findings import EXPLAINED, Findings, blob_place
+from castore.reading.stored import BlobPlace
 from castore.reading.survey import Survey
 
 

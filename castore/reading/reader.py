@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from castore import limits
 from castore.formats.entry import Entry
 from castore.formats.frame import Record
-from castore.reading.contents import BlobPlace
 from castore.reading.files import OpenFile
 from castore.reading.frames import Frame, read_frame
 from castore.reading.image import read_run
 from castore.reading.logs import Piece
+from castore.reading.stored import BlobPlace
 
 
 class Reader:

@@ -13,8 +13,9 @@ import attrs
 from castore.formats.commit import Commit, store_genesis
 from castore.formats.file import FileHeader, file_name
 from castore.formats.head import Head
-from castore.reading.contents import BlobPlace, FileContents, StoredRun
+from castore.reading.contents import FileContents
 from castore.reading.findings import Findings, segment_place, seq_place
+from castore.reading.stored import BlobPlace, StoredRun
 
 
 FORK = "fork evidence"

@@ -20,7 +20,6 @@ from castore.formats.entry import Entry
 from castore.formats.head import Head
 from castore.formats.mark import LockFile
 from castore.formats.storelog import StoreLog
-from castore.reading.contents import BlobPlace, StoredRun
 from castore.reading.files import OpenFile
 from castore.reading.findings import Finding, Findings
 from castore.reading.folder import is_unsupported, read_folder, read_marker
@@ -29,6 +28,7 @@ from castore.reading.mark import MarkWorth, judge_mark, read_lock
 from castore.reading.members import Member
 from castore.reading.reader import Reader
 from castore.reading.records import Records
+from castore.reading.stored import BlobPlace, StoredRun
 from castore.reading.surveying import Surveyor
 from castore.storage import Files
 

@@ -1,0 +1,406 @@
+"""
+The pages of the format say what the code does: examples, numbers, names.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import castore.errors
+
+from castore import limits, merkle
+from castore.codec import decode_object, decode_record, encode_record
+from castore.digest import CONTEXT_NAMES, blob_digest, format_digest, in_context
+from castore.formats import commit as commit_format
+from castore.formats import file as file_format
+from castore.formats import marker
+from castore.formats.chunked import decode_chunks
+from castore.formats.commit import hash_commit, parse_commit
+from castore.formats.entry import check_refs, check_start, genesis, parse_start
+from castore.formats.file import decode_header
+from castore.formats.frame import (
+    check_hash,
+    check_shape,
+    decode_raw,
+    decode_table,
+    parse_header,
+)
+from castore.formats.head import hash_head, parse_head
+from castore.formats.mark import decode_lock
+from castore.formats.storelog import StoreLog
+from castore.formats.trees import SEGMENT_TREE
+from vectors.decoders import DECODERS
+
+
+SPEC = Path(__file__).parents[1] / "spec"
+PACKAGE = Path(castore.errors.__file__).parent
+PAGES = sorted(path.name for path in SPEC.glob("*.md"))
+NO_PAGES = {"README.md", "CHANGES.md"}  # the list of pages, and what changed
+LINES_MAX = 300
+SCREEN_LINES = 40
+
+
+def text_of(page: str) -> str:
+    """Return the text of a page."""
+    return (SPEC / page).read_text("utf-8")
+
+
+def example(page: str, name: str) -> bytes:
+    """Return the bytes of the example *name* of a page."""
+    pattern = rf"^```hex example={re.escape(name)}\n(.*?)^```$"
+    (found,) = re.findall(pattern, text_of(page), re.DOTALL | re.MULTILINE)
+    return bytes.fromhex(found)
+
+
+# --- the pages ---------------------------------------------------------------
+
+
+def test_readme_lists_every_page() -> None:
+    """The table of the format's README names each page, once, and no other."""
+    listed = re.findall(r"^\| `([\w-]+\.md)` \|", text_of("README.md"), re.MULTILINE)
+
+    assert sorted(listed) == sorted(set(PAGES) - NO_PAGES)
+
+
+@pytest.mark.parametrize("page", sorted(set(PAGES) - NO_PAGES))
+def test_a_page_begins_with_an_example(page: str) -> None:
+    """A page shows an example on its first screen, and is short."""
+    lines = text_of(page).splitlines()
+
+    assert "## Example" in lines[:SCREEN_LINES]
+    assert len(lines) < LINES_MAX
+
+
+def test_every_named_example_is_checked() -> None:
+    """An example with a name is one that a test below decodes."""
+    found = {
+        (page, name)
+        for page in PAGES
+        for name in re.findall(r"^```\w+ example=(\S+)$", text_of(page), re.MULTILINE)
+    }
+    source = Path(__file__).read_text("utf-8")
+
+    assert found
+    for page, name in found:
+        assert f'"{page}", "{name}"' in source or name == marker.NAME
+
+
+def test_pages_that_the_code_names_exist() -> None:
+    """A docstring's ``Spec:`` leads to a page."""
+    named = {
+        page
+        for path in PACKAGE.rglob("*.py")
+        for page in re.findall(r"spec/([\w/-]+\.md)", path.read_text("utf-8"))
+    }
+
+    assert named
+    assert set() == {page for page in named if not (SPEC / page).exists()}
+
+
+# --- examples ----------------------------------------------------------------
+
+
+def test_example_of_digests() -> None:
+    """The hashes that the suite's page shows are right."""
+    text = text_of("suite.md")
+
+    assert re.search(rf'blob "abc" +{blob_digest(b"abc").hex()}\n', text)
+    assert re.search(rf"H_leaf\(zero32\) +{in_context['leaf'](bytes(32)).hex()}\n", text)
+
+
+def test_example_of_a_record() -> None:
+    """The record of the encoding's page is the value beside it."""
+    data = example("encoding.md", "record")
+
+    assert [1, b"\1\2\3", "abc"] == decode_record(data, size_max=100)
+    assert "`[1, h'010203', \"abc\"]`" in text_of("encoding.md")
+
+
+def test_example_of_an_entry() -> None:
+    """The entry is one in its hashed form, with the hash that the page states."""
+    data = example("entry.md", "entry")
+    value = decode_record(data, size_max=limits.ENTRY_SIZE_MAX)
+    version, index, prev, _, kind, digest, size, refs, start = value
+    found = parse_start(start)
+
+    check_start(found, session=found.session, segment=found.segment, index=index)
+    (reference,) = check_refs(refs, count_max=256, lists=True)
+    assert (1, "start") == (version, kind)
+    assert genesis(found.session, found.segment) == prev
+    assert (blob_digest(b"{}"), 2) == (digest, size)
+    assert ["tool.out", blob_digest(b"abc"), 3, 0, None] == reference
+    assert ("tool", "one") == found.key
+    text = text_of("entry.md")
+    for shown in (found.session, found.segment, in_context["entry"](data)):
+        assert f"`{shown.hex()}`" in text
+
+
+def test_example_of_a_head() -> None:
+    """The head covers the example entry and nothing else."""
+    data = example("head.md", "head")
+    head = parse_head(decode_record(data, size_max=1024))
+    entry = in_context["entry"](example("entry.md", "entry"))
+
+    assert data == head.encode()
+    assert (1, 1, entry) == (head.revision, head.count, head.last)
+    assert SEGMENT_TREE.leaf(entry) == head.root
+    assert f"`{hash_head(data).hex()}`" in text_of("head.md")
+
+
+def test_example_of_a_commit() -> None:
+    """The commit lists the example head and relies on the example file."""
+    data = example("commit.md", "commit")
+    commit = parse_commit(decode_record(data, size_max=1024))
+    head = example("head.md", "head")
+    file = example("file.md", "file")
+    header = decode_header(file, file=file[28:44], store=None)
+
+    assert data == commit.encode()
+    assert (hash_head(head),) == commit.heads
+    assert ((header.id, len(file), file[-32:]),) == commit.sides
+    assert parse_head(decode_record(head, size_max=1024)).seq == commit.seq
+    assert commit.key is not None
+    assert f"`{commit.key.text}`" in text_of("commit.md")
+    assert f"`{hash_commit(data).hex()}`" in text_of("commit.md")
+
+
+def test_example_of_a_file_and_its_frame() -> None:
+    """The file is a side pack whose only frame is the example frame, of one blob."""
+    file, data = example("file.md", "file"), example("frame.md", "frame")
+    header = decode_header(file, file=file[28:44], store=None)
+    frame = parse_header(data, room=len(data))
+    view = memoryview(data)
+    own = file[:188][-32:]
+
+    assert (file_format.SIDE, data) == (header.kind, file[188:])
+    assert data[-32:] == check_hash(view, frame, offset=188, file_hash=own, prev=own)
+    check_shape(frame, offset=188, start=188)
+    assert [[1, 3]] == decode_table(view, frame)
+    assert b"abc" == decode_raw(view, frame)
+    text = text_of("frame.md")
+    assert "offset 188" in text
+    assert f"`{own.hex()}`" in text
+
+
+def test_example_of_a_chunk_list() -> None:
+    """The chunk list gives the blob that the page names."""
+    payload = example("blob.md", "chunk-list")
+
+    chunks = decode_chunks(memoryview(payload), len(b"abcabc"))
+
+    assert ((blob_digest(b"abc"), 3),) * 2 == chunks.chunks
+
+
+def test_example_of_a_root() -> None:
+    """The root over three entry hashes is the one that the page shows."""
+    peaks: list[bytes] = []
+    for count in range(3):
+        leaf = SEGMENT_TREE.leaf(bytes([count]) * 32)
+        merkle.push(SEGMENT_TREE, peaks, count, leaf)
+
+    assert example("merkle.md", "merkle-root-3") == merkle.root(SEGMENT_TREE, peaks)
+
+
+def test_example_of_a_store_log_body() -> None:
+    """The body is one of the kind that the page says."""
+    body = example("storelog.md", "storelog-body")
+    value = DECODERS["storelog"](
+        {
+            "store": bytes(16).hex(),
+            "entries": [{"kind": "untagged", "body": body.hex(), "refs": "80"}],
+        }
+    )
+
+    assert ["name"] == list(decode_object(body))
+    assert {} == value["tags"]
+    log = StoreLog(bytes(16))
+    with pytest.raises(castore.errors.CorruptionError, match="refs"):
+        log.apply(0, "tagged", body, ())
+    assert "a `tagged` entry" in text_of("storelog.md")
+
+
+def test_example_of_the_small_files() -> None:
+    """``castore.json`` and the lock file of the page are in their form."""
+    text = text_of("folder.md")
+    pattern = r"^```json example=castore\.json\n(.*?)^```$"
+    (found,) = re.findall(pattern, text, re.DOTALL | re.MULTILINE)
+    lock = decode_lock(example("folder.md", "lock"))
+
+    assert bytes(range(16)) == marker.decode_marker(found.encode(), writing=True)
+    assert found.encode() == marker.encode_marker(bytes(range(16)))
+    assert lock is not None
+    assert "host castore" == lock.holder
+
+
+def test_blob_names_are_spelled_as_the_page_says() -> None:
+    """The example of a verdict, and a blob's name, have the stated spelling."""
+    assert re.fullmatch(r"blake3:[0-9a-f]{64}", format_digest(bytes(32)))
+    assert "`blake3:` and 64 lower-case hex digits" in text_of("suite.md")
+
+
+# --- numbers and names -------------------------------------------------------
+
+# Row of the table: what it says, in the row's order; None: nothing to compare.
+ROWS: dict[str, tuple[int | None, ...]] = {
+    "entry, hashed form": (limits.ENTRY_SIZE_MAX,),
+    "references of an entry; of a ref list": (
+        limits.ENTRY_REFS_COUNT_MAX,
+        limits.REF_LIST_COUNT_MAX,
+    ),
+    "kind of an entry; role": (limits.KIND_SIZE_MAX, limits.ROLE_SIZE_MAX),
+    "session key: namespace; text": (None, limits.NAME_SIZE_MAX),
+    "commit key; tag name": (limits.KEY_SIZE_MAX, limits.NAME_SIZE_MAX),
+    "nesting: record; object": (limits.RECORD_DEPTH_MAX, limits.OBJECT_DEPTH_MAX),
+    "object": (limits.OBJECT_SIZE_MAX,),
+    "frame: raw part; stored part; table; records": (
+        limits.FRAME_RAW_SIZE_MAX,
+        limits.FRAME_STORED_SIZE_MAX,
+        limits.FRAME_TABLE_SIZE_MAX,
+        limits.FRAME_RECORD_COUNT_MAX,
+    ),
+    "heads of one commit": (commit_format.HEAD_COUNT_MAX,),
+    "blob kept whole or as a difference, and base of a difference": (
+        limits.BLOB_RECORD_SIZE_MAX,
+    ),
+    "chunks of a blob": (None,),
+    "depth of a difference": (limits.DIFFERENCE_DEPTH_MAX,),
+    "base of a difference": (limits.DIFFERENCE_BASE_SIZE_MIN,),
+    "castore.json": (marker.SIZE_MAX,),
+    "zstd window": (1 << limits.WINDOW_LOG_MAX,),
+    "file": (limits.FILE_SIZE_MAX,),
+    "seq, index, offset, time": (1 << 63,),
+}
+ELSEWHERE = {"SLICE_SIZE", "SLICED_SIZE_MIN"}  # spec/blob.md
+UNITS = {"": 1, "MiB": limits.MIB}
+
+
+def numbers(cell: str) -> list[int]:
+    """Return the last number of each part of a cell, in bytes where it says MiB."""
+    found = []
+    for part in cell.split(";"):
+        power = re.search(r"(\d+)\^(\d+)", part)
+        plain = re.findall(r"(\d[\d,]*) ?(MiB)?", part)
+        if power:
+            found.append(int(power[1]) ** int(power[2]))
+        else:
+            digits, unit = plain[-1]
+            found.append(int(digits.replace(",", "")) * UNITS[unit])
+    return found
+
+
+def test_limits_are_those_of_the_page() -> None:
+    """Every bound of the page is the code's, and the other way round."""
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text_of("limits.md"), re.MULTILINE)
+    found = {name: cell for name, cell in rows if name != "what"}
+
+    assert ROWS.keys() == found.keys()
+    for name, values in ROWS.items():
+        pairs = zip(values, numbers(found[name]), strict=True)
+        assert all(ours in (None, theirs) for ours, theirs in pairs), name
+
+
+def test_every_limit_of_the_format_has_its_row() -> None:
+    """A bound that readers hold is on the page before it is in the code."""
+    source = (PACKAGE / "limits.py").read_text("utf-8")
+    part = source.partition("# --- formats")[2].partition("# --- this writer's")[0]
+    names = set(re.findall(r"^([A-Z_]+) =", part, re.MULTILINE)) - ELSEWHERE
+    values = {value for row in ROWS.values() for value in row}
+    logarithms = {"WINDOW_LOG_MAX": 1 << limits.WINDOW_LOG_MAX}
+
+    assert names
+    for name in names:
+        assert logarithms.get(name, getattr(limits, name)) in values, name
+
+
+def test_slices_are_those_of_the_page() -> None:
+    """A reference has slices above 8 MiB, one for each MiB."""
+    assert (limits.MIB, 8 * limits.MIB + 1) == (limits.SLICE_SIZE, limits.SLICED_SIZE_MIN)
+    assert "`B(slice)` of each 1 MiB" in text_of("blob.md")
+    assert "if the blob is larger than 8 MiB" in text_of("blob.md")
+
+
+def test_contexts_are_those_of_the_page() -> None:
+    """The contexts in use are those that the suite's page lists, in its order."""
+    (line,) = re.findall(r"^The names in use: (.*)\.$", text_of("suite.md"), re.MULTILINE)
+
+    assert list(CONTEXT_NAMES) == re.findall(r"`(\w+)`", line)
+
+
+def test_layout_tables_add_up() -> None:
+    """In a table of fields each offset is the one before plus its width."""
+    sizes = {"file.md": 188, "folder.md": 256}
+    for page, size in sizes.items():
+        rows = re.findall(r"^\| (\d+) \| (\d+) \|", text_of(page), re.MULTILINE)
+        at = 0
+        for offset, width in rows:
+            assert int(offset) == at
+            at += int(width)
+        assert at == size
+
+
+def verdicts_of_the_page() -> set[str]:
+    """Return the verdicts of the closed set; numbers and ids as ``*``."""
+    text = text_of("verdicts.md").partition("## Place")[0].partition("## Severity")[2]
+    cells = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+    names = {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+    return {re.sub(r"\b[bkr]$|\b[bkr]\b", "*", name) for name in names}
+
+
+def constants(tree: ast.Module) -> dict[str, str]:
+    """Return the texts that a module gives names to."""
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            for target in node.targets:
+                if isinstance(target, ast.Name) and type(node.value.value) is str:
+                    found[target.id] = node.value.value
+    return found
+
+
+# Where a call takes a verdict: name of the function, number of the argument.
+PLACES = {"need": 2, "refusal": 1, "add": 0, "notice": 2, "CorruptionError": 1}
+
+
+def verdict_arguments(tree: ast.Module) -> Iterator[ast.expr]:
+    """Yield what is given as a verdict in the calls of a module."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        function = node.func
+        name = function.attr if isinstance(function, ast.Attribute) else ""
+        name = function.id if isinstance(function, ast.Name) else name
+        owner = ast.unparse(getattr(function, "value", function))
+        if name == "add" and "findings" not in owner:
+            continue
+        yield from (word.value for word in node.keywords if word.arg == "verdict")
+        if name in PLACES and len(node.args) > PLACES[name]:
+            yield node.args[PLACES[name]]
+
+
+def test_every_verdict_is_on_the_page() -> None:
+    """Code says no verdict that is not in the closed set."""
+    trees = [ast.parse(path.read_text("utf-8")) for path in PACKAGE.rglob("*.py")]
+    named = {name: text for tree in trees for name, text in constants(tree).items()}
+    used = {
+        argument.value if isinstance(argument, ast.Constant) else named[argument.id]
+        for tree in trees
+        for argument in verdict_arguments(tree)
+        if isinstance(argument, ast.Constant)
+        or (isinstance(argument, ast.Name) and argument.id in named)
+    }
+
+    assert {"corrupt frame", "malformed record", "fork evidence"} <= used
+    assert set() == used - verdicts_of_the_page()
+
+
+def test_a_record_is_not_deeper_than_the_page_says() -> None:
+    """Four arrays are a record, five are none."""
+    assert b"\x81\x81\x81\x81\x01" == encode_record([[[[1]]]])
+    with pytest.raises(castore.errors.FormatError, match="deep"):
+        encode_record([[[[[1]]]]])
