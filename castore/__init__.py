@@ -8,6 +8,7 @@ when it is read.
 Spec: spec/README.md.
 """
 
+from castore.blobfile import BlobReader
 from castore.errors import (
     CastoreError,
     ClosedError,
@@ -24,8 +25,10 @@ from castore.errors import (
     UnsupportedError,
 )
 from castore.formats.entry import BlobRef, Entry, Origin, Reference
-from castore.segment import ABSENT, ANY, InclusionProof, NewEntry, Segment, Session
-from castore.store import BlobReader, BlobStat, Stats, Store, open  # noqa: A004
+from castore.segment import ABSENT, ANY, InclusionProof, Segment
+from castore.session import Session
+from castore.store import BlobStat, Stats, Store, open  # noqa: A004
+from castore.writing import NewEntry
 
 
 __version__ = "0.1.0"

@@ -18,8 +18,8 @@ from collections.abc import Collection, Iterator
 import attrs
 
 from castore import limits
-from castore.digest import format_digest
 from castore.catalog.rows import Catalog
+from castore.digest import format_digest
 from castore.engine import Engine
 from castore.engine.reserve import give_up_reserve
 from castore.errors import ConflictError, CorruptionError, LimitError, LostError

@@ -9,52 +9,27 @@ Spec: spec/entry.md; spec/head.md; spec/merkle.md.
 
 from __future__ import annotations
 
-import os
-import time
-
 from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 
-from castore import limits, merkle
+from castore import merkle
 from castore.engine import Engine
 from castore.engine.change import Append, Change, Outcome
 from castore.engine.change import NewEntry as BuiltEntry
 from castore.engine.expect import Expect, head_of, living
 from castore.engine.putting import put_bytes
-from castore.errors import ConflictError, LimitError
+from castore.errors import ConflictError
 from castore.formats import storelog
-from castore.formats.entry import BlobRef, Entry, Origin, Reference, Start
+from castore.formats.entry import Entry, Origin, Reference, Start
 from castore.formats.head import Head
-from castore.formats.ids import make_id
 from castore.formats.trees import tree_of
+from castore.writing import NewEntry, append_store_log, build_entry, new_id
 
 
 ABSENT = Expect.ABSENT
 ANY = Expect.ANY
 SessionKey = tuple[str, str]
-
-
-@attrs.frozen
-class NewEntry:
-    """
-    An entry to append.
-
-    Attributes:
-        kind: What it is: 1 to 64 bytes of text, not ``start``.
-
-        body: Its content, or the reference of a blob that was put.
-
-        refs: Payloads that it keeps.
-
-        time_ms: When it happened by the writer's account, ms since 1970; None
-            where it does not say. Never used for ordering.
-    """
-
-    kind: str
-    body: bytes | BlobRef = b""
-    refs: Sequence[Reference] = ()
-    time_ms: int | None = None
 
 
 @attrs.frozen
@@ -79,11 +54,6 @@ class InclusionProof:
     entry: bytes
     root: bytes
     hashes: tuple[bytes, ...]
-
-
-def new_id() -> bytes:
-    """Return a new id for a session or segment, 16 bytes, UUIDv7."""
-    return make_id(time.time_ns() // 1_000_000, os.urandom(10))
 
 
 class Segment:
@@ -363,25 +333,6 @@ class Segment:
         return f"<castore.Segment {self.id.hex()} revision {self._seen.revision}>"
 
 
-def build_entry(engine: Engine, entry: NewEntry) -> BuiltEntry:
-    """
-    Return *entry* with its body put.
-
-    Raises:
-        ValueError: Its kind is reserved.
-    """
-    if entry.kind == "start":
-        raise ValueError("the kind 'start' is the store's own")
-    if len(entry.kind.encode()) > limits.KIND_SIZE_MAX or not entry.kind:
-        raise LimitError(
-            what=f"a kind has 1 to {limits.KIND_SIZE_MAX} bytes",
-            limit=limits.KIND_SIZE_MAX,
-        )
-    body = entry.body
-    ref = body if isinstance(body, BlobRef) else put_bytes(engine, body)
-    return BuiltEntry(entry.kind, ref, tuple(entry.refs), entry.time_ms)
-
-
 def begin_segment(
     engine: Engine,
     *,
@@ -427,54 +378,3 @@ def begin_segment(
     append = Append(session, segment, (first, *rest), ABSENT)
     engine.commit(Change((append,), commit_key))
     return Segment(engine, segment)
-
-
-def append_store_log(
-    engine: Engine, kind: str, body: bytes, refs: Sequence[Reference] = ()
-) -> Outcome:
-    """Append one entry to the store log, durably."""
-    ref = put_bytes(engine, body)
-    entry = BuiltEntry(kind, ref, tuple(refs), content=body)
-    append = Append(engine.store, engine.store, (entry,), ANY)
-    return engine.commit(Change((append,), maintenance=True))
-
-
-class Session:
-    """
-    A session: the tree of segments that forks make.
-
-    Attributes:
-        id: Session id, 16 bytes.
-
-        key: ``(namespace, text)`` or None.
-    """
-
-    def __init__(self, engine: Engine, session: bytes, key: SessionKey | None) -> None:
-        self._engine = engine
-        self.id = session
-        self.key = key
-
-    def segments(self) -> list[Segment]:
-        """Return its living segments, oldest id first."""
-        known = self._engine.refresh().known
-        return [
-            Segment(self._engine, row.id)
-            for row in known.segments_of(self.id)
-            if known.find_deleted(row.id) is None
-        ]
-
-    @property
-    def latest(self) -> Segment:
-        """
-        Its segment with the newest commit.
-
-        Raises:
-            LookupError: All were deleted.
-        """
-        segments = self.segments()
-        if not segments:
-            raise LookupError("the session has no living segment")
-        return max(segments, key=lambda segment: segment.head.seq)
-
-    def __repr__(self) -> str:
-        return f"<castore.Session {self.id.hex()} key {self.key}>"

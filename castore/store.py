@@ -6,7 +6,6 @@ Spec: spec/README.md.
 
 from __future__ import annotations
 
-import io
 import os
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import Any, BinaryIO, Self
 import attrs
 
 from castore import limits
+from castore.blobfile import BlobReader
 from castore.codec import decode_object, encode_object
 from castore.digest import format_digest, parse_digest
 from castore.engine import Engine
@@ -25,15 +25,10 @@ from castore.formats import frame as frame_format
 from castore.formats import storelog
 from castore.formats.entry import BlobRef, Origin, Reference
 from castore.formats.storelog import TAG_ROLE
-from castore.segment import (
-    NewEntry,
-    Segment,
-    Session,
-    SessionKey,
-    append_store_log,
-    begin_segment,
-)
+from castore.segment import Segment, SessionKey, begin_segment
+from castore.session import Session
 from castore.storage import Files
+from castore.writing import NewEntry, append_store_log
 
 
 @attrs.frozen
@@ -401,60 +396,6 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class BlobReader(io.RawIOBase):
-    """
-    A blob as a file: `read`, `seek`, `tell`. Holds one stretch of it in memory.
-    """
-
-    def __init__(self, engine: Engine, ref: BlobRef) -> None:
-        super().__init__()
-        self._engine = engine
-        self.ref = ref
-        self._at = 0
-        self._start = 0
-        self._data = b""
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to *offset* bytes from the start, here, or the end."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.ref.size}
-        at = base[whence] + offset
-        if at < 0:
-            raise ValueError("seek before the start")
-        self._at = at
-        return at
-
-    def tell(self) -> int:
-        """Return the position in bytes."""
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill *buffer* from the position on; 0 at the end."""
-        view = memoryview(buffer).cast("B")
-        if self._at >= self.ref.size or not view:
-            return 0
-        if not self._start <= self._at < self._start + len(self._data):
-            self._fill()
-        offset = self._at - self._start
-        part = self._data[offset : offset + len(view)]
-        view[: len(part)] = part
-        self._at += len(part)
-        return len(part)
-
-    def _fill(self) -> None:
-        stretch = 4 * limits.MIB
-        self._start = self._at // stretch * stretch
-        stop = min(self._start + stretch, self.ref.size)
-        self._data = self._engine.read_range(self.ref, self._start, stop)
 
 
 def _id(value: bytes | str) -> bytes:

@@ -70,7 +70,9 @@ def test_the_data_folder_is_the_last_resort(
     monkeypatch.delenv("CASTORE_STORE", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("sys.platform", "linux")
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / folder) if folder else "relative")
+    monkeypatch.setenv(
+        "XDG_DATA_HOME", str(tmp_path / folder) if folder else "relative"
+    )
     wanted = tmp_path / (folder or ".local/share") / "castore"
 
     assert str(wanted) == call("--json", "init").object["path"]
@@ -334,7 +336,10 @@ def test_gc_waits_and_then_deletes(shop: Shop) -> None:
     deleted = shop.do("gc", "--grace", "0")
 
     assert (1, True) == (planned["deleted_blob_count"], planned["dry_run"])
-    assert (0, 1) == (condemned["deleted_blob_count"], condemned["condemned_blob_count"])
+    assert (0, 1) == (
+        condemned["deleted_blob_count"],
+        condemned["condemned_blob_count"],
+    )
     assert (1, 5000) == (deleted["deleted_blob_count"], deleted["deleted_raw_bytes"])
     assert 0 == shop.do("gc", "--grace", "0")["deleted_blob_count"]
     assert 0 == shop("verify").code
@@ -355,7 +360,7 @@ def test_gc_releases_old_checkpoints(shop: Shop) -> None:
     """Only the newest checkpoints stay where the caller says so."""
     shop("-q", "put", shop.write("data", os.urandom(10)))
     from castore.formats.entry import Reference
-    from castore.segment import NewEntry
+    from castore.writing import NewEntry
 
     with open_store(shop.store) as store:
         log = store.create_session()

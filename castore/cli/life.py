@@ -22,9 +22,10 @@ from castore.cli.demo import Show, show_pack, show_verify
 from castore.cli.text import count_text, size_text
 from castore.formats.entry import BlobRef, Reference
 from castore.gc import collect
-from castore.segment import NewEntry, Segment
+from castore.segment import Segment
 from castore.store import Store
 from castore.store import open as open_store
+from castore.writing import NewEntry
 
 
 TURN_COUNT = 60

@@ -8,8 +8,8 @@ import sys
 
 from itertools import count
 
-from castore.segment import NewEntry
 from castore.store import open as open_store
+from castore.writing import NewEntry
 
 
 def append_until_killed(path: str, segment: str) -> None:

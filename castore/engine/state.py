@@ -16,9 +16,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from castore import limits
 from castore.catalog import SqliteCatalog
-from castore.catalog.rows import Catalog, Position
+from castore.catalog.rows import Catalog
 from castore.engine import catalogs
 from castore.engine.recovery import recover
 from castore.engine.reserve import make_reserve

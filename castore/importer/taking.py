@@ -26,9 +26,10 @@ from castore.importer.matching import (
 )
 from castore.importer.source import TAIL, Source, absolute, open_source
 from castore.limits import MIB, NAME_SIZE_MAX
-from castore.segment import NewEntry, Segment, SessionKey, new_id
+from castore.segment import Segment, SessionKey
 from castore.store import Store
 from castore.transcript import Span
+from castore.writing import NewEntry, new_id
 
 
 PREFIX_ROLE = "prefix"

@@ -231,7 +231,7 @@ def _bad_starts() -> dict[str, tuple[str, int, Any]]:
             5,
             replaced(fork, 3, _origin(1, bytes(17))),
         ),
-        "origin_count_0": ("an origin of no entries", 0, _compaction(_count(0))),
+        "origin_count": ("a negative count", 0, _compaction(_count(-1))),
         "origin_root": (
             "a root of 31 bytes",
             5,

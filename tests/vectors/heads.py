@@ -83,6 +83,7 @@ def _bad_heads() -> dict[str, tuple[str, list[Any], str]]:
     bad = {
         "version_0": ("version 0", replaced(good, 0, 0), UNSUPPORTED),
         "version_2": ("version 2", replaced(good, 0, 2), UNSUPPORTED),
+        "version_2_alone": ("version 2 and nothing else", [2], UNSUPPORTED),
         "version_true": ("true as version", replaced(good, 0, True), MALFORMED),
         "version_text": ("text as version", replaced(good, 0, "1"), MALFORMED),
         "other_store": ("another store", replaced(good, 1, OTHER_STORE), FOREIGN),

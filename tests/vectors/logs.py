@@ -50,6 +50,10 @@ def _facts(entries: list[Entry], **more: object) -> dict[str, Any]:
     return {"store": STORE, "entries": items, **more}
 
 
+def _gone(key: tuple[str, str] | None) -> Entry:
+    return "deleted", storelog.deleted(HEAD, key), ()
+
+
 def _of(kind: str, value: object, *refs: Reference) -> list[Entry]:
     return [(kind, encode_object(value), refs)]
 
@@ -85,19 +89,14 @@ def _good() -> dict[str, tuple[str, list[Entry]]]:
                 ("packs", storelog.packs([attrs.evolve(LISTING, size=8192)], []), ()),
             ],
         ),
-        "listed_and_dropped": (
-            "in one entry: dropped",
-            [
-                ("packs", storelog.packs([LISTING], [FILE]), ()),
-            ],
-        ),
         "tagged": ("a payload is a root", [tagged]),
         "tag_moved": (
             "a tag moves",
             [tagged, ("tagged", storelog.named("v1"), (moved,))],
         ),
         "untagged": ("a tag goes", [tagged, ("untagged", storelog.named("v1"), ())]),
-        "deleted": ("a segment is deleted", [("deleted", storelog.deleted(HEAD), ())]),
+        "deleted": ("a segment is deleted", [_gone(None)]),
+        "deleted_key": ("its session has a key", [_gone(("tool", "one"))]),
         "collected": (
             "blobs went, one of them twice",
             [
@@ -134,7 +133,7 @@ def _bad() -> dict[str, tuple[str, list[Entry]]]:
         "tagged_more": ("a key too many", _of("tagged", two, PAYLOAD)),
         "untagged_bytes": ("bytes as name", _of("untagged", {"name": b"v1"})),
         "untagged_no_key": ("no key", _of("untagged", {})),
-        "collected_run": ("a negative run", _of("collected", {"run": -1, "blobs": []})),
+        "collected_run": ("text as run", _of("collected", {"run": "1", "blobs": []})),
         "collected_order": (
             "keys in another order",
             _of("collected", {"blobs": [], "run": 1}),
@@ -171,12 +170,16 @@ def _bad_packs() -> dict[str, tuple[str, list[Entry]]]:
             "a file that was dropped is listed",
             packs([LISTED]) + packs([], [FILE]) + packs([LISTED]),
         ),
+        "packs_listed_and_dropped": (
+            "a file that the same entry drops is listed",
+            packs([LISTED], [FILE]),
+        ),
     }
 
 
 def _bad_deleted() -> dict[str, tuple[str, list[Entry]]]:
     def deleted(head: object, **more: object) -> list[Entry]:
-        value = {"segment": SEGMENT, "session": SESSION, "head": head}
+        value = {"segment": SEGMENT, "session": SESSION, "head": head, "key": None}
         return _of("deleted", value | more)
 
     own = attrs.evolve(HEAD, session=STORE, segment=STORE).encode()
@@ -195,6 +198,8 @@ def _bad_deleted() -> dict[str, tuple[str, list[Entry]]]:
         "deleted_other_store": ("a head of another store", deleted(foreign)),
         "deleted_segment": ("another segment", deleted(HEAD.encode(), segment=FILE)),
         "deleted_session": ("another session", deleted(HEAD.encode(), session=FILE)),
+        "deleted_key_text": ("text as key", deleted(HEAD.encode(), key="one")),
+        "deleted_key_empty": ("an empty text", deleted(HEAD.encode(), key=["n", ""])),
         "deleted_store_log": (
             "the store log itself",
             deleted(own, segment=STORE, session=STORE),
@@ -203,7 +208,7 @@ def _bad_deleted() -> dict[str, tuple[str, list[Entry]]]:
 
 
 def _other_cases() -> list[Case]:
-    gone: list[Entry] = [("deleted", storelog.deleted(HEAD), ())]
+    gone: list[Entry] = [_gone(None)]
     late = attrs.evolve(HEAD, revision=3, seq=9)
     beside = attrs.evolve(HEAD, root=FRAME)
     value = {"listed": [], "dropped": [], "tags": {}, "deleted": [SEGMENT]}
