@@ -285,9 +285,7 @@ class Segment:
                 actual=head.revision,
             )
         session = self._engine.view.known.find_session(head.session)
-        key = None
-        if session is not None and session.namespace and session.text:
-            key = (session.namespace, session.text)
+        key = session.key if session is not None else None
         append_store_log(self._engine, storelog.DELETED, storelog.deleted(head, key))
 
     # --- proving -------------------------------------------------------------

@@ -6,8 +6,9 @@ Spec: spec/entry.md, "Start record".
 
 from __future__ import annotations
 
+from castore.catalog.rows import SessionRow
 from castore.engine import Engine
-from castore.segment import Segment, SessionKey
+from castore.segment import Segment
 
 
 class Session:
@@ -20,10 +21,10 @@ class Session:
         key: ``(namespace, text)`` or None.
     """
 
-    def __init__(self, engine: Engine, session: bytes, key: SessionKey | None) -> None:
+    def __init__(self, engine: Engine, row: SessionRow) -> None:
         self._engine = engine
-        self.id = session
-        self.key = key
+        self.id = row.id
+        self.key = row.key
 
     def segments(self) -> list[Segment]:
         """Return its living segments, oldest id first."""

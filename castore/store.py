@@ -320,18 +320,12 @@ class Store:
             row = known.find_session(_id(key))
         if row is None:
             raise NotFoundError(what=f"no session {key!r}")
-        named = None
-        if row.namespace is not None and row.text is not None:
-            named = (row.namespace, row.text)
-        return Session(self.engine, row.id, named)
+        return Session(self.engine, row)
 
     def sessions(self) -> Iterator[Session]:
         """Yield all sessions in order of id."""
         for row in self.engine.refresh().known.sessions():
-            named = None
-            if row.namespace is not None and row.text is not None:
-                named = (row.namespace, row.text)
-            yield Session(self.engine, row.id, named)
+            yield Session(self.engine, row)
 
     def segment(self, segment: bytes | str) -> Segment:
         """

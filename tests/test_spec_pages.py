@@ -111,7 +111,9 @@ def test_example_of_digests() -> None:
     text = text_of("suite.md")
 
     assert re.search(rf'blob "abc" +{blob_digest(b"abc").hex()}\n', text)
-    assert re.search(rf"H_leaf\(zero32\) +{in_context['leaf'](bytes(32)).hex()}\n", text)
+    assert re.search(
+        rf"H_leaf\(zero32\) +{in_context['leaf'](bytes(32)).hex()}\n", text
+    )
 
 
 def test_example_of_a_record() -> None:
@@ -320,14 +322,19 @@ def test_every_limit_of_the_format_has_its_row() -> None:
 
 def test_slices_are_those_of_the_page() -> None:
     """A reference has slices above 8 MiB, one for each MiB."""
-    assert (limits.MIB, 8 * limits.MIB + 1) == (limits.SLICE_SIZE, limits.SLICED_SIZE_MIN)
+    assert (limits.MIB, 8 * limits.MIB + 1) == (
+        limits.SLICE_SIZE,
+        limits.SLICED_SIZE_MIN,
+    )
     assert "`B(slice)` of each 1 MiB" in text_of("blob.md")
     assert "if the blob is larger than 8 MiB" in text_of("blob.md")
 
 
 def test_contexts_are_those_of_the_page() -> None:
     """The contexts in use are those that the suite's page lists, in its order."""
-    (line,) = re.findall(r"^The names in use: (.*)\.$", text_of("suite.md"), re.MULTILINE)
+    (line,) = re.findall(
+        r"^The names in use: (.*)\.$", text_of("suite.md"), re.MULTILINE
+    )
 
     assert list(CONTEXT_NAMES) == re.findall(r"`(\w+)`", line)
 

@@ -30,7 +30,9 @@ Case = dict[str, Any]
 @functools.cache
 def cases_of(name: str) -> list[Case]:
     """Return the cases of one file."""
-    cases: list[Case] = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))["cases"]
+    cases: list[Case] = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))[
+        "cases"
+    ]
     return cases
 
 
@@ -52,7 +54,10 @@ def test_the_package_gives_what_a_vector_expects(name: str, case: Case) -> None:
     """Each input gives exactly the verdict, or exactly the values, of its vector."""
     expect, value = outcome(name, case["input"])
 
-    assert (case["expect"], case.get("value")) == (expect, json.loads(json.dumps(value)))
+    assert (case["expect"], case.get("value")) == (
+        expect,
+        json.loads(json.dumps(value)),
+    )
 
 
 def test_every_format_is_decoded() -> None:

@@ -122,6 +122,13 @@ class SessionRow(NamedTuple):
     namespace: str | None
     text: str | None
 
+    @property
+    def key(self) -> tuple[str, str] | None:
+        """The key, if it has one."""
+        if self.namespace is None or self.text is None:
+            return None
+        return self.namespace, self.text
+
 
 class KeyRow(NamedTuple):
     """A commit key: what it stands for and the commit that it named."""

@@ -210,8 +210,8 @@ def _fold_deleted(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None
     need(head.segment != log.store, "store log, deleted: the store log itself")
     same = (head.segment, head.session) == (value["segment"], value["session"])
     need(same, "store log, deleted: ids")
-    log.deleted[head.segment] = (index, head)
     key = parse_key(value["key"])
+    log.deleted[head.segment] = (index, head)
     if key is not None:
         log.keys[head.session] = key
 

@@ -109,12 +109,20 @@ def blob_cases() -> list[Case]:
         "chunk_list_8_mib": (
             "8 MiB have no slices",
             large,
-            [chunk_list(large, chunked([large[1:], b"\0"])), whole(large[1:]), whole(b"\0")],
+            [
+                chunk_list(large, chunked([large[1:], b"\0"])),
+                whole(large[1:]),
+                whole(b"\0"),
+            ],
         ),
         "chunk_list_large": (
             "8 MiB and one byte have nine slices",
             both,
-            [chunk_list(both, chunked([large, b"z"], slices)), whole(large), whole(b"z")],
+            [
+                chunk_list(both, chunked([large, b"z"], slices)),
+                whole(large),
+                whole(b"z"),
+            ],
         ),
     }
     cases = [
@@ -161,15 +169,25 @@ def _bad_lists(both: bytes, slices: bytes) -> list[Case]:
         "none": ("no chunks", b"", chunked([])),
         "empty_chunk": ("a chunk of no bytes", data, chunked([*parts, b""])),
         "chunk_large": ("a chunk of 8 MiB + 1", both, encode_chunks([large], slices)),
-        "odd": ("a digest without a size", data, b"\x82\x81\x58\x20" + names[0] + b"\x40"),
-        "digest": ("a digest of 31 bytes", data, encode_chunks(
-            [(names[0][1:], sizes[0]), pairs[1]], b""
-        )),
+        "odd": (
+            "a digest without a size",
+            data,
+            b"\x82\x81\x58\x20" + names[0] + b"\x40",
+        ),
+        "digest": (
+            "a digest of 31 bytes",
+            data,
+            encode_chunks([(names[0][1:], sizes[0]), pairs[1]], b""),
+        ),
         "fields": ("no slices", data, b"\x81" + good[1:-1]),
         "slices_null": ("null instead of slices", data, good[:-1] + b"\xf6"),
         "second_encoding": ("no slices in two bytes", data, good[:-1] + b"\x58\x00"),
         "trailing": ("a byte behind it", data, good + b"\0"),
-        "slices_small": ("slices of a small blob", data, encode_chunks(pairs, slices[:32])),
+        "slices_small": (
+            "slices of a small blob",
+            data,
+            encode_chunks(pairs, slices[:32]),
+        ),
         "slices_missing": (
             "no slices of a large blob",
             both,
@@ -204,7 +222,10 @@ def _bad_content() -> list[Case]:
     ]
     self_based = difference(RESULT, DELTA, RESULT)
     bad = {
-        "whole_other": ("other bytes than the name says", [whole(BASE) | {"digest": other}]),
+        "whole_other": (
+            "other bytes than the name says",
+            [whole(BASE) | {"digest": other}],
+        ),
         "difference_other": (
             "a result that another name stands for",
             [difference(RESULT, DELTA, BASE, digest=other), whole(BASE)],

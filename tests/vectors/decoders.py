@@ -178,6 +178,7 @@ def fold_value(log: StoreLog) -> Any:
         "dropped": sorted(log.dropped),
         "tags": {name: blob.digest for name, blob in log.tags.items()},
         "deleted": sorted(log.deleted),
+        "keys": {session.hex(): key for session, key in sorted(log.keys.items())},
         "collected": {blob.hex(): run for blob, run in sorted(log.collected.items())},
     }
 

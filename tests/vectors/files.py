@@ -123,7 +123,11 @@ def _good() -> dict[str, tuple[str, bytes, dict[str, Any]]]:
     return {
         "journal": ("a journal without frames", file_of(HEADER), {}),
         "journal_commit": ("one with a commit", file_of(HEADER, [commit]), {}),
-        "journal_payload": ("blobs, a ref list", file_of(HEADER, [[BLOB, REF_LIST]]), {}),
+        "journal_payload": (
+            "blobs, a ref list",
+            file_of(HEADER, [[BLOB, REF_LIST]]),
+            {},
+        ),
         "journal_ignorable": ("a record to ignore", file_of(HEADER, [[ignorable]]), {}),
         "journal_closed": ("a closed one", file_of(HEADER, [commit], footer=True), {}),
         "later_journal": ("a journal with a predecessor", file_of(LATER), {}),
@@ -198,7 +202,10 @@ def _bad_fields() -> dict[str, tuple[str, bytes, str]]:
         "pack_number": ("a pack with a number", _with(7, 1, PACK)),
         "pack_pred": ("a pack with a predecessor", _with(8, one, PACK)),
         "pack_pred_end": ("a pack with a predecessor's end", _with(9, 188, PACK)),
-        "pack_pred_frame": ("a pack with a predecessor's hash", _with(10, one * 2, PACK)),
+        "pack_pred_frame": (
+            "a pack with a predecessor's hash",
+            _with(10, one * 2, PACK),
+        ),
         "pack_seq": ("a pack with a seq", _with(11, 1, PACK)),
         "pack_commit": ("a pack with a commit", _with(12, HEADER.commit, PACK)),
         "pack_carried_end": ("a pack with carried frames", _with(13, 189, PACK)),
@@ -295,18 +302,42 @@ def _bad_ends() -> Ends:
     other = bytes(32)
     unlisted = {"listed": False}
     return {
-        "pack_no_footer": ("a listed pack without a footer", bare, _end(bare),
-                           CORRUPT_FRAME),
-        "pack_trailing": ("a byte behind the listed end", pack + b"\0", _end(pack),
-                          CORRUPT_FRAME),
-        "pack_other_hash": ("another last hash than listed", pack,
-                            _end(pack, frame=other), CORRUPT_FRAME),
-        "mark_beyond": ("a journal that ends before the mark", journal,
-                        _end(journal, offset=len(journal) + 1, **unlisted), TRUNCATED),
-        "mark_other_hash": ("a frame with another hash at the mark", journal,
-                            _end(journal, frame=other, **unlisted), TRUNCATED),
-        "side_other_hash": ("a side pack with another hash than named", side,
-                            _end(side, frame=other, **unlisted), TRUNCATED),
+        "pack_no_footer": (
+            "a listed pack without a footer",
+            bare,
+            _end(bare),
+            CORRUPT_FRAME,
+        ),
+        "pack_trailing": (
+            "a byte behind the listed end",
+            pack + b"\0",
+            _end(pack),
+            CORRUPT_FRAME,
+        ),
+        "pack_other_hash": (
+            "another last hash than listed",
+            pack,
+            _end(pack, frame=other),
+            CORRUPT_FRAME,
+        ),
+        "mark_beyond": (
+            "a journal that ends before the mark",
+            journal,
+            _end(journal, offset=len(journal) + 1, **unlisted),
+            TRUNCATED,
+        ),
+        "mark_other_hash": (
+            "a frame with another hash at the mark",
+            journal,
+            _end(journal, frame=other, **unlisted),
+            TRUNCATED,
+        ),
+        "side_other_hash": (
+            "a side pack with another hash than named",
+            side,
+            _end(side, frame=other, **unlisted),
+            TRUNCATED,
+        ),
     }
 
 
@@ -319,7 +350,12 @@ def _gaps() -> Ends:
     between = one + b"\0" + two[len(one) :]
     last = BODY[-1:]
     return {
-        "gap": ("a flipped bit in the first of two frames", bytes(gap), {}, CORRUPT_FRAME),
+        "gap": (
+            "a flipped bit in the first of two frames",
+            bytes(gap),
+            {},
+            CORRUPT_FRAME,
+        ),
         "frame_cut": ("a last frame that is cut", two[:-1], {}, CORRUPT_FRAME),
         "frames_swapped": ("two frames swapped", swapped, {}, CORRUPT_FRAME),
         "frame_repeated": ("a frame repeated", repeated, {}, CORRUPT_FRAME),

@@ -36,21 +36,41 @@ CLASSES = ("all_must_know", "reader_may_ignore", "writer_must_know")
 def castore_json_cases() -> list[Case]:
     """Return markers, read by readers and by writers."""
     cases = [
-        Case(f"marker_{who}", f"as written, read by a {who}", _facts(_marker(), who),
-             value=STORE)
+        Case(
+            f"marker_{who}",
+            f"as written, read by a {who}",
+            _facts(_marker(), who),
+            value=STORE,
+        )
         for who in ("reader", "writer")
     ]
     ignorable = _marker(reader_may_ignore=["a", "b-2.c"])
     for_writers = _marker(writer_must_know=["dense"])
     cases += [
-        Case("may_ignore", "features that any may ignore", _facts(ignorable, "writer"),
-             value=STORE),
-        Case("writer_feature_read", "a writers' feature, read by a reader",
-             _facts(for_writers), value=STORE),
-        Case("writer_feature", "a writers' feature, read by a writer",
-             _facts(for_writers, "writer"), UNSUPPORTED),
-        Case("must_know", "a feature that all must know",
-             _facts(_marker(all_must_know=["dense"])), UNSUPPORTED),
+        Case(
+            "may_ignore",
+            "features that any may ignore",
+            _facts(ignorable, "writer"),
+            value=STORE,
+        ),
+        Case(
+            "writer_feature_read",
+            "a writers' feature, read by a reader",
+            _facts(for_writers),
+            value=STORE,
+        ),
+        Case(
+            "writer_feature",
+            "a writers' feature, read by a writer",
+            _facts(for_writers, "writer"),
+            UNSUPPORTED,
+        ),
+        Case(
+            "must_know",
+            "a feature that all must know",
+            _facts(_marker(all_must_know=["dense"])),
+            UNSUPPORTED,
+        ),
         Case("version_2", "format version 2", _facts(_form(castore=2)), UNSUPPORTED),
         Case("version_0", "format version 0", _facts(_form(castore=0)), UNSUPPORTED),
         Case("suite", "another suite", _facts(_form(suite="sha-256")), UNSUPPORTED),
@@ -126,7 +146,10 @@ def _bad_values() -> dict[str, tuple[str, str]]:
         "features_twice": ("a name twice", _marker(reader_may_ignore=["a", "a"])),
         "feature_empty": ("an empty name", _marker(reader_may_ignore=[""])),
         "feature_space": ("a space in a name", _marker(reader_may_ignore=["a b"])),
-        "feature_wide": ("a letter beyond ASCII", _marker(reader_may_ignore=["\u00e9"])),
+        "feature_wide": (
+            "a letter beyond ASCII",
+            _marker(reader_may_ignore=["\u00e9"]),
+        ),
         "feature_number": ("a number as name", _marker(reader_may_ignore=[1])),
     }
 
@@ -142,8 +165,12 @@ def _bad_bytes() -> dict[str, tuple[str, Any]]:
         "nested": ("arrays 20,000 deep", [[deep, "5b"], [deep, "5d"], "0a"]),
         "features_nested": (
             "features 20,000 arrays deep",
-            [b"{\"castore\": 1, \"features\": ".hex(), [deep, "5b"], [deep, "5d"],
-             f', "store": "{STORE.hex()}", "suite": "blake3-256"}}\n'.encode().hex()],
+            [
+                b'{"castore": 1, "features": '.hex(),
+                [deep, "5b"],
+                [deep, "5d"],
+                f', "store": "{STORE.hex()}", "suite": "blake3-256"}}\n'.encode().hex(),
+            ],
         ),
         "byte_order_mark": ("a byte order mark", b"\xef\xbb\xbf" + good),
         "utf_16": ("UTF-16", good.decode().encode("utf-16-be")),

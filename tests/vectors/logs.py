@@ -214,7 +214,7 @@ def _other_cases() -> list[Case]:
     value = {"listed": [], "dropped": [], "tags": {}, "deleted": [SEGMENT]}
     before: Head = attrs.evolve(HEAD, revision=1, count=1, seq=3)
     drop: list[Entry] = [("packs", storelog.packs([], [FILE]), ())]
-    known = value | {"collected": {}}
+    known = value | {"keys": {}, "collected": {}}
     return [
         Case(
             "unknown_kind",
