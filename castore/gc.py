@@ -122,7 +122,7 @@ def collect(
 
         dry_run: Change nothing.
 
-        yes: Go on where more than half of the blobs would go.
+        yes: Go on where more than half of the raw bytes would go.
 
         level: Of zstd, for files that are rewritten.
 
@@ -185,9 +185,11 @@ def _collect(
     }
     for name in marks.lists.keys() - due:
         due.difference_update(marks.lists[name])
-    if len(due) * _ASK_SHARE > len(marks.live) + len(dead) and not (yes or dry_run):
-        what = f"{len(due)} of {len(marks.live) + len(dead)} blobs would go"
-        raise LimitError(what=f"{what}; say --yes if that is right", limit=len(due))
+    going = sum(dead[digest].size for digest in due)
+    total = marks.raw_size + sum(place.size for place in dead.values())
+    if going * _ASK_SHARE > total and not (yes or dry_run):
+        what = f"{len(due)} blobs with {going} of {total} bytes would go"
+        raise LimitError(what=f"{what}; say --yes if that is right", limit=total // 2)
     freed = 0
     if not dry_run:
         if due:
@@ -202,7 +204,7 @@ def _collect(
         retained_blob_count=len(marks.live),
         retained_raw_bytes=marks.raw_size,
         deleted_blob_count=len(due),
-        deleted_raw_bytes=sum(dead[digest].size for digest in due),
+        deleted_raw_bytes=going,
         condemned_blob_count=len(waiting),
         held_blob_count=len(held),
         missing_blob_count=len(marks.explained),

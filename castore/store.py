@@ -364,9 +364,7 @@ class Store:
     # --- the store -----------------------------------------------------------
 
     def stats(self) -> Stats:
-        """
-        Return totals. Reads all rows of the index, no payload.
-        """
+        """Return totals. Reads all rows of the index, no payload."""
         counts = self.engine.refresh().known.counts()
         stored = self.engine.disk_size()
         catalog, other = self.engine.other_sizes()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from functools import cache
+from functools import lru_cache
 
 import attrs
 
@@ -24,7 +24,7 @@ SessionKey = tuple[str, str]
 Names = dict[bytes, tuple[bytes, ...]]  # what waits to be committed, and its needs
 
 
-@cache
+@lru_cache(32)  # some have megabytes
 def content(seed: int, size: int, edit: int) -> bytes:
     """
     Return *size* bytes, half of them text; *edit* says which version of them.
@@ -120,7 +120,7 @@ class Log:
 
 
 @attrs.frozen
-class Collection_:
+class Expected:
     """What a collection must find and do."""
 
     root_count: int
@@ -248,7 +248,7 @@ class Model:
 
     # --- collecting ----------------------------------------------------------
 
-    def collect(self, keep_checkpoints: int | None) -> Collection_:
+    def collect(self, keep_checkpoints: int | None) -> Expected:
         """Return what a collection must find."""
         kept = self._kept_checkpoints(keep_checkpoints)
         wanted: set[bytes] = {ref.digest for ref in self.tags.values()}
@@ -268,7 +268,7 @@ class Model:
         explained = wanted - live
         assert explained <= self.collected
         root_count = len(self.living()) + len(self.tags) + 1
-        return Collection_(root_count, live, explained, released - live, by_group)
+        return Expected(root_count, live, explained, released - live, by_group)
 
     def _kept_checkpoints(self, count: int | None) -> set[Item] | None:
         if count is None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from castore.store import open as open_store
 from clikit import Shop, call
+
+from castore.store import open as open_store
 
 
 @pytest.fixture
@@ -328,7 +329,7 @@ def test_names_from_outside_do_not_move_the_cursor(shop: Shop) -> None:
 
 
 def test_gc_waits_and_then_deletes(shop: Shop) -> None:
-    """Garbage is condemned first; with no grace it goes at once; dry runs do nothing."""
+    """Garbage is condemned first; without grace it goes at once; dry runs only tell."""
     shop("put", shop.write("data", os.urandom(5000)), "--tag", "one")
     shop("tag", "--delete", "one")
     planned = shop.do("gc", "--grace", "0", "--dry-run")

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from clikit import Shop, call, damage
+
 from castore.cli import demo as demo_module
 from castore.cli.demo import Show, show_transcripts
 from castore.cli.output import Output
 from castore.verify import verify
-from clikit import Shop, call, damage
 
 
 def test_the_life_of_an_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

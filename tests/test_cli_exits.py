@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import fcntl
 import inspect
-import io
-import os
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from clikit import Result, Shop, call, damage
 
 import castore.errors
 
@@ -26,13 +26,13 @@ from castore.errors import (
     StorageError,
 )
 from castore.store import Store
-from clikit import Result, Shop, call, damage
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
-    """Return a store with one transcript."""
+    """Return a store with one transcript, and another one beside it."""
     shop = Shop(tmp_path)
+    shop.transcript("new.jsonl")
     shop("-q", "import", shop.transcript())
     return shop
 
@@ -87,7 +87,6 @@ def outdates(shop: Shop) -> Result:
 def stops(shop: Shop) -> Result:
     """Return what happens when a person interrupts."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(io.BufferedIOBase, "read", None, raising=False)
 
         def interrupt(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
@@ -205,9 +204,9 @@ def test_bugs_are_not_hidden(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Non
         (["log", "\udcff"], 5),
         (["put", "{root}/none"], 5),
         (["put", "{root}"], 5),
-        (["put", "--max-bytes", "10", "{root}/a.jsonl"], 4),
         (["import", "{root}/none"], 5),
-        (["import", "--max-bytes", "10", "{root}/a.jsonl", "{root}/none"], 3),
+        (["import", "--max-bytes", "10", "{root}/new.jsonl"], 4),
+        (["import", "{root}/new.jsonl", "{root}/none"], 3),
         (["restore", "{root}/a.jsonl", "-o", "{root}/no/folder"], 5),
         (["restore", "{root}/a.jsonl", "-o", ""], 2),
         (["verify", "{root}"], 10),
@@ -242,4 +241,4 @@ def test_init_leaves_other_folders_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").write_bytes(b"")
 
     assert 4 == call("init", "--store", tmp_path).code
-    assert ["mine"] == os.listdir(tmp_path)
+    assert ["mine"] == [path.name for path in tmp_path.iterdir()]

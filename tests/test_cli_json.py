@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from clikit import Shop, call, damage
+
 from castore.cli.parser import COMMANDS
 from castore.cli.schemas import SCHEMAS
 from castore.formats.entry import Reference
-from castore.segment import NewEntry
 from castore.store import open as open_store
-from clikit import Shop, call, damage
+from castore.writing import NewEntry
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from castore.cli.parser import COMMANDS
 from clikit import Shop, call
+
+from castore.cli.parser import COMMANDS
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import shutil
 import subprocess
 
@@ -16,6 +15,8 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
+from clikit import call
+
 from castore.cli import text
 from castore.cli.completion import SCRIPTS, words
 from castore.cli.doctor import has_wal_reset_race
@@ -24,7 +25,6 @@ from castore.cli.parser import COMMANDS, FORMATS, SHELLS
 from castore.cli.progress import Progress
 from castore.cli.target import target
 from castore.transcript import DOCUMENT_FORMATS, LINE_FORMATS
-from clikit import call
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_printable(name: str) -> None:
     shown = text.printable(name)
 
     assert shown.isprintable()
-    assert shown.encode()
+    shown.encode()
     assert shown == name or not name.isprintable()
 
 
@@ -155,6 +155,11 @@ def test_progress_without_anybody() -> None:
 # --- output files ------------------------------------------------------------
 
 
+def names_in(folder: Path) -> list[str]:
+    """Return the names in *folder*."""
+    return [path.name for path in folder.iterdir()]
+
+
 def test_target_is_never_half(tmp_path: Path) -> None:
     """A file that could not be written whole is not there, nor anything beside it."""
     path = tmp_path / "file"
@@ -167,7 +172,7 @@ def test_target_is_never_half(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write()
 
-    assert [] == os.listdir(tmp_path)
+    assert [] == names_in(tmp_path)
 
 
 def test_target_respects_what_came_meanwhile(tmp_path: Path) -> None:
@@ -183,7 +188,7 @@ def test_target_respects_what_came_meanwhile(tmp_path: Path) -> None:
         write()
 
     assert Exit.REFUSED == caught.value.code
-    assert ["file"] == os.listdir(tmp_path)
+    assert ["file"] == names_in(tmp_path)
     assert b"theirs" == path.read_bytes()
 
 
@@ -199,7 +204,7 @@ def test_target_where_there_are_no_links(
     with target(str(tmp_path / "file")) as file:
         file.write(b"whole")
 
-    assert ["file"] == os.listdir(tmp_path)
+    assert ["file"] == names_in(tmp_path)
     assert b"whole" == (tmp_path / "file").read_bytes()
 
 

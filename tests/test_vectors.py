@@ -5,6 +5,7 @@ The published vectors: as generated, and what the package makes of each.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import re
 
@@ -13,15 +14,15 @@ from typing import Any
 import pytest
 
 from make_vectors import FOLDER, FORMATS, differing, main
+from vectors.blobs import difference, whole
 from vectors.decoders import DECODERS, outcome
+from vectors.forge import repeat_frame
 from vectors.form import EXPECTATIONS, OK, hexed, unhex
 
+from castore.errors import CorruptionError
 from castore.formats.frame import Record
 from castore.limits import DIFFERENCE_DEPTH_MAX
 from castore.reading.blobs import read_record
-from castore.errors import CorruptionError
-from vectors.blobs import difference, whole
-from vectors.forge import repeat_frame
 
 
 Case = dict[str, Any]
@@ -117,7 +118,7 @@ def test_a_chain_of_bases_is_bounded(count: int) -> None:
     """A blob behind 255 differences is read, one behind 256 is not."""
     contents = [bytes([65 + at % 2]) * (10 + at) for at in range(count + 1)]
     records = [whole(contents[0])]
-    for before, after in zip(contents, contents[1:], strict=False):
+    for before, after in itertools.pairwise(contents):
         delta = repeat_frame(len(after), after[:1])
         records.append(difference(after, delta, before))
     known = {

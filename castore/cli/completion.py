@@ -78,7 +78,8 @@ def bash(found: list[Words]) -> str:
         [
             "# bash completion for castore",
             "_castore() {",
-            "  local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}",
+            "  local current=${COMP_WORDS[COMP_CWORD]}",
+            "  local before=${COMP_WORDS[COMP_CWORD-1]}",
             "  local command= flags= words= i",
             "  for ((i = 1; i < COMP_CWORD; i++)); do",
             "    case ${COMP_WORDS[i]} in",

@@ -39,7 +39,8 @@ from castore.storage import FileLock, Files
 
 
 LOCK = "lock"
-_WHO = f"{socket.gethostname()} {Path(sys.argv[0] or 'python').name}"
+_COMMAND = " ".join(Path(part).name for part in sys.orig_argv[:2])
+_WHO = f"{socket.gethostname()} {_COMMAND}"
 
 
 class State:

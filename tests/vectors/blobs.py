@@ -7,11 +7,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from vectors.forge import repeat_frame
+from vectors.form import CORRUPT_BLOB, MALFORMED, MISSING_BLOB, Case, hexed
+
 from castore.digest import blob_digest
 from castore.formats.chunked import encode_chunks
 from castore.limits import BLOB_RECORD_SIZE_MAX, SLICE_SIZE
-from vectors.form import CORRUPT_BLOB, MALFORMED, MISSING_BLOB, Case, hexed
-from vectors.forge import repeat_frame
 
 
 BASE = bytes(range(256)) * 2

@@ -10,6 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vectors.encodings import shown
+from vectors.entries import short
+from vectors.form import BAD_PROOF, NOT_COVERED, plain, unhex
+
 from castore import merkle
 from castore.codec import decode_object, decode_record, encode_record
 from castore.digest import blob_digest, in_context, parse_digest, sha256
@@ -42,9 +46,6 @@ from castore.reading.image import commits, heads, read_run, run_headers, stored_
 from castore.reading.members import judge_member, make_member
 from castore.reading.records import Records, judge_commits, judge_deleted, judge_heads
 from castore.storage import Files
-from vectors.encodings import shown
-from vectors.entries import short
-from vectors.form import BAD_PROOF, CORRUPT_BLOB, NOT_COVERED, plain, unhex
 
 
 Input = dict[str, Any]
@@ -155,7 +156,7 @@ def decode_store_log(given: Input) -> Any:
     for index, item in enumerate(given["entries"]):
         if not is_known(item["kind"]):
             raise refusal("a kind that is not known", NOT_COVERED)
-        refs = entry_format.check_refs(
+        refs: Any = entry_format.check_refs(
             decode_record(unhex(item["refs"]), size_max=1 << 20),
             count_max=256,
             lists=True,
@@ -192,14 +193,17 @@ def decode_merkle(given: Input) -> Any:
             merkle.push(tree, peaks, count, tree.leaf(unhex(leaf)))
         return {"root": merkle.root(tree, peaks), "peaks": peaks}
     proof = [unhex(item) for item in given["proof"]]
-    roots = {name: unhex(given[name]) for name in given if name.endswith("root")}
-    counts = {name: given[name] for name in given if type(given[name]) is int}
+    facts: dict[str, Any] = {
+        name: value if type(value) is int else unhex(value)
+        for name, value in given.items()
+        if type(value) is int or name.endswith("root")
+    }
     try:
         if "index" in given:
-            leaf = {"leaf_hash": tree.leaf(unhex(given["entry_hash"]))}
-            merkle.check_inclusion(tree, proof, **counts, **leaf, **roots)
+            leaf = tree.leaf(unhex(given["entry_hash"]))
+            merkle.check_inclusion(tree, proof, leaf_hash=leaf, **facts)
         else:
-            merkle.check_consistency(tree, proof, **counts, **roots)
+            merkle.check_consistency(tree, proof, **facts)
     except ValueError as error:
         raise refusal(str(error), BAD_PROOF) from error
     return None
@@ -208,7 +212,7 @@ def decode_merkle(given: Input) -> Any:
 def decode_frame(given: Input) -> Any:
     """Decode a frame and all that it holds."""
     view = memoryview(unhex(given["data"]))
-    place = {"offset": given["offset"], "prev": unhex(given["prev"])}
+    place: dict[str, Any] = {"offset": given["offset"], "prev": unhex(given["prev"])}
     header = frame_format.parse_header(view, room=len(view))
     data = view[: header.size]
     digest = frame_format.check_hash(

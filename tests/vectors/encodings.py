@@ -8,6 +8,8 @@ import struct
 
 from typing import Any
 
+from vectors.form import MALFORMED, Case, hexed
+
 from castore.codec import encode_object, encode_record
 from castore.digest import (
     CONTEXT_NAMES,
@@ -17,7 +19,6 @@ from castore.digest import (
     sha256,
 )
 from castore.limits import OBJECT_SIZE_MAX
-from vectors.form import MALFORMED, Case, hexed
 
 
 def suite_cases() -> list[Case]:

@@ -9,10 +9,6 @@ from typing import Any
 
 import attrs
 
-from castore.codec import encode_record
-from castore.digest import blob_digest, in_context
-from castore.formats.entry import Origin, Reference, Start, genesis, parse_refs
-from castore.limits import SLICED_SIZE_MIN
 from vectors.form import (
     MALFORMED,
     PARENT,
@@ -23,6 +19,11 @@ from vectors.form import (
     hexed,
     replaced,
 )
+
+from castore.codec import encode_record
+from castore.digest import blob_digest, in_context
+from castore.formats.entry import Origin, Reference, Start, genesis, parse_refs
+from castore.limits import SLICED_SIZE_MIN
 
 
 BODY = b'{"role":"user"}'
@@ -66,7 +67,7 @@ def run(
 
 
 def hashed_forms(facts: dict[str, Any], stored: Sequence[Stored]) -> list[Any]:
-    """Return hashed form and entry hash of each entry, as spec/frame.md rebuilds them."""
+    """Return hashed form and hash of each entry, as spec/frame.md rebuilds them."""
     clock, prev, forms = 0, facts["prev"], []
     for index, (delta, kind, body, *rest) in enumerate(stored, facts["first_index"]):
         clock += delta or 0
@@ -206,7 +207,7 @@ def _bad_refs() -> dict[str, tuple[str, Any]]:
 
 def _bad_starts() -> dict[str, tuple[str, int, Any]]:
     new, fork, other = START.record(), FORKED.record(), bytes(16)
-    origin: list[Any] = fork[3]  # type: ignore[assignment]
+    origin: list[Any] = fork[3]
     return {
         "no_array": ("a start record that is no array", 0, b"x"),
         "four_fields": ("an element too few", 0, new[:4]),
@@ -253,7 +254,7 @@ def _bad_starts() -> dict[str, tuple[str, int, Any]]:
 
 
 def _origin(field: int, value: object) -> list[Any]:
-    return replaced(FORKED.record()[3], field, value)  # type: ignore[arg-type]
+    return replaced(FORKED.record()[3], field, value)
 
 
 def _count(count: int) -> list[Any]:

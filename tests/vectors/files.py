@@ -11,11 +11,8 @@ from typing import Any
 
 import attrs
 
-from castore.codec import encode_record
-from castore.digest import in_context
-from castore.formats.file import FileHeader, encode_header
-from castore.formats.frame import encode_footer
 from vectors.entries import BODY, GENESIS, NAME
+from vectors.forge import forged
 from vectors.form import (
     CORRUPT_FRAME,
     FILE,
@@ -28,7 +25,6 @@ from vectors.form import (
     UNSUPPORTED,
     Case,
 )
-from vectors.forge import forged
 from vectors.frames import (
     BLOB,
     ENTRIES,
@@ -40,6 +36,11 @@ from vectors.frames import (
     whole_commit,
 )
 from vectors.heads import COMMIT, HEAD
+
+from castore.codec import encode_record
+from castore.digest import in_context
+from castore.formats.file import FileHeader, encode_header
+from castore.formats.frame import encode_footer
 
 
 SIZE = 188
@@ -62,7 +63,7 @@ Frames = Sequence[Sequence[Record]]
 def file_of(header: FileHeader, frames: Frames = (), *, footer: bool = False) -> bytes:
     """Return a file of *frames*, each with its place and hash."""
     data = encode_header(header)
-    offsets = []
+    offsets: list[int] = []
     todo = [list(frame) for frame in frames]
     while todo or footer:
         if not todo:

@@ -10,9 +10,6 @@ from typing import Any
 
 import attrs
 
-from castore.digest import in_context
-from castore.formats.mark import LockFile, encode_lock
-from castore.formats.marker import SIZE_MAX, encode_marker
 from vectors.form import (
     FILE,
     MALFORMED,
@@ -23,6 +20,10 @@ from vectors.form import (
     Case,
     hexed,
 )
+
+from castore.digest import in_context
+from castore.formats.mark import LockFile, encode_lock
+from castore.formats.marker import SIZE_MAX, encode_marker
 
 
 BOOT = bytes.fromhex("2f1c6a3e7b9d4e5f80a1b2c3d4e5f607")

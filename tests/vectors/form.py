@@ -79,7 +79,7 @@ class Case:
         return facts | ({"value": plain(self.value)} if self.expect == OK else {})
 
 
-def hexed(data: bytes | memoryview, *units: bytes) -> Any:
+def hexed(data: bytes | bytearray | memoryview, *units: bytes) -> Any:
     """
     Return *data* in hex; the first long run of a unit becomes ``[count, unit]``.
 

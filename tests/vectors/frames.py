@@ -8,21 +8,9 @@ from typing import Any
 
 import attrs
 
-from castore.codec import encode_record
-from castore.digest import blob_digest, in_context
-from castore.formats.chunked import encode_chunks
-from castore.formats.commit import Commit, hash_commit
-from castore.formats.entry import genesis
-from castore.formats.file import FileHeader, encode_header
-from castore.formats.head import Head, hash_head
-from castore.limits import (
-    BLOB_RECORD_SIZE_MAX,
-    FRAME_RAW_SIZE_MAX,
-    FRAME_STORED_SIZE_MAX,
-    FRAME_TABLE_SIZE_MAX,
-)
 from vectors.encodings import shown
 from vectors.entries import BODY, NAME, REF, START
+from vectors.forge import Forged, forged, repeat_frame
 from vectors.form import (
     CORRUPT_FRAME,
     FILE,
@@ -38,8 +26,21 @@ from vectors.form import (
     hexed,
     replaced,
 )
-from vectors.forge import Forged, forged, repeat_frame
 from vectors.heads import COMMIT, HEAD
+
+from castore.codec import encode_record
+from castore.digest import in_context
+from castore.formats.chunked import encode_chunks
+from castore.formats.commit import Commit
+from castore.formats.entry import genesis
+from castore.formats.file import FileHeader, encode_header
+from castore.formats.head import Head, hash_head
+from castore.limits import (
+    BLOB_RECORD_SIZE_MAX,
+    FRAME_RAW_SIZE_MAX,
+    FRAME_STORED_SIZE_MAX,
+    FRAME_TABLE_SIZE_MAX,
+)
 
 
 Record = tuple[list[Any], bytes]

@@ -8,10 +8,6 @@ from typing import Any
 
 import attrs
 
-from castore.codec import encode_record
-from castore.digest import in_context
-from castore.formats.commit import Commit, CommitKey, hash_commit, store_genesis
-from castore.formats.head import Head, hash_head
 from vectors.form import (
     FILE,
     FOREIGN,
@@ -27,6 +23,11 @@ from vectors.form import (
     hexed,
     replaced,
 )
+
+from castore.codec import encode_record
+from castore.digest import in_context
+from castore.formats.commit import Commit, CommitKey, hash_commit, store_genesis
+from castore.formats.head import Head, hash_head
 
 
 ROOT = bytes([0x07]) * 32
@@ -103,7 +104,7 @@ def _bad_heads() -> dict[str, tuple[str, list[Any], str]]:
         "time_null": ("no time", replaced(good, 11, None), MALFORMED),
     }
     for index, name in names.items():
-        field: bytes = good[index]  # type: ignore[assignment]
+        field: bytes = good[index]
         desc = f"{name} of {len(field) - 1} bytes"
         bad[f"{name}_short"] = (desc, replaced(good, index, field[1:]), MALFORMED)
     return bad
@@ -170,7 +171,7 @@ def _bad_commits() -> dict[str, tuple[str, list[Any], str]]:
         "heads_1025": ("1,025 heads", 4, [ROOT] * 1025),
         "head_short": ("a head hash of 31 bytes", 4, [ROOT[1:]]),
         "key_text": ("a key that is text", 5, "upload 17"),
-        "key_four": ("a key of four elements", 5, key[:4]),  # type: ignore[index]
+        "key_four": ("a key of four elements", 5, key[:4]),
         "key_segment": ("a segment id of 15 bytes", 5, _in(key, 0, SEGMENT[1:])),
         "key_empty": ("an empty text", 5, _in(key, 1, "")),
         "key_513": ("a text of 513 bytes", 5, _in(key, 1, "k" * 513)),
@@ -178,7 +179,7 @@ def _bad_commits() -> dict[str, tuple[str, list[Any], str]]:
         "key_index": ("a negative first index", 5, _in(key, 3, -1)),
         "key_count": ("a negative count", 5, _in(key, 4, -1)),
         "sides_null": ("null instead of side packs", 6, None),
-        "sides_two": ("a side pack without its hash", 6, sides[:2]),  # type: ignore[index]
+        "sides_two": ("a side pack without its hash", 6, sides[:2]),
         "side_id": ("a file id of 15 bytes", 6, _in(sides, 0, FILE[1:])),
         "side_end": ("a negative end", 6, _in(sides, 1, -1)),
         "side_hash": ("a frame hash of 31 bytes", 6, _in(sides, 2, ROOT[1:])),

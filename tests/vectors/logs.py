@@ -8,14 +8,6 @@ from typing import Any
 
 import attrs
 
-from castore import merkle
-from castore.codec import encode_object, encode_record
-from castore.formats import storelog
-from castore.formats.entry import BlobRef, Reference
-from castore.formats.head import Head
-from castore.formats.storelog import Listing, StoreLog
-from castore.formats.trees import SEGMENT_TREE, STORE_LOG_TREE
-from castore.merkle import Tree
 from vectors.decoders import fold_value
 from vectors.form import (
     BAD_PROOF,
@@ -31,6 +23,15 @@ from vectors.form import (
     replaced,
 )
 from vectors.heads import HEAD
+
+from castore import merkle
+from castore.codec import encode_object, encode_record
+from castore.formats import storelog
+from castore.formats.entry import BlobRef, Reference
+from castore.formats.head import Head
+from castore.formats.storelog import Listing, StoreLog
+from castore.formats.trees import SEGMENT_TREE, STORE_LOG_TREE
+from castore.merkle import Tree
 
 
 OTHER_FILE = bytes([0xF1]) * 16
@@ -259,7 +260,6 @@ def _other_cases() -> list[Case]:
 
 LEAVES = [bytes([n]) * 32 for n in range(8)]
 TREES = {"segment": SEGMENT_TREE, "store log": STORE_LOG_TREE}
-_ROOT_NAMES = ("first_root", "second_root")
 
 
 def merkle_cases() -> list[Case]:
@@ -352,9 +352,7 @@ def _growth(first: int, second: int, name: str = "segment") -> dict[str, Any]:
     tree = TREES[name]
     proof = merkle.prove_consistency(tree, first, second, _read(tree))
     facts: dict[str, Any] = {"tree": name, "first": first, "second": second}
-    facts |= dict(
-        zip(_ROOT_NAMES, (_root(tree, first), _root(tree, second)), strict=True)
-    )
+    facts |= {"first_root": _root(tree, first), "second_root": _root(tree, second)}
     return facts | {"proof": proof}
 
 

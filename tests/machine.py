@@ -1,0 +1,478 @@
+"""
+Everything that can be done to a store, done to a store and to its model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import tempfile
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import attrs
+import castore
+import pytest
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from model import Item, Log, Model, Names, SessionKey, content
+
+from castore import BlobRef, NewEntry, Reference, Segment, Store, limits
+from castore.gc import collect
+from castore.packing import pack
+from castore.segment import new_id
+
+
+SMALL = {
+    "JOURNAL_SIZE": 20_000,
+    "OVERLAY_COMMIT_COUNT": 3,
+    "APPLY_ROW_COUNT": 5,
+    "PENDING_SIZE_MAX": 20_000,
+    "SIDE_SIZE_MIN": 3000,
+    "RUN_COUNT": 3,
+    "BLOCK_SIZE": 10_000,
+    "PACK_SIZE": 50_000,
+    "DIFFERENCE_WHOLE_EVERY": 4,
+}
+LARGE = (limits.MIB + 1, 3 * limits.MIB, 8 * limits.MIB, 9_000_001)
+SIZES = [0, 1, 2, 7, 8, 9, 100, 2999, 5000, 30_000, 70_000]
+HOUR_S = 3600.0
+
+picks = st.integers(0, 7)  # of what there is, by number
+sizes = st.integers(0, 99).map(
+    lambda n: LARGE[n - 96] if n > 95 else SIZES[n % len(SIZES)]
+)
+contents = st.tuples(st.integers(0, 3), sizes, st.integers(0, 3)).map(
+    lambda spec: content(*spec)
+)
+bodies = st.tuples(st.integers(0, 3), st.sampled_from([0, 1, 40, 3100])).map(
+    lambda spec: content(*spec, 0)
+)
+roles = st.sampled_from(["tool.out", "checkpoint", "checkpoint.full", "path"])
+refs = st.lists(st.tuples(roles, picks), max_size=3)
+times = st.none() | st.integers(-(2**40), 2**40)
+specs = st.tuples(st.sampled_from(["user", "é"]), bodies, refs, times)
+batches = st.lists(specs, min_size=1, max_size=4)
+session_keys = st.none() | st.tuples(st.just("n"), st.sampled_from(["a", "b"]))
+
+
+@attrs.define(eq=False)
+class Handle:
+    """
+    An open store.
+
+    Attributes:
+        waiting: What was put and no commit has named, each with what it needs.
+
+        grips: Segments as this handle last saw them.
+    """
+
+    store: Store
+    waiting: Names = attrs.Factory(dict)
+    grips: dict[bytes, Segment] = attrs.Factory(dict)
+
+    def grip(self, segment: bytes) -> Segment:
+        """Return the segment, perhaps as it was seen some time ago."""
+        if segment not in self.grips:
+            self.grips[segment] = self.store.segment(segment)
+        return self.grips[segment]
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """One store, used through some handles; what it must hold is in `model`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = contextlib.ExitStack()
+        self.folder = Path(tempfile.mkdtemp(prefix="castore-"))
+        self.path = self.folder / "store"
+        self.model = Model()
+        self.refs: list[BlobRef] = []
+        self.handles: list[Handle] = []
+        self.kinds: list[str] = ["start"]  # of the store log's entries
+
+    @initialize(small=st.booleans())
+    def begin_store(self, *, small: bool) -> None:
+        """Make the store; with small limits everything happens often."""
+        if small:
+            self.patches.enter_context(mock.patch.multiple(limits, **SMALL))
+        self.handles.append(Handle(castore.open(self.path, create=True)))
+        self.model.seq = 1
+        self.sync(self.handles[0])
+
+    def teardown(self) -> None:
+        """Close everything."""
+        try:
+            if self.handles:
+                self.finish()
+        finally:
+            for handle in self.handles:
+                handle.store.close()
+            self.patches.close()
+            shutil.rmtree(self.folder)
+
+    def finish(self) -> None:
+        """Check what must hold at the end; for machines that check."""
+
+    # --- picking -------------------------------------------------------------
+
+    def handle(self, pick: int) -> Handle:
+        """Return one of the handles."""
+        return self.handles[pick % len(self.handles)]
+
+    def log(self, pick: int) -> Log:
+        """Return one of the living segments."""
+        living = self.model.living()
+        return living[pick % len(living)]
+
+    def reference(self, pick: int) -> BlobRef:
+        """Return the reference of something that was put, once."""
+        return self.refs[pick % len(self.refs)]
+
+    def built(self, handle: Handle, batch: Sequence[Any]) -> tuple[list[Item], list[NewEntry]]:
+        """Return entries for the model and for the store; their bodies get put."""
+        items, entries = [], []
+        for kind, body, wanted, time_ms in batch:
+            found = [
+                Reference(role, self.reference(pick)) for role, pick in wanted if self.refs
+            ]
+            waits = self.model.put(body)
+            handle.waiting |= {k: v for k, v in waits.items() if k not in handle.waiting}
+            name = next(iter(waits))
+            items.append(Item(kind, name, tuple(found), time_ms))
+            entries.append(NewEntry(kind, body, found, time_ms))
+        return items, entries
+
+    # --- committing ----------------------------------------------------------
+
+    @contextlib.contextmanager
+    def committing(
+        self, handle: Handle, items: Sequence[Item], error: type[Exception] | None = None
+    ) -> Iterator[bool]:
+        """
+        Expect the commit of *items* that is made inside to go as the model says.
+
+        Yields whether it must succeed. Without *error* it must, if all that it
+        names is there.
+        """
+        names = [name for item in items for name in item.names]
+        closure = self.model.closure(names, handle.waiting)
+        if closure is None:
+            error = castore.NotFoundError
+        if error is not None:
+            with pytest.raises(error):
+                yield False
+            closure = set()
+        else:
+            yield True
+        lists = {name: len(i.refs) for i in items for name in i.lists if not error}
+        self.sync(handle, closure or set(), lists)
+
+    def sync(
+        self,
+        handle: Handle,
+        named: set[bytes] = frozenset(),  # type: ignore[assignment]
+        lists: dict[bytes, int] | None = None,
+    ) -> None:
+        """
+        Compare what is stored now; *named* must be, other things that wait may.
+
+        A commit makes the whole of what was written before it part of the store.
+        """
+        model = self.model
+        store = handle.store
+        self._take_notes(store)
+        places = {p.digest: p.size for p in store.engine.refresh().known.places()}
+        must = dict(model.stored)
+        must |= {name: len(model.contents[name]) for name in named} | (lists or {})
+        must |= {item.body: len(model.contents[item.body]) for item in model.notes}
+        may = {name: len(model.contents[name]) for name in handle.waiting}
+        assert must.items() <= places.items()
+        assert places.items() <= (may | must).items()
+        model.stored = places
+        pool = store.engine.pool
+        gone = {name for name in handle.waiting if not pool.has(name)}
+        assert gone <= places.keys() | model.orphans(handle.waiting)
+        for name in gone:
+            del handle.waiting[name]
+
+    def _take_notes(self, store: Store) -> None:
+        """Read what is new in the store's log."""
+        segment = store.segment(store.id)
+        first = len(self.model.notes)
+        for entry, body in segment.read(first):
+            self.model.put(body)
+            self.model.notes.append(
+                Item(entry.kind, entry.body.digest, entry.refs, entry.time_ms)
+            )
+        assert self.kinds == [item.kind for item in self.model.notes]
+        assert self.model.seq == store.engine.view.position.seq
+
+    # --- payloads ------------------------------------------------------------
+
+    @rule(h=picks, data=contents, like=st.none() | picks)
+    def put(self, h: int, data: bytes, like: int | None) -> None:
+        """Put bytes, perhaps as a difference."""
+        handle = self.handle(h)
+        base = self.reference(like) if like is not None and self.refs else None
+        self.take(handle, data, handle.store.put(data, like=base))
+
+    @rule(h=picks, data=contents, step=st.integers(1, 1 << 20))
+    def put_stream(self, h: int, data: bytes, step: int) -> None:
+        """Put a stream that comes in parts."""
+        handle = self.handle(h)
+        stream = mock.Mock(spec=io.RawIOBase)
+        parts = io.BytesIO(data)
+        stream.read = lambda size: parts.read(min(size, max(step, len(data) // 20)))
+        self.take(handle, data, handle.store.put(stream))
+
+    def take(self, handle: Handle, data: bytes, ref: BlobRef) -> None:
+        """Compare the reference that a put gave, and remember it."""
+        waits = self.model.put(data)
+        name = next(iter(waits))
+        assert (name, len(data)) == (ref.digest, ref.size)
+        assert (ref.slices is not None) == (len(data) > 8 * limits.MIB)
+        if name not in handle.waiting:
+            # Whether it was worth a difference is the writer's choice.
+            needs = handle.store.engine.pool.needs(name)
+            assert len(waits[name]) in {0, len(set(needs))}
+            waits[name] = needs
+        handle.waiting = waits | handle.waiting
+        if ref not in self.refs:
+            self.refs.append(ref)
+        assert handle.store.has(ref)
+        assert handle.store.get(ref) == data
+
+    @precondition(lambda self: self.refs)
+    @rule(h=picks, name=st.sampled_from(["t", "ü"]), pick=picks)
+    def tag(self, h: int, name: str, pick: int) -> None:
+        """Tag something, or let a tag move."""
+        handle, ref = self.handle(h), self.reference(pick)
+        note = Item("tagged", ref.digest)
+        names = [note]
+        if self.model.closure([ref.digest], handle.waiting) is not None:
+            self.kinds.append("tagged")
+            self.model.seq += 1
+            self.model.tags[name] = ref
+        with self.committing(handle, names):
+            handle.store.tag(name, ref)
+
+    @rule(h=picks, name=st.sampled_from(["t", "ü"]))
+    def untag(self, h: int, name: str) -> None:
+        """Let go of a tag."""
+        handle = self.handle(h)
+        if name not in self.model.tags:
+            with pytest.raises(castore.NotFoundError):
+                handle.store.untag(name)
+            return
+        del self.model.tags[name]
+        self.kinds.append("untagged")
+        self.model.seq += 1
+        with self.committing(handle, []):
+            handle.store.untag(name)
+
+    # --- logs ----------------------------------------------------------------
+
+    @rule(h=picks, key=session_keys, batch=batches)
+    def begin(self, h: int, key: SessionKey | None, batch: Sequence[Any]) -> None:
+        """Begin a session."""
+        handle = self.handle(h)
+        items, entries = self.built(handle, [("start", *batch[0][1:]), *batch[1:]])
+        is_taken = key is not None and key in self.model.sessions.values()
+        error = castore.ConflictError if is_taken else None
+        with self.committing(handle, items, error):
+            first = entries[0]
+            segment = handle.store.create_session(
+                key=key,
+                body=first.body,  # type: ignore[arg-type]
+                refs=first.refs,
+                time_ms=first.time_ms,
+                then=entries[1:],
+            )
+            log = Log(segment.id, segment.session_id, None, 0, items)
+            handle.grips[log.id] = segment
+            self.model.begin(log, key)
+
+    @precondition(lambda self: self.model.living())
+    @rule(h=picks, pick=picks, body=bodies)
+    def begin_anew(self, h: int, pick: int, body: bytes) -> None:
+        """Begin a segment of a session that inherits nothing."""
+        handle, session = self.handle(h), self.log(pick).session
+        items, _ = self.built(handle, [("start", body, [], None)])
+        with self.committing(handle, items):
+            segment = handle.store.new_segment(session, body=body)
+            self.model.begin(Log(segment.id, session, None, 0, items), None)
+
+    @precondition(lambda self: self.model.living())
+    @rule(
+        h=picks,
+        pick=picks,
+        at=st.floats(0, 1),
+        batch=batches,
+        where=st.sampled_from(["same", "same", "new", "other"]),
+        key=session_keys,
+    )
+    def fork(
+        self,
+        h: int,
+        pick: int,
+        at: float,
+        batch: Sequence[Any],
+        where: str,
+        key: SessionKey | None,
+    ) -> None:
+        """Fork a segment anywhere, into any session."""
+        handle, log = self.handle(h), self.log(pick)
+        count = 1 + int(at * (log.count - 1))
+        items, entries = self.built(handle, [("start", *batch[0][1:]), *batch[1:]])
+        session = {"same": log.session, "new": new_id()}.get(where)
+        session = session or list(self.model.sessions)[pick % len(self.model.sessions)]
+        key = key if where == "new" else None
+        is_taken = key is not None and key in self.model.sessions.values()
+        segment = handle.grip(log.id)
+        error = castore.ConflictError if is_taken else None
+        with self.committing(handle, items, error):
+            found = segment.fork(
+                count,
+                session=None if where == "same" else session,
+                key=key,
+                body=entries[0].body,  # type: ignore[arg-type]
+                refs=entries[0].refs,
+                time_ms=entries[0].time_ms,
+                then=entries[1:],
+            )
+            owner = log.owner(count - 1)
+            self.model.begin(Log(found.id, session, owner, count, items), key)
+
+    @precondition(lambda self: self.model.living())
+    @rule(
+        h=picks,
+        pick=picks,
+        batch=batches,
+        expect=st.sampled_from(["seen", "seen", "any", "now", "stale"]),
+        key=st.none() | st.sampled_from(["k", "l"]),
+    )
+    def append(
+        self, h: int, pick: int, batch: Sequence[Any], expect: str, key: str | None
+    ) -> None:
+        """Append, expecting this or that."""
+        handle, log = self.handle(h), self.log(pick)
+        self.extend(handle, log, self.built(handle, batch), expect, key)
+
+    @precondition(lambda self: self.model.living())
+    @rule(h=picks, pick=picks, count=st.sampled_from([257, 300]))
+    def append_many(self, h: int, pick: int, count: int) -> None:
+        """Append so much at once that whole subtrees close."""
+        handle, log = self.handle(h), self.log(pick)
+        batch = [("line", b"%d" % n, [], None) for n in range(count)]
+        self.extend(handle, log, self.built(handle, batch), "any", None)
+
+    @precondition(lambda self: self.model.living() and self.refs)
+    @rule(h=picks, pick=picks, count=st.sampled_from([256, 257]))
+    def append_list(self, h: int, pick: int, count: int) -> None:
+        """Append an entry with more references than an entry can hold."""
+        handle, log = self.handle(h), self.log(pick)
+        wanted = [("tool.out", number) for number in range(count)]
+        batch = self.built(handle, [("list", b"", wanted, None)])
+        self.extend(handle, log, batch, "any", None)
+
+    def extend(
+        self,
+        handle: Handle,
+        log: Log,
+        built: tuple[list[Item], list[NewEntry]],
+        expect: str,
+        key: str | None,
+    ) -> None:
+        """Append *built* to *log*, in the store and in the model."""
+        items, entries = built
+        segment = handle.grip(log.id)
+        wanted: Any = {
+            "seen": None,
+            "any": castore.ANY,
+            "now": log.revision,
+            "stale": log.revision - 1,
+        }[expect]
+        revision = segment.revision if wanted is None else wanted
+        known = self.model.keys.get((log.id, key)) if key is not None else None
+        error = None
+        if known is not None:
+            error = None if known[0] == Model.content_of(items) else castore.ConflictError
+        elif revision not in {castore.ANY, log.revision}:
+            error = castore.ConflictError
+        first = log.count
+        with self.committing(handle, items, error) as goes:
+            if goes and known is None:
+                self.model.append(log, items, key)
+            outcome = segment.append(entries, expect=wanted, key=key)
+            where = (outcome.first_index, outcome.count, outcome.replayed)
+            assert where == ((first, len(items), False) if not known else (*known[1:], True))
+            assert known or outcome.seq == self.model.seq
+            assert segment.revision == log.revision
+
+    @precondition(lambda self: self.model.living())
+    @rule(h=picks, pick=picks)
+    def delete(self, h: int, pick: int) -> None:
+        """Delete a segment; who inherits from it keeps what it inherits."""
+        handle, log = self.handle(h), self.log(pick)
+        segment = handle.grip(log.id)
+        if segment.revision != log.revision:
+            with pytest.raises(castore.ConflictError):
+                segment.delete()
+            del handle.grips[log.id]
+            return
+        self.model.delete(log)
+        self.kinds.append("deleted")
+        with self.committing(handle, []):
+            segment.delete()
+        for other in self.handles:
+            grip = other.grips.pop(log.id, None)
+            if grip is not None:
+                with pytest.raises(castore.GoneError):
+                    grip.append([NewEntry("late")])
+                other.waiting |= self.model.put(b"")
+
+    # --- handles -------------------------------------------------------------
+
+    @rule()
+    def open_another(self) -> None:
+        """Open the store once more."""
+        if len(self.handles) < 3:
+            self.handles.append(Handle(castore.open(self.path)))
+
+    @rule(h=picks)
+    def reopen(self, h: int) -> None:
+        """Close a handle; what it was given and never told to commit is lost."""
+        handle = self.handle(h)
+        handle.store.close()
+        with pytest.raises(castore.ClosedError):
+            handle.store.stats()
+        self.handles.remove(handle)
+        if not self.handles:
+            self.handles.append(Handle(castore.open(self.path)))
+
+    # --- maintenance ---------------------------------------------------------
+
+    @rule(h=picks)
+    def pack(self, h: int) -> None:
+        """Pack: nothing that can be asked changes."""
+        handle = self.handle(h)
+        if pack(handle.store.engine).seq is not None:
+            self.kinds.append("packs")
+            self.model.seq += 1
+        self.sync(handle)
+
+    @rule()
+    def wait_long(self) -> None:
+        """Let the grace of all that is condemned run out."""
+        state = self.handles[0].store.engine
+        state.refresh()
+        found = state.state.condemned()
+        assert found.keys() == self.model.condemned.keys()
+        state.state.condemn({name: at - 7_200_000 for name, at in found.items()})
+        self.model.condemned = dict.fromkeys(self.model.condemned, True)
