@@ -51,17 +51,19 @@ def test_nothing_needed_goes(store: castore.Store) -> None:
     assert b"kept" == store.get(store.tags()["k"])
 
 
-def test_grace_takes_two_runs(store: castore.Store, monkeypatch) -> None:
+def test_grace_takes_two_runs(
+    store: castore.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is found dead is condemned first, and goes after the grace."""
     store.put(os.urandom(3000), tag="t")
     ref = store.tags()["t"]
     store.untag("t")
 
-    first = collect(store.engine, grace_s=3600)
-    early = collect(store.engine, grace_s=3600)
+    first = collect(store.engine, grace_s=3600, yes=True)
+    early = collect(store.engine, grace_s=3600, yes=True)
     later = gc_module.time.time_ns() + 3_700_000_000_000
     monkeypatch.setattr(gc_module.time, "time_ns", lambda: later)
-    last = collect(store.engine, grace_s=3600)
+    last = collect(store.engine, grace_s=3600, yes=True)
 
     assert (1, 0) == (first.condemned_blob_count, first.deleted_blob_count)
     assert (1, 0) == (early.condemned_blob_count, early.deleted_blob_count)
@@ -80,8 +82,8 @@ def test_dry_run_equals_run(store: castore.Store) -> None:
 
     dry = collect(store.engine, grace_s=0, dry_run=True)
     unchanged = store.engine.disk_size()
-    run = collect(store.engine, grace_s=0)
-    again = collect(store.engine, grace_s=0)
+    run = collect(store.engine, grace_s=0, yes=True)
+    again = collect(store.engine, grace_s=0, yes=True)
 
     assert size == unchanged
     assert attrs.evolve(dry, dry_run=False, freed_bytes=run.freed_bytes) == run
@@ -96,7 +98,7 @@ def test_deleted_segment_keeps_what_forks_inherit(store: castore.Store) -> None:
     bodies = [body for _, body in fork.read()]
     segment.delete()
 
-    report = collect(store.engine, grace_s=0)
+    report = collect(store.engine, grace_s=0, yes=True)
 
     assert 6 == report.deleted_blob_count
     assert bodies == [body for _, body in fork.read()]
@@ -117,7 +119,7 @@ def test_checkpoints_of_old_turns_are_released(store: castore.Store) -> None:
         segment.append([castore.NewEntry("turn", b"%d" % turn, [manifest])])
     fork = segment.fork(4)
 
-    report = collect(store.engine, grace_s=0, keep_checkpoints=1)
+    report = collect(store.engine, grace_s=0, yes=True, keep_checkpoints=1)
 
     assert (2, 4) == attrs.astuple(report.by_role["checkpoint"])
     assert state == store.get(refs[5])

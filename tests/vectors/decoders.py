@@ -97,8 +97,8 @@ def decode_entries(given: Input) -> Any:
     index, prev = given["first_index"], unhex(given["prev"])
     forms = []
     rows = entries_of(stored, first_index=index, prev=prev, bodies=places)
-    for at, (digest, time_ms, item, body) in enumerate(rows, index):
-        hashed = encode_record([1, at, prev, time_ms, item[1], *body, *item[3:]])
+    for at, (digest, time_ms, form, body) in enumerate(rows, index):
+        hashed = encode_record([1, at, prev, time_ms, form[1], *body, *form[3:]])
         forms.append({"hashed": short(hashed), "hash": digest})
         prev = digest
     return {"entries": forms}

@@ -324,7 +324,7 @@ def _inclusions() -> list[Case]:
     proof: list[bytes] = good["proof"]
     tree = SEGMENT_TREE
     node = tree.node(tree.leaf(LEAVES[0]), tree.leaf(LEAVES[1]))
-    bad = {
+    bad: dict[str, tuple[str, dict[str, Any]]] = {
         "empty": ("no proof", {"proof": []}),
         "short": ("a hash too few", {"proof": proof[:-1]}),
         "long": ("a hash too many", {"proof": [*proof, proof[0]]}),
