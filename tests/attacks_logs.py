@@ -194,12 +194,14 @@ def note_that_lists_a_journal(root: Path) -> Found:
 @attack
 def note_that_deletes_no_head(root: Path) -> Found:
     """A deletion whose head is no head record."""
-    body = encode_object({
-        "segment": bytes(16),
-        "session": bytes(16),
-        "head": b"",
-        "key": None,
-    })
+    body = encode_object(
+        {
+            "segment": bytes(16),
+            "session": bytes(16),
+            "head": b"",
+            "key": None,
+        }
+    )
     return _noted(root, "deleted", body)
 
 

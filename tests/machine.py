@@ -20,10 +20,10 @@ import pytest
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from model import Item, Log, Model, Names, SessionKey, content
+from model import Item, Log, Model, Names, SessionKey, content, content_of
 
 from castore import BlobRef, NewEntry, Reference, Segment, Store, limits
-from castore.gc import collect
+from castore.gc import RoleCount, collect
 from castore.packing import pack
 from castore.segment import new_id
 
@@ -152,13 +152,18 @@ class StoreMachine(RuleBasedStateMachine):
 
     @contextlib.contextmanager
     def committing(
-        self, handle: Handle, items: Sequence[Item], error: type[Exception] | None = None
+        self,
+        handle: Handle,
+        items: Sequence[Item],
+        error: type[Exception] | None = None,
+        *,
+        is_replay: bool = False,
     ) -> Iterator[bool]:
         """
         Expect the commit of *items* that is made inside to go as the model says.
 
         Yields whether it must succeed. Without *error* it must, if all that it
-        names is there.
+        names is there. A replay stores nothing.
         """
         names = [name for item in items for name in item.names]
         closure = self.model.closure(names, handle.waiting)
@@ -167,10 +172,12 @@ class StoreMachine(RuleBasedStateMachine):
         if error is not None:
             with pytest.raises(error):
                 yield False
-            closure = set()
         else:
             yield True
-        lists = {name: len(i.refs) for i in items for name in i.lists if not error}
+        if error is not None or is_replay:
+            self.sync(handle)
+            return
+        lists = {name: len(item.refs) for item in items for name in item.lists}
         self.sync(handle, closure or set(), lists)
 
     def sync(
@@ -246,7 +253,8 @@ class StoreMachine(RuleBasedStateMachine):
         if ref not in self.refs:
             self.refs.append(ref)
         assert handle.store.has(ref)
-        assert handle.store.get(ref) == data
+        if name not in self.model.orphans(handle.waiting):
+            assert handle.store.get(ref) == data
 
     @precondition(lambda self: self.refs)
     @rule(h=picks, name=st.sampled_from(["t", "ü"]), pick=picks)
@@ -402,11 +410,13 @@ class StoreMachine(RuleBasedStateMachine):
         known = self.model.keys.get((log.id, key)) if key is not None else None
         error = None
         if known is not None:
-            error = None if known[0] == Model.content_of(items) else castore.ConflictError
+            error = None if known[0] == content_of(items) else castore.ConflictError
         elif revision not in {castore.ANY, log.revision}:
             error = castore.ConflictError
         first = log.count
-        with self.committing(handle, items, error) as goes:
+        with self.committing(
+            handle, items, error, is_replay=known is not None
+        ) as goes:
             if goes and known is None:
                 self.model.append(log, items, key)
             outcome = segment.append(entries, expect=wanted, key=key)
@@ -470,9 +480,87 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def wait_long(self) -> None:
         """Let the grace of all that is condemned run out."""
-        state = self.handles[0].store.engine
-        state.refresh()
-        found = state.state.condemned()
+        engine = self.handles[0].store.engine
+        engine.refresh()
+        found = engine.upkeep.condemned()
         assert found.keys() == self.model.condemned.keys()
-        state.state.condemn({name: at - 7_200_000 for name, at in found.items()})
-        self.model.condemned = dict.fromkeys(self.model.condemned, True)
+        past = {name: at - int(2000 * HOUR_S) for name, at in found.items()}
+        engine.upkeep.condemn(past)
+        self.model.condemned = dict.fromkeys(found, True)
+
+    @rule(
+        h=picks,
+        keep=st.none() | st.integers(0, 2),
+        at_once=st.booleans(),
+        yes=st.booleans(),
+        dry_run=st.sampled_from([False, False, True]),
+    )
+    def collect(
+        self, h: int, keep: int | None, *, at_once: bool, yes: bool, dry_run: bool
+    ) -> None:
+        """Collect: exactly what nothing leads to goes."""
+        handle, model = self.handle(h), self.model
+        engine = handle.store.engine
+        found = model.collect(keep)
+        dead = model.stored.keys() - found.live
+        files = {each.digest: each.file for each in engine.refresh().known.places()}
+        busy = {each.store.engine._side.id for each in self.handles}
+        held = {name for name in dead if files[name] in busy}
+        due = model.due(dead, held, at_once=at_once)
+        sizes = dict(model.stored)
+        going = sum(sizes[name] for name in due)
+        is_refused = 2 * going > sum(sizes.values()) and not (yes or dry_run)
+        if not is_refused and not dry_run:
+            self._collected(due, dead, due & found.released)
+        with pytest.raises(castore.LimitError) if is_refused else contextlib.nullcontext():
+            report = collect(
+                engine,
+                grace_s=0 if at_once else HOUR_S,
+                keep_checkpoints=keep,
+                yes=yes,
+                dry_run=dry_run,
+            )
+        self.sync(handle)
+        if is_refused:
+            return
+        assert {
+            "root_count": found.root_count,
+            "retained_blob_count": len(found.live),
+            "retained_raw_bytes": sum(sizes[name] for name in found.live),
+            "deleted_blob_count": len(due),
+            "deleted_raw_bytes": going,
+            "condemned_blob_count": len(dead - due - held),
+            "held_blob_count": len(held),
+            "missing_blob_count": len(found.explained),
+            "by_role": {
+                group: RoleCount(len(names & found.live), len(names & due))
+                for group, names in found.by_group.items()
+            },
+            "dry_run": dry_run,
+        }.items() <= attrs.asdict(report, recurse=False).items()
+
+    def _collected(self, due: set[bytes], dead: set[bytes], named: set[bytes]) -> None:
+        if due:
+            self.kinds += ["packs", "collected"] if named else ["packs"]
+            self.model.seq += 1
+        self.model.collected |= named
+        self.model.collected_now(due, dead)
+
+    @rule(h=picks)
+    def rebuild(self, h: int) -> None:
+        """Make the index anew: it is what it was."""
+        engine = self.handle(h).store.engine
+        before = engine.refresh().known.dump()
+        engine.rebuild()
+        assert before == engine.refresh().known.dump()
+        self.model.condemned = {}
+
+    @rule()
+    def lose_catalog(self) -> None:
+        """Delete the index while nobody has the store open."""
+        for handle in self.handles:
+            handle.store.close()
+        for path in self.path.glob("catalog-*"):
+            path.unlink()
+        self.handles = [Handle(castore.open(self.path))]
+        self.model.condemned = {}

@@ -203,6 +203,11 @@ class Model:
             todo += waiting[name]
         return found
 
+    def orphans(self, waiting: Names) -> set[bytes]:
+        """Return what of *waiting* is a difference to something that went."""
+        there = waiting.keys() | self.stored.keys()
+        return {name for name, needs in waiting.items() if not there >= set(needs)}
+
     # --- logs ----------------------------------------------------------------
 
     def living(self) -> list[Log]:

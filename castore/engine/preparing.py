@@ -20,7 +20,7 @@ from castore.digest import format_digest
 from castore.engine.change import Append, Change, NewEntry
 from castore.engine.pool import Pending, Pool
 from castore.engine.side import LEVEL, SidePack
-from castore.errors import LimitError, NotFoundError
+from castore.errors import FormatError, LimitError, NotFoundError
 from castore.formats import frame as frame_format
 from castore.formats.commit import content_hash
 from castore.formats.entry import REF_LIST_FLAG, BlobRef, Reference, encode_ref_list
@@ -83,6 +83,8 @@ def prepare(change: Change, pool: Pool, side: SidePack, view: Catalog) -> Prepar
 
     Raises:
         NotFoundError: A body or payload was never put.
+
+        FormatError: A reference states another size than its blob has.
 
         LimitError: An entry or the batch is too large.
 
@@ -170,9 +172,13 @@ def _closure(
     """
     wanted: dict[bytes, None] = {}
     asked: set[bytes] = set()
-    todo = {digest for append in appends for digest in _digests(append)}
+    stated = {ref.digest: ref.size for append in appends for ref in _blobs(append)}
+    order = list(stated)
+    todo = set(order)
     while todo:
         found = view.find_places(list(todo))
+        for digest, place in found.items():
+            _check_size(digest, stated.get(digest), place.size)
         asked |= found.keys()
         more: set[bytes] = set()
         for digest in todo - found.keys():
@@ -181,20 +187,28 @@ def _closure(
                 raise NotFoundError(
                     what=f"{format_digest(missing)} is not in the store; put it first"
                 )
+            _check_size(digest, stated.get(digest), pool.size_of(digest))
             wanted[digest] = None
             more.update(pool.needs(digest))
         todo = more - wanted.keys() - asked
-    order = [digest for append in appends for digest in _digests(append)]
     first = dict.fromkeys(digest for digest in order if digest in wanted)
     return list(first | wanted), frozenset(asked)
 
 
-def _digests(append: Append) -> Iterable[bytes]:
+def _blobs(append: Append) -> Iterable[BlobRef]:
     for entry in append.entries:
-        yield entry.body.digest
+        yield entry.body
         for ref in entry.refs:
             if not ref.flags:
-                yield ref.blob.digest
+                yield ref.blob
+
+
+def _check_size(digest: bytes, stated: int | None, size: int | None) -> None:
+    if stated is not None and stated != size:
+        raise FormatError(
+            what=f"a reference states {stated} bytes for {format_digest(digest)}, "
+            f"which has {size}"
+        )
 
 
 def _spread(
