@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 
-from castore import merkle
+from castore import limits, merkle
 from castore.engine import Engine
 from castore.engine.change import Append, Change, Outcome
 from castore.engine.change import NewEntry as BuiltEntry
@@ -24,7 +24,16 @@ from castore.formats import storelog
 from castore.formats.entry import Entry, Origin, Reference, Start
 from castore.formats.head import Head
 from castore.formats.trees import tree_of
-from castore.writing import NewEntry, append_store_log, build_entry, new_id
+from castore.writing import (
+    NewEntry,
+    append_store_log,
+    build_entry,
+    check_references,
+    check_session_key,
+    check_text,
+    check_time,
+    new_id,
+)
 
 
 ABSENT = Expect.ABSENT
@@ -149,6 +158,8 @@ class Segment:
         built = tuple(self._build(entry) for entry in entries)
         if not built:
             raise ValueError("an append wants at least one entry")
+        if key is not None:
+            check_text(key, "a commit key", 1, limits.KEY_SIZE_MAX)
         wanted = self._seen.revision if expect is None else expect
         append = Append(self._seen.session, self.id, built, wanted)
         outcome = self._engine.commit(Change((append,), key))
@@ -244,6 +255,9 @@ class Segment:
         Raises:
             IndexError: *at* is out of range.
         """
+        check_session_key(key)
+        check_references(refs)
+        check_time(time_ms)
         view = self._engine.refresh()
         row = living(view.known, self.id)
         at = row.count if at is None else at
@@ -368,6 +382,9 @@ def begin_segment(
 
         commit_key: Idempotence key.
     """
+    check_session_key(key)
+    check_references(refs)
+    check_time(time_ms)
     segment = new_id()
     session = session or new_id()
     start = Start(session, segment, cause, origin, key)

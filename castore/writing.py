@@ -19,7 +19,7 @@ from castore.engine.change import Append, Change, Outcome
 from castore.engine.change import NewEntry as BuiltEntry
 from castore.engine.expect import Expect
 from castore.engine.putting import put_bytes
-from castore.errors import LimitError
+from castore.errors import FormatError, LimitError
 from castore.formats.entry import BlobRef, Reference
 from castore.formats.ids import make_id
 
@@ -57,17 +57,83 @@ def build_entry(engine: Engine, entry: NewEntry) -> BuiltEntry:
 
     Raises:
         ValueError: Its kind is reserved.
+
+        LimitError: Kind, time or a role are not within their bounds.
+
+        FormatError: A reference that no entry can hold.
     """
     if entry.kind == "start":
         raise ValueError("the kind 'start' is the store's own")
-    if len(entry.kind.encode()) > limits.KIND_SIZE_MAX or not entry.kind:
-        raise LimitError(
-            what=f"a kind has 1 to {limits.KIND_SIZE_MAX} bytes",
-            limit=limits.KIND_SIZE_MAX,
-        )
+    check_text(entry.kind, "a kind", 1, limits.KIND_SIZE_MAX)
+    check_time(entry.time_ms)
+    check_references(entry.refs)
     body = entry.body
     ref = body if isinstance(body, BlobRef) else put_bytes(engine, body)
     return BuiltEntry(entry.kind, ref, tuple(entry.refs), entry.time_ms)
+
+
+def check_text(text: str, what: str, size_min: int, size_max: int) -> None:
+    """
+    Refuse *text* that no record can hold.
+
+    Raises:
+        LimitError: It has fewer or more bytes of UTF-8.
+
+        FormatError: It is no text that UTF-8 can hold.
+    """
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise FormatError(what=f"{what} with a lone surrogate") from None
+    if not size_min <= size <= size_max:
+        raise LimitError(
+            what=f"{what} has {size_min} to {size_max} bytes", limit=size_max
+        )
+
+
+def check_time(time_ms: int | None) -> None:
+    """
+    Refuse a time that no entry can have.
+
+    Raises:
+        LimitError: It is not in ``[0, 2^63)``.
+    """
+    if time_ms is not None and not 0 <= time_ms < 1 << 63:
+        raise LimitError(
+            what="a time is 0 to 2^63 - 1 ms since 1970", limit=(1 << 63) - 1
+        )
+
+
+def check_references(refs: Sequence[Reference]) -> None:
+    """
+    Refuse references that no entry can hold.
+
+    Raises:
+        LimitError: A role is too long.
+
+        FormatError: A reference to a large blob lacks its slices; use the one
+            that put returned.
+    """
+    for ref in refs:
+        check_text(ref.role, "a role", 0, limits.ROLE_SIZE_MAX)
+        sliced = ref.blob.slices is not None
+        if not ref.flags and sliced != (ref.blob.size >= limits.SLICED_SIZE_MIN):
+            raise FormatError(
+                what=f"the reference {ref.blob} lacks its slices or has some in vain; "
+                "use the one that put returned"
+            )
+
+
+def check_session_key(key: tuple[str, str] | None) -> None:
+    """
+    Refuse a session key that no start record can hold.
+
+    Raises:
+        LimitError: Its parts are empty or too long.
+    """
+    if key is not None:
+        check_text(key[0], "the namespace of a session key", 1, 64)
+        check_text(key[1], "the text of a session key", 1, limits.NAME_SIZE_MAX)
 
 
 def append_store_log(

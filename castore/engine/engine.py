@@ -16,8 +16,9 @@ import attrs
 
 from castore import limits
 from castore.digest import blob_hash
-from castore.engine.change import Change, Outcome
+from castore.engine.change import Append, Change, NewEntry, Outcome
 from castore.engine.commits import Committer
+from castore.engine.expect import Expect
 from castore.engine.pool import Pool
 from castore.engine.reserve import NAME as RESERVE
 from castore.engine.side import SidePack
@@ -26,6 +27,7 @@ from castore.engine.upkeep import Upkeep
 from castore.engine.view import View
 from castore.errors import CastoreError, ClosedError, LimitError, NotFoundError
 from castore.formats import frame as frame_format
+from castore.formats import storelog
 from castore.formats.chunked import slices_digest
 from castore.formats.entry import BlobRef
 from castore.reading.blobs import chunk_list, corrupt_blob, read_chunk
@@ -104,8 +106,23 @@ class Engine:
             yield self.state.view
 
     def commit(self, change: Change) -> Outcome:
-        """Make *change*, durable when this returns; see `Committer.commit`."""
+        """
+        Make *change*, durable when this returns; see `Committer.commit`.
+
+        A copy of a store says first that it is one: when it meets the other
+        copy, both can be told apart.
+        """
+        if self.state.is_copy:
+            self.state.is_copy = False
+            self._committer.commit(self._instance_change())
         return self._committer.commit(change)
+
+    def _instance_change(self) -> Change:
+        body = storelog.instance(os.urandom(16))
+        ref = self.pool.put(body, None)
+        entry = NewEntry(storelog.INSTANCE, ref, content=body)
+        append = Append(self.store, self.store, (entry,), Expect.ANY)
+        return Change((append,), maintenance=True)
 
     def rebuild(self) -> None:
         """Throw the catalog away and make it from the files alone."""

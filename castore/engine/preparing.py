@@ -187,7 +187,7 @@ def _closure(
                 raise NotFoundError(
                     what=f"{format_digest(missing)} is not in the store; put it first"
                 )
-            _check_size(digest, stated.get(digest), pool.size_of(digest))
+            _check_size(digest, stated.get(digest), pool.size(digest))
             wanted[digest] = None
             more.update(pool.needs(digest))
         todo = more - wanted.keys() - asked

@@ -56,6 +56,9 @@ class State:
 
         read_only: Whether nothing is ever written.
 
+        is_copy: Whether its files are not where its mark was made, and no commit
+            said so yet.
+
         seen: The lock file that the view is made up to.
 
         guard: Held while the view changes.
@@ -67,6 +70,7 @@ class State:
         self.files = files
         self.store = store
         self.read_only = read_only
+        self.is_copy = False
         self.opened = OpenFiles(files, store)
         self.guard = threading.RLock()
         self.seen: LockFile | None = None
@@ -204,6 +208,8 @@ class State:
         return seen
 
     def _recover(self, seen: LockFile | None, worth: MarkWorth) -> LockFile:
+        # Another device or inode: a copy of a store, or one that was put back.
+        self.is_copy = seen is not None and worth is MarkWorth.NONE
         if self._journal_fd is not None:
             self.files.close(self._journal_fd[1])
             self._journal_fd = None
