@@ -19,7 +19,7 @@ from castore.engine.members import members, store_log
 from castore.engine.view import listed_frames
 from castore.formats import frame as frame_format
 from castore.formats.chunked import decode_chunks
-from castore.formats.entry import Entry, Reference, decode_ref_list
+from castore.formats.entry import Entry, decode_ref_list
 from castore.reading.frames import Frame
 from castore.reading.survey import survey
 
@@ -72,26 +72,13 @@ def group_of(role: str) -> str:
     return role.partition(".")[0]
 
 
-def references(engine: Engine, entry: Entry) -> Iterator[Reference]:
-    """Yield the payloads of *entry*, through its ref lists."""
-    for ref in entry.refs:
-        if not ref.flags:
-            yield ref
-            continue
-        place = engine.view.known.find_place(ref.blob.digest)
-        if place is None:
-            continue
-        frame = engine.view.frames.get(place.file, place.offset)
-        yield from decode_ref_list(frame.records[place.record].payload)
-
-
 def digests_of(engine: Engine, entry: Entry) -> Iterator[bytes]:
     """Yield every name that *entry* leads to by itself."""
     yield entry.body.digest
     for ref in entry.refs:
         if ref.flags:
             yield ref.blob.digest
-    for ref in references(engine, entry):
+    for ref in engine.view.references(entry):
         yield ref.blob.digest
 
 
@@ -143,7 +130,7 @@ def _mark_entry(
 ) -> None:
     wanted.add(entry.body.digest)
     wanted.update(ref.blob.digest for ref in entry.refs if ref.flags)
-    for ref in references(engine, entry):
+    for ref in engine.view.references(entry):
         group = group_of(ref.role)
         marks.by_group.setdefault(group, set()).add(ref.blob.digest)
         released = (
@@ -168,7 +155,7 @@ def _kept_checkpoints(
         for entry in engine.view.logs.entries_reversed(row, 0, row.count):
             if found >= count:
                 break
-            roles = {group_of(ref.role) for ref in references(engine, entry)}
+            roles = {group_of(ref.role) for ref in engine.view.references(entry)}
             if CHECKPOINT in roles:
                 owner = engine.view.logs.pieces(row, entry.index, entry.index + 1)[0][0]
                 keep.add((owner, entry.index))

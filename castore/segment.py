@@ -216,6 +216,10 @@ class Segment:
         stop = row.count if stop is None else min(stop, row.count)
         return self._engine.view.read_log(row, start, stop)
 
+    def references(self, entry: Entry) -> tuple[Reference, ...]:
+        """Return all payloads of *entry*; `Entry.refs` names more than 256 by list."""
+        return tuple(self._engine.refresh().references(entry))
+
     # --- forking -------------------------------------------------------------
 
     def fork(

@@ -42,6 +42,7 @@ from castore.formats.commit import (
 )
 from castore.formats.entry import BlobRef, Reference
 from castore.formats.head import Head, hash_head, parse_head
+from castore.formats.refuse import record
 from castore.formats.storelog import Listing, StoreLog
 from castore.formats.trees import SEGMENT_TREE, STORE_LOG_TREE, tree_of
 
@@ -80,19 +81,19 @@ def test_commits_come_back(commit: Commit) -> None:
 
 @given(heads() | commits, st.data())
 def test_a_flipped_bit_is_refused_or_another_record(
-    record: Head | Commit, data: st.DataObject
+    written: Head | Commit, data: st.DataObject
 ) -> None:
     """A flipped bit in a head or commit never gives the same head or commit."""
-    parse: Any = parse_head if isinstance(record, Head) else parse_commit
-    encoded = bytearray(record.encode())
+    parse: Any = parse_head if isinstance(written, Head) else parse_commit
+    encoded = bytearray(written.encode())
     bit = data.draw(st.integers(0, len(encoded) * 8 - 1))
     encoded[bit // 8] ^= 1 << bit % 8
     try:
-        found = parse(storelog.record(bytes(encoded), SIZE_MAX, "record"))
+        found = parse(record(bytes(encoded), SIZE_MAX, "record"))
     except CorruptionError:
         return
 
-    assert record != found
+    assert written != found
     assert bytes(encoded) == found.encode()
 
 

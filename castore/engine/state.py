@@ -56,8 +56,7 @@ class State:
 
         read_only: Whether nothing is ever written.
 
-        is_copy: Whether its files are not where its mark was made, and no commit
-            said so yet.
+        is_copy: Whether its files were copied here and no commit said so yet.
 
         seen: The lock file that the view is made up to.
 

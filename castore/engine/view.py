@@ -16,7 +16,7 @@ from castore.engine.frames import FrameCache
 from castore.engine.logs import Logs
 from castore.errors import CorruptionError, NotFoundError
 from castore.formats import file as file_format
-from castore.formats.entry import Entry, Reference
+from castore.formats.entry import Entry, Reference, decode_ref_list
 from castore.formats.storelog import StoreLog
 from castore.reading.files import OpenFile, OpenFiles
 from castore.reading.frames import Frame, Gap, read_frame, walk
@@ -95,6 +95,27 @@ class View:
     ) -> Iterator[tuple[Entry, bytes]]:
         """Yield the entries ``[start, stop)`` of *row*'s log with their bodies."""
         return self.logs.with_bodies(row, start, stop, self.blobs.read)
+
+    def references(self, entry: Entry) -> Iterator[Reference]:
+        """
+        Yield the payloads of *entry*, through its ref lists.
+
+        Raises:
+            CorruptionError: ``missing blob``: a ref list is not there.
+        """
+        for ref in entry.refs:
+            if not ref.flags:
+                yield ref
+                continue
+            place = self.known.find_place(ref.blob.digest)
+            if place is None:
+                raise CorruptionError(
+                    what="a list of references is not there",
+                    verdict="missing blob",
+                    where=f"blob:{ref.blob.digest.hex()}",
+                )
+            frame = self.frames.get(place.file, place.offset)
+            yield from decode_ref_list(frame.records[place.record].payload)
 
     # --- catching up ---------------------------------------------------------
 
