@@ -270,8 +270,12 @@ class Segment:
         with self._engine.reading():
             peaks = view.logs.peaks_at(row, at)
             last = view.logs.hashes(row, at - 1, at)[0]
+            owner = view.logs.pieces(row, at - 1, at)[0][0]
+        parent = view.known.find_segment(owner) or row
         root = merkle.root(tree_of(self.id, self._engine.store), peaks)
-        origin = Origin(self._seen.session, self.id, at, root, last, turn)
+        # Who owns the last inherited entry: that segment's start entry stays as
+        # long as this fork does, so the lineage never depends on one that went.
+        origin = Origin(parent.session, parent.id, at, root, last, turn)
         segment = new_id()
         session = session or self._seen.session
         start = Start(session, segment, "fork", origin, key)

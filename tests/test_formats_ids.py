@@ -22,12 +22,12 @@ NOW_MS = 1_794_000_000_000
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget the ids that were made before."""
-    monkeypatch.setattr(ids, "_latest", 0)
+    monkeypatch.setattr(ids, "_latest", -1)
 
 
 def forget() -> None:
     """Forget the ids that were made before."""
-    ids._latest = 0
+    ids._latest = -1
 
 
 @given(st.integers(0, (1 << 48) - 1), st.binary(min_size=10, max_size=10))

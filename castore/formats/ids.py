@@ -9,8 +9,12 @@ from __future__ import annotations
 import threading
 
 
+_TIME_MASK = (1 << 48) - 1
+_HIGH_MASK = (1 << 12) - 1
+_LOW_MASK = (1 << 62) - 1
+
 _guard = threading.Lock()
-_latest = 0
+_latest = -1  # time and random bits, without version and variant
 
 
 def make_id(now_ms: int, random: bytes) -> bytes:
@@ -23,22 +27,11 @@ def make_id(now_ms: int, random: bytes) -> bytes:
         random: 10 random bytes.
     """
     global _latest  # noqa: PLW0603 - monotone within the process, RFC 9562 6.2
-    value = (now_ms & ((1 << 48) - 1)) << 80 | int.from_bytes(random)
+    bits = int.from_bytes(random)
+    high = (now_ms & _TIME_MASK) << 12 | bits >> 64 & _HIGH_MASK
+    value = high << 62 | bits & _LOW_MASK
     with _guard:
-        value = max(_settle(value), _settle_above(_latest))
-        _latest = value
-    return value.to_bytes(16)
-
-
-def _settle(value: int) -> int:
-    """Return *value* with version and variant put in."""
-    value &= ~(0xF << 76) & ~(0x3 << 62)
-    return value | 0x7 << 76 | 0x2 << 62
-
-
-def _settle_above(value: int) -> int:
-    """Return the least UUIDv7 above *value*; the low 62 bits hold a counter."""
-    low = (value & ((1 << 62) - 1)) + 1
-    carry = low >> 62
-    high = (value >> 64) + carry
-    return _settle(high << 64 | low & ((1 << 62) - 1))
+        value = _latest = max(value, _latest + 1)
+    high, low = value >> 62, value & _LOW_MASK
+    time, high = high >> 12, high & _HIGH_MASK
+    return (time << 80 | 7 << 76 | high << 64 | 2 << 62 | low).to_bytes(16)
