@@ -25,7 +25,8 @@ from castore.errors import (
     UnsupportedError,
 )
 from castore.formats.entry import BlobRef, Entry, Origin, Reference
-from castore.segment import ABSENT, ANY, InclusionProof, Segment
+from castore.proof import InclusionProof
+from castore.segment import ABSENT, ANY, Segment
 from castore.session import Session
 from castore.store import BlobStat, Stats, Store, open  # noqa: A004
 from castore.writing import NewEntry

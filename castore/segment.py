@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-import attrs
-
 from castore import limits, merkle
 from castore.engine import Engine
 from castore.engine.change import Append, Change, Outcome
@@ -24,6 +22,7 @@ from castore.formats import storelog
 from castore.formats.entry import Entry, Origin, Reference, Start
 from castore.formats.head import Head
 from castore.formats.trees import tree_of
+from castore.proof import InclusionProof
 from castore.writing import (
     NewEntry,
     append_store_log,
@@ -39,30 +38,6 @@ from castore.writing import (
 ABSENT = Expect.ABSENT
 ANY = Expect.ANY
 SessionKey = tuple[str, str]
-
-
-@attrs.frozen
-class InclusionProof:
-    """
-    That an entry stands in a log, for whoever has the head.
-
-    Attributes:
-        index: Of the entry.
-
-        count: Entries of the log that *root* covers.
-
-        entry: Entry hash.
-
-        root: Of the head.
-
-        hashes: The path, 32 bytes each, from the leaf upwards.
-    """
-
-    index: int
-    count: int
-    entry: bytes
-    root: bytes
-    hashes: tuple[bytes, ...]
 
 
 class Segment:

@@ -47,9 +47,7 @@ list_references = st.builds(
     st.just(2),
 )
 references = plain_references | list_references
-origins = st.builds(
-    Origin, ids, ids, positives, digests, digests, st.none() | counts
-)
+origins = st.builds(Origin, ids, ids, positives, digests, digests, st.none() | counts)
 keys = st.none() | st.tuples(texts(1, 64), texts(1, 1024))
 
 
@@ -97,16 +95,18 @@ def chunk_lists(draw: st.DrawFn) -> ChunkList:
 @st.composite
 def headers(draw: st.DrawFn) -> FileHeader:
     """Return a file header of any kind."""
-    kind, store, file = draw(st.sampled_from([JOURNAL, SIDE, PACK])), draw(ids), draw(ids)
+    kind, store, file = (
+        draw(st.sampled_from([JOURNAL, SIDE, PACK])),
+        draw(ids),
+        draw(ids),
+    )
     if kind != JOURNAL:
         return FileHeader(kind, store, file)
     carried_end = draw(st.integers(188, MOST))
     number = draw(st.integers(1, 3) | positives)
     if number == 1:
         genesis = store_genesis(store)
-        return FileHeader(
-            kind, store, file, 1, commit=genesis, carried_end=carried_end
-        )
+        return FileHeader(kind, store, file, 1, commit=genesis, carried_end=carried_end)
     pred = draw(ids.filter(any))
     seq = draw(st.integers(0, 2) | counts)
     commit = draw(digests) if seq else store_genesis(store)

@@ -51,7 +51,13 @@ def records(draw: st.DrawFn) -> tuple[list[Any], bytes]:
         st.sampled_from(
             [
                 [1],
-                [2, draw(digests), draw(sizes), draw(digests), draw(st.integers(1, 255))],
+                [
+                    2,
+                    draw(digests),
+                    draw(sizes),
+                    draw(digests),
+                    draw(st.integers(1, 255)),
+                ],
                 [3, draw(digests), draw(counts)],
                 [4, draw(ids), draw(counts), draw(digests), draw(sizes), 1],
                 [5],
@@ -91,7 +97,9 @@ def read(data: bytes, place: dict[str, Any]) -> tuple[FrameHeader, bytes, list[R
     return header, digest, list(split(table, decode_raw(view, header)))
 
 
-@given(st.lists(records(), min_size=1, max_size=5), places(), st.sampled_from([0, 1, 3]))
+@given(
+    st.lists(records(), min_size=1, max_size=5), places(), st.sampled_from([0, 1, 3])
+)
 def test_frames_come_back(
     items: list[tuple[list[Any], bytes]], place: dict[str, Any], level: int
 ) -> None:

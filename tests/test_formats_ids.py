@@ -44,7 +44,9 @@ def test_an_id_is_a_uuid_of_version_7(now_ms: int, random: bytes) -> None:
 
 
 times = st.integers(NOW_MS - 2, NOW_MS + 2)
-randoms = st.sampled_from([bytes(10), b"\xff" * 10]) | st.binary(min_size=10, max_size=10)
+randoms = st.sampled_from([bytes(10), b"\xff" * 10]) | st.binary(
+    min_size=10, max_size=10
+)
 
 
 @given(st.lists(st.tuples(times, randoms), min_size=2, max_size=20))

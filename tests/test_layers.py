@@ -25,7 +25,7 @@ LAYERS = [
     {"catalog", "storage", "transcript"},
     {"reading"},
     {"engine"},
-    {"blobfile", "writing"},
+    {"blobfile", "proof", "writing"},
     {"segment"},
     {"session"},
     {"store"},

@@ -338,7 +338,7 @@ class Campaign:
         finally:
             shutil.rmtree(root)
         # What a kill leaves unsynced is where most can go wrong next.
-        is_doubtful = not stop.power and not disk.is_settled
+        is_doubtful = not (depth or stop.power or disk.is_settled)
         every = self.options.again // (10 if is_doubtful else 1)
         if depth < 2 and random.Random(stop.seed).randrange(every) == 0:
             self._stop_again(disk, image, world, depth)
