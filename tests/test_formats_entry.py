@@ -4,6 +4,8 @@ Entries, references, start records and ref lists: what is written is read back.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from format_strategies import (
@@ -46,7 +48,7 @@ names = st.tuples(digests, counts)
 
 
 @st.composite
-def stored_entries(draw: st.DrawFn) -> list[list[object]]:
+def stored_entries(draw: st.DrawFn) -> list[Any]:
     """Return a stored entry: with the number 0 of a body, or with its name."""
     time = draw(st.none() | st.integers(-5, 5) | counts)
     body: object = draw(st.just(0) | names.map(list))
@@ -119,7 +121,7 @@ def test_a_ref_list_holds_no_ref_list(refs: list[Reference], inner: Reference) -
 
 @given(st.lists(stored_entries(), min_size=1, max_size=4), names, counts, digests)
 def test_stored_entries_give_their_hashed_forms(
-    stored: list[list[object]], body: tuple[bytes, int], first: int, prev: bytes
+    stored: list[list[Any]], body: tuple[bytes, int], first: int, prev: bytes
 ) -> None:
     """
     Stored entries are hashed with index counted up, time summed up, body named,
@@ -129,7 +131,7 @@ def test_stored_entries_give_their_hashed_forms(
     first = min(first, MOST - count + 1)
     times, clock = [], 0
     for item in stored:
-        clock += item[0] or 0  # type: ignore[operator]
+        clock += item[0] or 0
         times.append(None if item[0] is None else clock)
     payload = encode_record(stored)
     found = decode_stored(payload, count)
@@ -140,19 +142,19 @@ def test_stored_entries_give_their_hashed_forms(
         return
     rows = list(entries_of(found, first_index=first, prev=prev, bodies=[body]))
     assert stored == found
-    for index, (digest, time, item, place) in enumerate(rows, first):
-        form = [1, index, prev, times[index - first], item[1], *place, *item[3:]]
-        hashed = encode_record(form)
+    for index, (digest, time, form, place) in enumerate(rows, first):
+        fields = [1, index, prev, times[index - first], form[1], *place, *form[3:]]
+        hashed = encode_record(fields)
         assert digest == in_context["entry"](hashed)
         assert time == times[index - first]
-        assert place == (body if item[2] == 0 else tuple(item[2]))
-        assert len(hashed) <= check_hashed_size(item)
+        assert place == (body if form[2] == 0 else tuple(form[2]))
+        assert len(hashed) <= check_hashed_size(form)
         prev = digest
 
 
 @given(st.lists(stored_entries(), max_size=3), st.integers(0, 4))
 def test_stored_entries_are_as_many_as_stated(
-    stored: list[list[object]], count: int
+    stored: list[list[Any]], count: int
 ) -> None:
     """A run of another count than its descriptor says is refused."""
     payload = encode_record(stored)
@@ -165,7 +167,7 @@ def test_stored_entries_are_as_many_as_stated(
 
 @given(stored_entries(), st.data())
 def test_a_flipped_bit_never_passes_unseen(
-    stored: list[object], data: st.DataObject
+    stored: list[Any], data: st.DataObject
 ) -> None:
     """A flipped bit in stored entries is refused or changes the entry's hash."""
     payload = bytearray(encode_record([stored]))

@@ -170,8 +170,7 @@ def test_no_flipped_bit_of_a_marker_passes() -> None:
     for data in flips(encode_marker(STORE)):
         try:
             found = decode_marker(data, writing=False)
-        except CorruptionError as error:
-            assert error.verdict in ("malformed record", "unsupported version")
+        except CorruptionError:
             continue
         assert found != STORE
         assert encode_marker(found) == data

@@ -130,7 +130,12 @@ def test_any_flipped_bit_is_refused(
     assert "corrupt frame" == caught.value.verdict
 
 
-PLACE = {"offset": 1000, "group_start": 500, "file_hash": b"f" * 32, "prev": b"p" * 32}
+PLACE: dict[str, Any] = {
+    "offset": 1000,
+    "group_start": 500,
+    "file_hash": b"f" * 32,
+    "prev": b"p" * 32,
+}
 
 
 def test_every_flipped_bit_of_one_frame_is_refused() -> None:

@@ -244,7 +244,7 @@ def test_a_deletion_with_a_bad_key_changes_nothing(head: Head) -> None:
 
 
 def test_kinds_that_are_known() -> None:
-    """This version knows seven kinds of store-log entry."""
+    """There are seven kinds of store-log entry."""
     kinds = ["start", "packs", "tagged", "untagged", "deleted", "collected", "instance"]
 
     assert all(storelog.is_known(kind) for kind in kinds)

@@ -24,6 +24,7 @@ class Upkeep:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._draining = False
 
     def maintain(self) -> None:
         """Apply some of the overlay, close a full journal. Under the lock."""
@@ -31,7 +32,10 @@ class Upkeep:
         pending = view.known.pending()
         many = len(pending) > limits.OVERLAY_COMMIT_COUNT
         if many or view.pending_size > limits.OVERLAY_SIZE:
-            self._apply_slice()
+            self._draining = True
+        # A slice a commit, until the overlay is empty: no caller waits for all.
+        if self._draining:
+            self._draining = self._apply_slice()
         if view.position.end >= limits.JOURNAL_SIZE:
             self.close_journal()
 
