@@ -11,6 +11,7 @@ import shutil
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 from castore.cli.exits import CommandError, Exit
 from castore.cli.opening import open_store, read_store
@@ -32,11 +33,10 @@ def ls(options: argparse.Namespace, out: Output) -> Exit:
     with read_store(options) as store:
         rows = [_row(store, item) for item in islice(_living(store), options.limit)]
     for row in rows:
-        names = [row["path"] or "", row["session_key"] or ""]
-        name = next(filter(None, names), "-")
+        name = row["path"] or row["session_key"] or "-"
         fork = f"  fork at {row['fork_index']:,}" if row["fork_of"] else ""
-        when = time_text(row["time_ms"])  # type: ignore[arg-type]
-        entries = count_text(row["entries"], "entry", "entries")  # type: ignore[arg-type]
+        when = time_text(row["time_ms"])
+        entries = count_text(row["entries"], "entry", "entries")
         out.line(f"{row['segment_id']}  {when}  {entries:>14}  {name}{fork}")
     out.object({"segments": rows})
     return Exit.DONE
@@ -50,7 +50,7 @@ def _living(store: Store) -> Iterator[Segment]:
                 yield store.segment(row.id)
 
 
-def _row(store: Store, segment: Segment) -> dict[str, object]:
+def _row(store: Store, segment: Segment) -> dict[str, Any]:
     head = segment.head
     known = store.engine.view.known
     row = known.find_segment(segment.id)

@@ -270,7 +270,7 @@ def _gc(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="change nothing")
     parser.add_argument(
-        "--yes", action="store_true", help="even if more than half of the blobs go"
+        "--yes", action="store_true", help="even if more than half of the store goes"
     )
 
 

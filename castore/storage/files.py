@@ -74,7 +74,7 @@ class Files:
     # --- names ---------------------------------------------------------------
 
     def make_folder(self, name: str) -> None:
-        """Make the folder *name* (``""``: the root) and those above, mode 0700."""
+        """Make the folder *name* (``""``: the root), 0700, and those above it."""
         with _translated(f"making folder {name or 'of the store'}"):
             self.path(name).mkdir(mode=0o700, parents=True, exist_ok=True)
 

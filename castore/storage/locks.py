@@ -129,11 +129,18 @@ class _Waiter:
     def wait(self, timeout_s: float) -> int | None:
         """Return the descriptor that holds the lock, None if it was not had."""
         threading.Thread(target=self._run, daemon=True).start()
-        self._done.wait(max(0.0, timeout_s))
-        with self._guard:
-            if not self._done.is_set():
-                self._given_up = True
-                return None
+        waited = False
+        try:
+            self._done.wait(max(0.0, timeout_s))
+            waited = True
+        finally:
+            with self._guard:
+                had = self._done.is_set()
+                self._given_up = not had
+            if had and not waited:  # interrupted: nobody will use it
+                self._files.close(self._fd)
+        if not had:
+            return None
         if self._error:
             self._files.close(self._fd)
             raise self._error
