@@ -5,31 +5,41 @@ castore keeps what LLM agents write: every entry, every payload, provably.
 to its `Segment`; everything acknowledged is durable, deduplicated and checked
 when it is read.
 
+Names are imported from their modules when they are first used: a command that
+needs few of them does not wait for the others.
+
 Spec: spec/README.md.
 """
 
-from castore.blobfile import BlobReader
-from castore.errors import (
-    CastoreError,
-    ClosedError,
-    ConflictError,
-    CorruptionError,
-    ForkedStoreError,
-    FormatError,
-    GoneError,
-    LimitError,
-    LockedError,
-    LostError,
-    NotFoundError,
-    StorageError,
-    UnsupportedError,
-)
-from castore.formats.entry import BlobRef, Entry, Origin, Reference
-from castore.proof import InclusionProof
-from castore.segment import ABSENT, ANY, Segment
-from castore.session import Session
-from castore.store import BlobStat, Stats, Store, open  # noqa: A004
-from castore.writing import NewEntry
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from castore.blobfile import BlobReader
+    from castore.errors import (
+        CastoreError,
+        ClosedError,
+        ConflictError,
+        CorruptionError,
+        ForkedStoreError,
+        FormatError,
+        GoneError,
+        LimitError,
+        LockedError,
+        LostError,
+        NotFoundError,
+        StorageError,
+        UnsupportedError,
+    )
+    from castore.formats.entry import BlobRef, Entry, Origin, Reference
+    from castore.proof import InclusionProof
+    from castore.segment import ABSENT, ANY, Segment
+    from castore.session import Session
+    from castore.store import BlobStat, Stats, Store, open  # noqa: A004
+    from castore.writing import NewEntry
 
 
 __version__ = "0.1.0"
@@ -64,3 +74,31 @@ __all__ = [
     "UnsupportedError",
     "open",
 ]
+
+_PLACES = {
+    "castore.blobfile": "BlobReader",
+    "castore.errors": (
+        "CastoreError ClosedError ConflictError CorruptionError "
+        "ForkedStoreError FormatError GoneError LimitError LockedError "
+        "LostError NotFoundError StorageError UnsupportedError"
+    ),
+    "castore.formats.entry": "BlobRef Entry Origin Reference",
+    "castore.proof": "InclusionProof",
+    "castore.segment": "ABSENT ANY Segment",
+    "castore.session": "Session",
+    "castore.store": "BlobStat Stats Store open",
+    "castore.writing": "NewEntry",
+}
+_PLACE_OF = {name: place for place, names in _PLACES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PLACE_OF:
+        raise AttributeError(f"module 'castore' has no attribute {name!r}")
+    value = getattr(import_module(_PLACE_OF[name]), name)
+    globals()[name] = value  # asked for once
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -247,7 +247,7 @@ class Store:
         target = self.resolve(ref)
         body = storelog.named(name)
         refs = [Reference(TAG_ROLE, target)]
-        append_store_log(self.engine, storelog.TAGGED, body, refs)
+        append_store_log(self.engine, storelog.TAGGED, body, refs, maintenance=False)
 
     def untag(self, name: str) -> None:
         """

@@ -137,10 +137,20 @@ def check_session_key(key: tuple[str, str] | None) -> None:
 
 
 def append_store_log(
-    engine: Engine, kind: str, body: bytes, refs: Sequence[Reference] = ()
+    engine: Engine,
+    kind: str,
+    body: bytes,
+    refs: Sequence[Reference] = (),
+    *,
+    maintenance: bool = True,
 ) -> Outcome:
-    """Append one entry to the store log, durably."""
+    """
+    Append one entry to the store log, durably.
+
+    With *maintenance* also where the store may not grow or the disk is full: for
+    what takes something away.
+    """
     ref = put_bytes(engine, body)
     entry = BuiltEntry(kind, ref, tuple(refs), content=body)
     append = Append(engine.store, engine.store, (entry,), Expect.ANY)
-    return engine.commit(Change((append,), maintenance=True))
+    return engine.commit(Change((append,), maintenance=maintenance))

@@ -47,14 +47,13 @@ picks = st.integers(0, 7)  # of what there is, by number
 sizes = st.integers(0, 99).map(
     lambda n: LARGE[n - 96] if n > 95 else SIZES[n % len(SIZES)]
 )
-contents = st.tuples(st.integers(0, 3), sizes, st.integers(0, 3)).map(
-    lambda spec: content(*spec)
-)
+contents = st.tuples(st.integers(0, 3), sizes, st.integers(0, 3))
 bodies = st.tuples(st.integers(0, 3), st.sampled_from([0, 1, 40, 3100])).map(
     lambda spec: content(*spec, 0)
 )
 roles = st.sampled_from(["tool.out", "checkpoint", "checkpoint.full", "path"])
-refs = st.lists(st.tuples(roles, picks), max_size=3)
+edits = st.none() | st.integers(0, 3)
+refs = st.lists(st.tuples(roles, picks, edits), max_size=3)
 times = st.none() | st.integers(0, 2**41)
 specs = st.tuples(st.sampled_from(["user", "é"]), bodies, refs, times)
 batches = st.lists(specs, min_size=1, max_size=4)
@@ -93,6 +92,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.path = self.folder / "store"
         self.model = Model()
         self.refs: list[BlobRef] = []
+        self.specs: list[tuple[int, int, int]] = []  # of the contents of `refs`
         self.handles: list[Handle] = []
         self.kinds: list[str] = ["start"]  # of the store log's entries
 
@@ -104,6 +104,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.handles.append(Handle(castore.open(self.path, create=True)))
         self.model.seq = 1
         self.sync(self.handles[0])
+        self.put(0, (0, 5000, 0))
+        self.begin(0, None, [("start", b"", [("tool.out", 0, None)], None)])
 
     def teardown(self) -> None:
         """Close everything."""
@@ -130,16 +132,24 @@ class StoreMachine(RuleBasedStateMachine):
         living = self.model.living()
         return living[pick % len(living)]
 
-    def reference(self, pick: int) -> BlobRef:
-        """Return the reference of something that was put, once."""
-        return self.refs[pick % len(self.refs)]
+    def reference(self, handle: Handle, pick: int, edit: int | None) -> BlobRef:
+        """
+        Return the reference of something that was put, once; with *edit* put that
+        version of it now.
+        """
+        at = pick % len(self.refs)
+        if edit is None:
+            return self.refs[at]
+        spec = (*self.specs[at][:2], edit)
+        return self.take(handle, spec, like=self.refs[at])
 
     def built(self, handle: Handle, batch: Sequence[Any]) -> tuple[list[Item], list[NewEntry]]:
         """Return entries for the model and for the store; their bodies get put."""
         items, entries = [], []
         for kind, body, wanted, time_ms in batch:
             found = [
-                Reference(role, self.reference(pick)) for role, pick in wanted if self.refs
+                Reference(role, self.reference(handle, pick, edit))
+                for role, pick, edit in wanted
             ]
             waits = self.model.put(body)
             handle.waiting |= {k: v for k, v in waits.items() if k not in handle.waiting}
@@ -222,26 +232,37 @@ class StoreMachine(RuleBasedStateMachine):
 
     # --- payloads ------------------------------------------------------------
 
-    @rule(h=picks, data=contents, like=st.none() | picks)
-    def put(self, h: int, data: bytes, like: int | None) -> None:
-        """Put bytes, perhaps as a difference."""
-        handle = self.handle(h)
-        base = self.reference(like) if like is not None and self.refs else None
-        self.take(handle, data, handle.store.put(data, like=base))
+    @rule(h=picks, spec=contents)
+    def put(self, h: int, spec: tuple[int, int, int]) -> None:
+        """Put bytes."""
+        self.take(self.handle(h), spec)
 
-    @rule(h=picks, data=contents, step=st.integers(1, 1 << 20))
-    def put_stream(self, h: int, data: bytes, step: int) -> None:
+    @rule(h=picks, pick=picks, edit=st.integers(0, 3))
+    def put_version(self, h: int, pick: int, edit: int) -> None:
+        """Put something as a difference to something else, where that pays."""
+        self.reference(self.handle(h), pick, edit)
+
+    @rule(h=picks, spec=contents, step=st.integers(1, 1 << 20))
+    def put_stream(self, h: int, spec: tuple[int, int, int], step: int) -> None:
         """Put a stream that comes in parts."""
-        handle = self.handle(h)
+        parts = io.BytesIO(content(*spec))
+        least = len(parts.getvalue()) // 20
         stream = mock.Mock(spec=io.RawIOBase)
-        parts = io.BytesIO(data)
-        stream.read = lambda size: parts.read(min(size, max(step, len(data) // 20)))
-        self.take(handle, data, handle.store.put(stream))
+        stream.read = lambda size: parts.read(min(size, max(step, least)))
+        self.take(self.handle(h), spec, stream)
 
-    def take(self, handle: Handle, data: bytes, ref: BlobRef) -> None:
-        """Compare the reference that a put gave, and remember it."""
+    def take(
+        self,
+        handle: Handle,
+        spec: tuple[int, int, int],
+        stream: Any = None,
+        like: BlobRef | None = None,
+    ) -> BlobRef:
+        """Put a content, compare the reference, and remember it."""
+        data = content(*spec)
         waits = self.model.put(data)
         name = next(iter(waits))
+        ref = handle.store.put(stream or data, like=like)
         assert (name, len(data)) == (ref.digest, ref.size)
         assert (ref.slices is not None) == (len(data) > 8 * limits.MIB)
         if name not in handle.waiting:
@@ -252,15 +273,17 @@ class StoreMachine(RuleBasedStateMachine):
         handle.waiting = waits | handle.waiting
         if ref not in self.refs:
             self.refs.append(ref)
+            self.specs.append(spec)
         assert handle.store.has(ref)
         if name not in self.model.orphans(handle.waiting):
             assert handle.store.get(ref) == data
+        return ref
 
-    @precondition(lambda self: self.refs)
     @rule(h=picks, name=st.sampled_from(["t", "ü"]), pick=picks)
     def tag(self, h: int, name: str, pick: int) -> None:
         """Tag something, or let a tag move."""
-        handle, ref = self.handle(h), self.reference(pick)
+        handle = self.handle(h)
+        ref = self.reference(handle, pick, None)
         note = Item("tagged", ref.digest)
         names = [note]
         if self.model.closure([ref.digest], handle.waiting) is not None:
@@ -380,12 +403,12 @@ class StoreMachine(RuleBasedStateMachine):
         batch = [("line", b"%d" % n, [], None) for n in range(count)]
         self.extend(handle, log, self.built(handle, batch), "any", None)
 
-    @precondition(lambda self: self.model.living() and self.refs)
+    @precondition(lambda self: self.model.living())
     @rule(h=picks, pick=picks, count=st.sampled_from([256, 257]))
     def append_list(self, h: int, pick: int, count: int) -> None:
         """Append an entry with more references than an entry can hold."""
         handle, log = self.handle(h), self.log(pick)
-        wanted = [("tool.out", number) for number in range(count)]
+        wanted = [("tool.out", number, None) for number in range(count)]
         batch = self.built(handle, [("list", b"", wanted, None)])
         self.extend(handle, log, batch, "any", None)
 

@@ -155,5 +155,5 @@ _count = settings.default.max_examples if settings.default else 100
 
 TestStore = CheckedMachine.TestCase
 TestStore.settings = settings(
-    max_examples=max(5, _count // 4), stateful_step_count=40, deadline=None
+    max_examples=max(5, _count // 4), stateful_step_count=60, deadline=None
 )
