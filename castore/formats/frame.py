@@ -252,9 +252,12 @@ def decode_table(data: memoryview, header: FrameHeader) -> list[list[Any]]:
 
 def _check_descriptor(item: Any) -> int:
     need(isinstance(item, list) and len(item) >= 2, "descriptor: fields")
-    if item[0] == BLOB and len(item) == 2:  # most are, and there are many
-        most = limits.BLOB_RECORD_SIZE_MAX
-        need(type(item[1]) is int and 0 <= item[1] <= most, "descriptor of kind 1")
+    if (  # most are like this, and there are many
+        len(item) == 2
+        and type(item[0]) is type(item[1]) is int
+        and item[0] == BLOB
+        and 0 <= item[1] <= limits.BLOB_RECORD_SIZE_MAX
+    ):
         return int(item[1])
     kind: int = item[0]
     size: int = item[1]

@@ -10,6 +10,7 @@ from typing import Any
 from vectors.forge import repeat_frame
 from vectors.form import CORRUPT_BLOB, MALFORMED, MISSING_BLOB, Case, hexed
 
+from castore.codec import encode_record
 from castore.digest import blob_digest
 from castore.formats.chunked import encode_chunks
 from castore.limits import BLOB_RECORD_SIZE_MAX, SLICE_SIZE
@@ -173,7 +174,7 @@ def _bad_lists(both: bytes, slices: bytes) -> list[Case]:
         "odd": (
             "a digest without a size",
             data,
-            b"\x82\x81\x58\x20" + names[0] + b"\x40",
+            encode_record([[names[0], 1039, names[1]], b""]),
         ),
         "digest": (
             "a digest of 31 bytes",

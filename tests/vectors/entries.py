@@ -245,7 +245,7 @@ def _bad_starts() -> dict[str, tuple[str, int, Any]]:
         ),
         "origin_turn": ("a negative turn", 5, replaced(fork, 3, _origin(5, -1))),
         "key_fields": ("a key of one text", 0, replaced(new, 4, ["one"])),
-        "key_text": ("a key that is text", 0, replaced(new, 4, "one")),
+        "key_text": ("a key that is text", 0, replaced(new, 4, "no")),
         "key_no_space": ("an empty namespace", 0, replaced(new, 4, ["", "x"])),
         "key_space_65": ("65 bytes of namespace", 0, replaced(new, 4, ["n" * 65, "x"])),
         "key_empty": ("an empty text", 0, replaced(new, 4, ["n", ""])),

@@ -182,8 +182,8 @@ def _bad_headers() -> dict[str, tuple[str, bytes, str]]:
         "suite_2": ("suite 2", _with(2, 2), UNSUPPORTED),
         "store": ("of another store", _with(5, OTHER_STORE), FOREIGN),
         "file": ("of a file with another name", _with(6, SEGMENT), FOREIGN),
-        "kind_0": ("kind 0", _with(3, 0), MALFORMED),
-        "kind_4": ("kind 4", _with(3, 4), MALFORMED),
+        "kind_0": ("kind 0", _with(3, 0, PACK), MALFORMED),
+        "kind_4": ("kind 4", _with(3, 4, PACK), MALFORMED),
         "zero": ("byte 11 is 1", _with(4, 1), MALFORMED),
     }
 
@@ -191,7 +191,7 @@ def _bad_headers() -> dict[str, tuple[str, bytes, str]]:
 def _bad_fields() -> dict[str, tuple[str, bytes, str]]:
     one = bytes(15) + b"\1"
     bad = {
-        "number_0": ("a journal with number 0", _with(7, 0)),
+        "number_0": ("a journal with number 0", _with(7, 0, LATER)),
         "first_pred": ("number 1 with a predecessor", _with(8, one)),
         "first_pred_end": ("number 1 with a predecessor's end", _with(9, 188)),
         "first_pred_frame": ("number 1 with a predecessor's hash", _with(10, one * 2)),

@@ -177,7 +177,10 @@ def _bad_shapes() -> dict[str, tuple[str, Forged]]:
     one, two = forged([BLOB]), forged([BLOB, BLOB])
     table = one.table
     return {
-        "codec_2": ("codec 2", attrs.evolve(one, codec=2)),
+        "codec_2": (
+            "codec 2",
+            forged([([1, 100], b"z" * 100)], stored=repeat_frame(100), codec=2),
+        ),
         "flags_1": ("flags 1", attrs.evolve(one, flags=1)),
         "raw_sizes": ("codec 0 with C = R + 1", attrs.evolve(one, stored=BODY + b"x")),
         "count_0": ("no records", Forged(b"\x80", b"", 0, count=0)),
@@ -227,6 +230,8 @@ def _bad_records() -> dict[str, tuple[str, Record]]:
         "kind_256": ("kind 256", ([256, 0], b"")),
         "kind_negative": ("kind -1", ([-1, 0], b"")),
         "kind_text": ("a kind that is text", (["1", 0], b"")),
+        "kind_true": ("true instead of 1", ([True, 0], b"")),
+        "size_true": ("true instead of a size", ([1, True], b"x")),
         "size_negative": ("a negative size", ([64, -1], b"")),
         "size_null": ("no size", ([64, None], b"")),
         "blob_more": ("a blob with a digest", ([1, 0, DIGEST], b"")),
