@@ -8,9 +8,19 @@ more than a commit, independent of length, <= 1 KB.
 import argparse
 import statistics
 
+from functools import partial
+
 from harness import entry_bodies, folder, report, times
 
 import castore
+
+
+def append_one(segment, number):
+    segment.append([castore.NewEntry("x", b"%d" % number)])
+
+
+def fork_one(segment, number):
+    segment.fork(segment.count * (number + 1) // 51)
 
 
 def main():
@@ -30,9 +40,9 @@ def main():
                         for number in range(at, min(at + 1000, count))
                     ]
                 )
-            append = times(lambda _: segment.append([castore.NewEntry("x", b"y")]), 50)
+            append = times(partial(append_one, segment), 50)
             before = store.stats().stored_bytes
-            fork = times(lambda n: segment.fork(segment.count * (n + 1) // 51), 50)
+            fork = times(partial(fork_one, segment), 50)
             size = (store.stats().stored_bytes - before) / 50
             facts["lengths"][count] = {
                 "append_ms": round(statistics.median(append) * 1e3, 3),

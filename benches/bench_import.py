@@ -17,6 +17,7 @@ import zstandard
 from harness import folder, report
 
 import castore
+
 from castore.importer import import_paths, restore
 from castore.packing import pack
 

@@ -12,6 +12,7 @@ import json
 from harness import entry_bodies, folder, report, seconds
 
 import castore
+
 from castore.packing import pack
 
 

@@ -215,7 +215,7 @@ BUGS = [
 ]
 
 
-OPTIONS = Options(per_step=1.5, fault_count_max=1)
+OPTIONS = Options(per_step=1.5, check_every=0, fault_count_max=1)
 SEEDS = range(5)
 
 

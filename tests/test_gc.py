@@ -13,6 +13,7 @@ import pytest
 import castore
 
 from castore import gc as gc_module
+from castore.catalog.rows import Facts
 from castore.errors import CorruptionError, GoneError, LimitError, LostError
 from castore.gc import collect
 from castore.packing import pack
@@ -27,9 +28,9 @@ def store(tmp_path: Path) -> Iterator[castore.Store]:
         yield opened
 
 
-def entry(kind: str, size: int, **more: object) -> castore.NewEntry:
+def entry(kind: str, size: int) -> castore.NewEntry:
     """Return an entry with a random body."""
-    return castore.NewEntry(kind, os.urandom(size), **more)
+    return castore.NewEntry(kind, os.urandom(size))
 
 
 def faults(store: castore.Store) -> list[object]:
@@ -141,7 +142,7 @@ def test_missing_blob_stops_everything(store: castore.Store) -> None:
     store.create_session(then=[entry("b", 3000)])
     known = store.engine.view.known
     victim = next(place for place in known.places() if place.size == 3000)
-    facts = gc_module_facts(victim.digest)
+    facts = Facts(gone_places=[victim.digest])
     known.apply([facts], store.engine.view.position)
 
     with pytest.raises((LostError, CorruptionError)):
@@ -152,17 +153,8 @@ def test_missing_blob_stops_everything(store: castore.Store) -> None:
     assert 3000 == len(store.get(castore.BlobRef(victim.digest, 3000)))
 
 
-def gc_module_facts(digest: bytes) -> object:
-    """Return facts that take a place away behind the engine's back."""
-    from castore.catalog.rows import Facts
-
-    return Facts(gone_places=[digest])
-
-
 def test_a_lying_catalog_deletes_nothing(store: castore.Store) -> None:
     """A segment that the catalog forgot is found by the mark from the files."""
-    from castore.catalog.rows import Facts
-
     segment = store.create_session(then=[entry("a", 3000)])
     bodies = [body for _, body in segment.read()]
     view = store.engine.view

@@ -2,11 +2,13 @@
 The whole way: files in, packed, back out, checked by two checkers.
 """
 
+import io
 import json
 import subprocess
 import sys
 
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import pytest
 
@@ -49,14 +51,15 @@ HOSTILE = {
 }
 
 
-class Comparing:
+class Comparing(io.RawIOBase):
     """Takes what is restored and compares it with a file, holding neither."""
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         self.file = path.open("rb")
         self.equal = True
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: Any) -> int:
         """Compare *data* with the file's next bytes."""
         self.equal = self.equal and self.file.read(len(data)) == bytes(data)
         return len(data)
@@ -77,7 +80,7 @@ def check_whole_way(paths: list[Path], root: Path) -> None:
         pack(store.engine)
         for item in found:
             sink = Comparing(Path(item.path))
-            restore(store, store.segment(item.segment_id), sink)
+            restore(store, store.segment(item.segment_id), cast(BinaryIO, sink))
             assert sink.finish(), item.path
         entries = store.stats().entries
         size = store.engine.disk_size()
@@ -96,7 +99,7 @@ def check_whole_way(paths: list[Path], root: Path) -> None:
     with castore.open(root) as store:
         for item in found:
             sink = Comparing(Path(item.path))
-            restore(store, store.segment(item.segment_id), sink)
+            restore(store, store.segment(item.segment_id), cast(BinaryIO, sink))
             assert sink.finish(), item.path
 
 

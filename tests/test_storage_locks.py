@@ -273,7 +273,9 @@ def test_a_late_lock_is_given_back(files: Files, lock: FileLock) -> None:
     assert is_free(files)
 
 
-def test_a_late_lock_takes_nothing_from_the_holder(files: Files, lock: FileLock) -> None:
+def test_a_late_lock_takes_nothing_from_the_holder(
+    files: Files, lock: FileLock
+) -> None:
     """What a late waiter gives back is its own: a lock of this process stays."""
     with held(files) as holder:
         with pytest.raises(LockedError):

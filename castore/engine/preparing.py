@@ -92,7 +92,7 @@ def prepare(change: Change, pool: Pool, side: SidePack, view: Catalog) -> Prepar
     """
     lists: dict[bytes, tuple[bytes, int]] = {}
     appends = [_with_ref_lists(append, lists) for append in change.appends]
-    wanted, asked = _closure(appends, pool, view)
+    wanted, asked = _closure(change.appends, pool, view)
     memory = [item for item in map(pool.find, wanted) if item is not None]
     sealed = None
     if any(pool.find(digest) is None for digest in wanted):

@@ -85,7 +85,8 @@ class Options:
 
         again: Of how many states one is stopped again while it is recovered.
 
-        check_every: Of how many states one is looked at by the checkers too.
+        check_every: Of how many states one is looked at by readers and checkers
+            too; 0 for none.
 
         catalogs: States of the catalog that are tried.
 
@@ -329,7 +330,7 @@ class Campaign:
         self.report.count += 1
         root = self.folder / f"state{next(self._names)}"
         every = self.options.check_every
-        with_checkers = self.report.count % every == 0
+        with_checkers = bool(every) and self.report.count % every == 0
         try:
             check_state(image, world, root, with_checkers=with_checkers)
         except Exception as fault:  # noqa: BLE001 - any error but a typed one is a fault

@@ -222,6 +222,8 @@ def _bad_records() -> dict[str, tuple[str, Record]]:
         return replaced(record[0], index, value), record[1]
 
     depth = len(DIFFERENCE[0]) - 1
+    named = encode_record([[0, "line", [*NAME], []]])  # wants no body beside it
+    run: Record = ([4, len(named), SEGMENT, 5, DIGEST, 1, 0], named)
     again = b"\x98\x01" + REF_LIST[1][1:]
     chunk = encode_chunks([(DIGEST, 60), (BASE, 41)], b"")
     body = encode_record([[0, "line", 1, []]])
@@ -252,16 +254,16 @@ def _bad_records() -> dict[str, tuple[str, Record]]:
         "chunk_list_digest": ("a digest of 31 bytes", change(CHUNKED, 2, DIGEST[1:])),
         "chunk_list_size": ("a negative raw size", change(CHUNKED, 3, -1)),
         "chunk_list_sum": ("chunks of 101 bytes for 100", (CHUNKED[0], chunk)),
-        "entries_fields": ("without bodies", (ENTRIES[0][:6], STORED)),
-        "entries_segment": ("a segment of 15 bytes", change(ENTRIES, 2, SEGMENT[1:])),
-        "entries_index": ("a negative first index", change(ENTRIES, 3, -1)),
-        "entries_prev": ("prev of 31 bytes", change(ENTRIES, 4, DIGEST[1:])),
-        "entries_none": ("a count of 0", change(ENTRIES, 5, 0)),
-        "entries_bodies_2": ("bodies 2", change(ENTRIES, 6, 2)),
-        "entries_bodies_true": ("bodies true", change(ENTRIES, 6, True)),
+        "entries_fields": ("without bodies", (run[0][:6], named)),
+        "entries_segment": ("a segment of 15 bytes", change(run, 2, SEGMENT[1:])),
+        "entries_index": ("a negative first index", change(run, 3, -1)),
+        "entries_prev": ("prev of 31 bytes", change(run, 4, DIGEST[1:])),
+        "entries_none": ("a count of 0", change(run, 5, 0)),
+        "entries_bodies_2": ("bodies 2", change(run, 6, 2)),
+        "entries_bodies_true": ("bodies true", change(run, 6, True)),
         "entries_body": (
             "a body number that the frame lacks",
-            (change(ENTRIES, 1, len(body))[0], body),
+            (change(run, 1, len(body))[0], body),
         ),
         "ref_list_more": ("a ref list with a digest", ([5, 1, DIGEST], b"\x80")),
         "ref_list_none": ("a ref list of none", ([5, 1], b"\x80")),
