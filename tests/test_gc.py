@@ -3,6 +3,7 @@ Garbage collection: what goes, what stays, and when it refuses.
 """
 
 import os
+import time
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,6 @@ import pytest
 
 import castore
 
-from castore import gc as gc_module
 from castore.catalog.rows import Facts
 from castore.errors import CorruptionError, GoneError, LimitError, LostError
 from castore.gc import collect
@@ -62,8 +62,8 @@ def test_grace_takes_two_runs(
 
     first = collect(store.engine, grace_s=3600, yes=True)
     early = collect(store.engine, grace_s=3600, yes=True)
-    later = gc_module.time.time_ns() + 3_700_000_000_000
-    monkeypatch.setattr(gc_module.time, "time_ns", lambda: later)
+    later = time.time_ns() + 3_700_000_000_000
+    monkeypatch.setattr(time, "time_ns", lambda: later)
     last = collect(store.engine, grace_s=3600, yes=True)
 
     assert (1, 0) == (first.condemned_blob_count, first.deleted_blob_count)
@@ -111,7 +111,7 @@ def test_deleted_segment_keeps_what_forks_inherit(store: castore.Store) -> None:
 def test_checkpoints_of_old_turns_are_released(store: castore.Store) -> None:
     """The newest checkpoints of each log stay; the others are known to be gone."""
     segment = store.create_session()
-    refs = []
+    refs: list[castore.BlobRef] = []
     state = os.urandom(50_000)
     for turn in range(6):
         state = state[:100] + b"turn %d" % turn + state[100:]
