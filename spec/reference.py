@@ -139,7 +139,7 @@ DESCRIPTORS = {1: "", 2: "dsde", 3: "du", 4: "iudp2", 5: "", 6: "l", 7: "l", 8: 
 BODIES = {  # storelog.md
     "start": {"created_by": "t"}, "packs": {"add": "A", "drop": "I"},
     "tagged": {"name": "N"}, "untagged": {"name": "N"}, "instance": {"instance": "i"},
-    "deleted": {"segment": "i", "session": "i", "head": "b"},
+    "deleted": {"segment": "i", "session": "i", "head": "b", "key": "K"},
     "collected": {"run": "n", "blobs": "B"}}
 
 def row(v: Any, shape: str) -> bool:

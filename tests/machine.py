@@ -24,6 +24,7 @@ from model import Item, Log, Model, Names, SessionKey, content, content_of
 
 from castore import BlobRef, NewEntry, Reference, Segment, Store, limits
 from castore.gc import RoleCount, collect
+from castore.engine import Engine
 from castore.packing import pack
 from castore.writing import new_id
 
@@ -44,9 +45,7 @@ SIZES = [0, 1, 2, 7, 8, 9, 100, 2999, 5000, 30_000, 70_000]
 HOUR_S = 3600.0
 
 picks = st.integers(0, 7)  # of what there is, by number
-sizes = st.integers(0, 99).map(
-    lambda n: LARGE[n - 96] if n > 95 else SIZES[n % len(SIZES)]
-)
+sizes = st.sampled_from([*SIZES * 8, *LARGE])
 contents = st.tuples(st.integers(0, 3), sizes, st.integers(0, 3))
 bodies = st.tuples(st.integers(0, 3), st.sampled_from([0, 1, 40, 3100])).map(
     lambda spec: content(*spec, 0)
@@ -104,7 +103,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.handles.append(Handle(castore.open(self.path, create=True)))
         self.model.seq = 1
         self.sync(self.handles[0])
-        self.put(0, (0, 5000, 0))
+        self.put(0, (0, 5000, 0), None)
         self.begin(0, None, [("start", b"", [("tool.out", 0, None)], None)])
 
     def teardown(self) -> None:
@@ -232,24 +231,21 @@ class StoreMachine(RuleBasedStateMachine):
 
     # --- payloads ------------------------------------------------------------
 
-    @rule(h=picks, spec=contents)
-    def put(self, h: int, spec: tuple[int, int, int]) -> None:
-        """Put bytes."""
-        self.take(self.handle(h), spec)
+    @rule(h=picks, spec=contents, step=st.none() | st.integers(1, 1 << 20))
+    def put(self, h: int, spec: tuple[int, int, int], step: int | None) -> None:
+        """Put bytes, or a stream that gives them in parts."""
+        stream = None
+        if step is not None:
+            parts = io.BytesIO(content(*spec))
+            least = len(parts.getvalue()) // 20
+            stream = mock.Mock(spec=io.RawIOBase)
+            stream.read = lambda size: parts.read(min(size, max(step, least)))
+        self.take(self.handle(h), spec, stream)
 
     @rule(h=picks, pick=picks, edit=st.integers(0, 3))
     def put_version(self, h: int, pick: int, edit: int) -> None:
         """Put something as a difference to something else, where that pays."""
         self.reference(self.handle(h), pick, edit)
-
-    @rule(h=picks, spec=contents, step=st.integers(1, 1 << 20))
-    def put_stream(self, h: int, spec: tuple[int, int, int], step: int) -> None:
-        """Put a stream that comes in parts."""
-        parts = io.BytesIO(content(*spec))
-        least = len(parts.getvalue()) // 20
-        stream = mock.Mock(spec=io.RawIOBase)
-        stream.read = lambda size: parts.read(min(size, max(step, least)))
-        self.take(self.handle(h), spec, stream)
 
     def take(
         self,
@@ -279,33 +275,33 @@ class StoreMachine(RuleBasedStateMachine):
             assert handle.store.get(ref) == data
         return ref
 
-    @rule(h=picks, name=st.sampled_from(["t", "ü"]), pick=picks)
-    def tag(self, h: int, name: str, pick: int) -> None:
-        """Tag something, or let a tag move."""
-        handle = self.handle(h)
+    @rule(h=picks, name=st.sampled_from(["t", "ü"]), pick=st.none() | picks)
+    def tag(self, h: int, name: str, pick: int | None) -> None:
+        """Tag something, let a tag move, or let go of one."""
+        handle, model = self.handle(h), self.model
+        if pick is None:
+            self._untag(handle.store, name)
+            self.sync(handle)
+            return
         ref = self.reference(handle, pick, None)
-        note = Item("tagged", ref.digest)
-        names = [note]
-        if self.model.closure([ref.digest], handle.waiting) is not None:
-            self.kinds.append("tagged")
-            self.model.seq += 1
-            self.model.tags[name] = ref
-        with self.committing(handle, names):
+        if model.closure([ref.digest], handle.waiting) is not None:
+            self.note("tagged")
+            model.tags[name] = ref
+        with self.committing(handle, [Item("tagged", ref.digest)]):
             handle.store.tag(name, ref)
 
-    @rule(h=picks, name=st.sampled_from(["t", "ü"]))
-    def untag(self, h: int, name: str) -> None:
-        """Let go of a tag."""
-        handle = self.handle(h)
-        if name not in self.model.tags:
+    def _untag(self, store: Store, name: str) -> None:
+        if self.model.tags.pop(name, None) is None:
             with pytest.raises(castore.NotFoundError):
-                handle.store.untag(name)
+                store.untag(name)
             return
-        del self.model.tags[name]
-        self.kinds.append("untagged")
+        self.note("untagged")
+        store.untag(name)
+
+    def note(self, *kinds: str) -> None:
+        """Expect a commit to the store's log."""
+        self.kinds += kinds
         self.model.seq += 1
-        with self.committing(handle, []):
-            handle.store.untag(name)
 
     # --- logs ----------------------------------------------------------------
 
@@ -396,21 +392,17 @@ class StoreMachine(RuleBasedStateMachine):
         self.extend(handle, log, self.built(handle, batch), expect, key)
 
     @precondition(lambda self: self.model.living())
-    @rule(h=picks, pick=picks, count=st.sampled_from([257, 300]))
-    def append_many(self, h: int, pick: int, count: int) -> None:
-        """Append so much at once that whole subtrees close."""
+    @rule(h=picks, pick=picks, count=st.sampled_from([256, 257, 300]), listed=st.booleans())
+    def append_much(self, h: int, pick: int, count: int, *, listed: bool) -> None:
+        """
+        Append so much that whole subtrees close, or one entry with more references
+        than an entry can hold.
+        """
         handle, log = self.handle(h), self.log(pick)
-        batch = [("line", b"%d" % n, [], None) for n in range(count)]
+        batch: list[Any] = [("line", b"%d" % n, [], None) for n in range(count)]
+        if listed:
+            batch = [("list", b"", [("tool.out", n, None) for n in range(count)], None)]
         self.extend(handle, log, self.built(handle, batch), "any", None)
-
-    @precondition(lambda self: self.model.living())
-    @rule(h=picks, pick=picks, count=st.sampled_from([256, 257]))
-    def append_list(self, h: int, pick: int, count: int) -> None:
-        """Append an entry with more references than an entry can hold."""
-        handle, log = self.handle(h), self.log(pick)
-        wanted = [("tool.out", number, None) for number in range(count)]
-        batch = self.built(handle, [("list", b"", wanted, None)])
-        self.extend(handle, log, batch, "any", None)
 
     def extend(
         self,
@@ -461,8 +453,8 @@ class StoreMachine(RuleBasedStateMachine):
             return
         self.model.delete(log)
         self.kinds.append("deleted")
-        with self.committing(handle, []):
-            segment.delete()
+        segment.delete()
+        self.sync(handle)
         for other in self.handles:
             grip = other.grips.pop(log.id, None)
             if grip is not None:
@@ -472,21 +464,19 @@ class StoreMachine(RuleBasedStateMachine):
 
     # --- handles -------------------------------------------------------------
 
-    @rule()
-    def open_another(self) -> None:
-        """Open the store once more."""
-        if len(self.handles) < 3:
-            self.handles.append(Handle(castore.open(self.path)))
-
-    @rule(h=picks)
-    def reopen(self, h: int) -> None:
-        """Close a handle; what it was given and never told to commit is lost."""
-        handle = self.handle(h)
-        handle.store.close()
-        with pytest.raises(castore.ClosedError):
-            handle.store.stats()
-        self.handles.remove(handle)
-        if not self.handles:
+    @rule(h=st.none() | picks)
+    def reopen(self, h: int | None) -> None:
+        """
+        Open the store once more, or close one that is open: what that was given
+        and never told to commit is lost.
+        """
+        if h is not None:
+            handle = self.handle(h)
+            handle.store.close()
+            with pytest.raises(castore.ClosedError):
+                handle.store.stats()
+            self.handles.remove(handle)
+        if not self.handles or (h is None and len(self.handles) < 3):
             self.handles.append(Handle(castore.open(self.path)))
 
     # --- maintenance ---------------------------------------------------------
@@ -496,14 +486,11 @@ class StoreMachine(RuleBasedStateMachine):
         """Pack: nothing that can be asked changes."""
         handle = self.handle(h)
         if pack(handle.store.engine).seq is not None:
-            self.kinds.append("packs")
-            self.model.seq += 1
+            self.note("packs")
         self.sync(handle)
 
-    @rule()
-    def wait_long(self) -> None:
+    def wait_long(self, engine: Engine) -> None:
         """Let the grace of all that is condemned run out."""
-        engine = self.handles[0].store.engine
         engine.refresh()
         found = engine.upkeep.condemned()
         assert found.keys() == self.model.condemned.keys()
@@ -514,34 +501,33 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(
         h=picks,
         keep=st.none() | st.integers(0, 2),
-        at_once=st.booleans(),
-        yes=st.booleans(),
-        dry_run=st.sampled_from([False, False, True]),
+        when=st.sampled_from(["at once", "at once", "now", "late"]),
+        how=st.sampled_from(["yes", "yes", "ask", "dry"]),
     )
-    def collect(
-        self, h: int, keep: int | None, *, at_once: bool, yes: bool, dry_run: bool
-    ) -> None:
+    def collect(self, h: int, keep: int | None, when: str, how: str) -> None:
         """Collect: exactly what nothing leads to goes."""
         handle, model = self.handle(h), self.model
         engine = handle.store.engine
+        if when == "late":
+            self.wait_long(engine)
         found = model.collect(keep)
         dead = model.stored.keys() - found.live
         files = {each.digest: each.file for each in engine.refresh().known.places()}
         busy = {each.store.engine._side.id for each in self.handles}
         held = {name for name in dead if files[name] in busy}
-        due = model.due(dead, held, at_once=at_once)
+        due = model.due(dead, held, at_once=when == "at once")
         sizes = dict(model.stored)
         going = sum(sizes[name] for name in due)
-        is_refused = 2 * going > sum(sizes.values()) and not (yes or dry_run)
-        if not is_refused and not dry_run:
+        is_refused = 2 * going > sum(sizes.values()) and how == "ask"
+        if not is_refused and how != "dry":
             self._collected(due, dead, due & found.released)
         with pytest.raises(castore.LimitError) if is_refused else contextlib.nullcontext():
             report = collect(
                 engine,
-                grace_s=0 if at_once else HOUR_S,
+                grace_s=0 if when == "at once" else HOUR_S,
                 keep_checkpoints=keep,
-                yes=yes,
-                dry_run=dry_run,
+                yes=how == "yes",
+                dry_run=how == "dry",
             )
         self.sync(handle)
         if is_refused:
@@ -559,31 +545,26 @@ class StoreMachine(RuleBasedStateMachine):
                 group: RoleCount(len(names & found.live), len(names & due))
                 for group, names in found.by_group.items()
             },
-            "dry_run": dry_run,
+            "dry_run": how == "dry",
         }.items() <= attrs.asdict(report, recurse=False).items()
 
     def _collected(self, due: set[bytes], dead: set[bytes], named: set[bytes]) -> None:
         if due:
-            self.kinds += ["packs", "collected"] if named else ["packs"]
-            self.model.seq += 1
+            self.note(*["packs", "collected"][: 1 + bool(named)])
         self.model.collected |= named
         self.model.collected_now(due, dead)
 
-    @rule(h=picks)
-    def rebuild(self, h: int) -> None:
-        """Make the index anew: it is what it was."""
-        engine = self.handle(h).store.engine
-        before = engine.refresh().known.dump()
-        engine.rebuild()
-        assert before == engine.refresh().known.dump()
-        self.model.condemned = {}
-
-    @rule()
-    def lose_catalog(self) -> None:
-        """Delete the index while nobody has the store open."""
-        for handle in self.handles:
-            handle.store.close()
-        for path in self.path.glob("catalog-*"):
-            path.unlink()
-        self.handles = [Handle(castore.open(self.path))]
+    @rule(h=st.none() | picks)
+    def rebuild(self, h: int | None) -> None:
+        """Make the index anew, or lose it while all is closed: it is what it was."""
+        before = self.handles[0].store.engine.refresh().known.dump()
+        if h is not None:
+            self.handle(h).store.engine.rebuild()
+        else:
+            for handle in self.handles:
+                handle.store.close()
+            for path in self.path.glob("catalog-*"):
+                path.unlink()
+            self.handles = [Handle(castore.open(self.path))]
+        assert before == self.handles[0].store.engine.refresh().known.dump()
         self.model.condemned = {}

@@ -61,7 +61,9 @@ def test_blob_names_are_the_published_hashes(published: dict[str, Any]) -> None:
             state.update(given[at : at + 1000])
 
         assert expected == blob_digest(given) == state.digest()
-        assert expected == blob_digest(bytearray(given)) == blob_digest(memoryview(given))
+        assert (
+            expected == blob_digest(bytearray(given)) == blob_digest(memoryview(given))
+        )
     assert 35 == len(published["cases"])
 
 

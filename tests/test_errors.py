@@ -127,7 +127,9 @@ def test_an_inherited_store_is_closed() -> None:
 def test_errors_are_told_apart_by_class() -> None:
     """No error is caught as another one, but for the child's."""
     for kind in CLASSES:
-        bases = [base for base in CLASSES if base is not kind and issubclass(kind, base)]
+        bases = [
+            base for base in CLASSES if base is not kind and issubclass(kind, base)
+        ]
         expected = [CastoreError] if kind is not CastoreError else []
         if kind is ForkedStoreError:
             expected.append(ClosedError)

@@ -7,21 +7,16 @@ or by a lock of its own in another thread: a flock belongs to the open file.
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from lock_holder import held, is_free
 
 from castore.errors import LockedError, StorageError, UnsupportedError
 from castore.storage import FileLock, Files
@@ -29,14 +24,6 @@ from castore.storage import FileLock, Files
 
 LONG_S = 60.0  # seconds; never waited for in full unless something is broken
 SHORT_S = 0.05
-
-CHILD = """
-import fcntl, os, sys
-fd = os.open(sys.argv[1], os.O_RDWR)
-fcntl.flock(fd, fcntl.LOCK_EX)
-print("held", flush=True)
-sys.stdin.readline()
-"""
 
 
 @pytest.fixture
@@ -55,51 +42,6 @@ def lock(files: Files) -> Iterator[FileLock]:
     made.close()
 
 
-class Holder:
-    """Another process that holds the lock until it is told to let go."""
-
-    def __init__(self, files: Files) -> None:
-        command = [sys.executable, "-c", CHILD, str(files.path("lock"))]
-        self._child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
-        )
-        assert self._child.stdout
-        assert b"held\n" == self._child.stdout.readline()
-
-    def let_go(self) -> None:
-        """Tell the process to end, and with it the lock."""
-        assert self._child.stdin
-        self._child.stdin.write(b"\n")
-
-    def kill(self) -> None:
-        """End the process without a word."""
-        self._child.kill()
-
-    def close(self) -> None:
-        """Wait until the process is gone."""
-        with self._child:
-            self._child.kill()
-
-
-@contextlib.contextmanager
-def held(files: Files) -> Iterator[Holder]:
-    """Return another process that holds the lock, ended at the latest behind."""
-    holder = Holder(files)
-    try:
-        yield holder
-    finally:
-        holder.close()
-
-
-def is_free(files: Files) -> bool:
-    """Return whether another process could have the lock now."""
-    fd = files.open("lock", write=True)
-    try:
-        return files.lock(fd)
-    finally:
-        files.close(fd)
-
-
 def waiters() -> list[threading.Thread]:
     """Return the threads that wait for a lock."""
     return [item for item in threading.enumerate() if "_run" in item.name]
@@ -108,80 +50,6 @@ def waiters() -> list[threading.Thread]:
 def open_count() -> int:
     """Return how many descriptors this process has open."""
     return len(os.listdir("/dev/fd"))  # noqa: PTH208 - descriptors, not paths
-
-
-# --- flock -------------------------------------------------------------------
-
-
-def test_one_open_file_holds_the_lock(files: Files) -> None:
-    """A flock belongs to the open file: another one does not get it meanwhile."""
-    first, second = files.open("lock", write=True), files.open("lock", write=True)
-
-    assert [True, True, False] == [files.lock(fd) for fd in (first, first, second)]
-    files.unlock(first)
-    assert files.lock(second)
-    files.close(second)
-    assert files.lock(first)
-    files.close(first)
-
-
-def test_shared_locks_are_for_many(files: Files) -> None:
-    """Who shares a lock keeps out only who wants it alone."""
-    one, two, alone = (files.open("lock", write=True) for _ in range(3))
-
-    assert files.lock(one, exclusive=False)
-    assert files.lock(two, exclusive=False)
-    assert not files.lock(alone)
-    files.close(one)
-    assert not files.lock(alone)
-    files.close(two)
-    assert files.lock(alone)
-    files.close(alone)
-
-
-def test_file_systems_without_locks_are_refused(
-    files: Files, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where a flock does nothing there is no store; other failures are typed."""
-    fd = files.open("lock", write=True)
-    for number, kind in (
-        (errno.ENOLCK, UnsupportedError),
-        (errno.EOPNOTSUPP, UnsupportedError),
-        (errno.EIO, StorageError),
-    ):
-
-        def fail(*_: Any, number: int = number) -> None:
-            raise OSError(number, "x")
-
-        with monkeypatch.context() as patch:
-            patch.setattr(fcntl, "flock", fail)
-            with pytest.raises(kind):
-                files.lock(fd)
-    files.close(fd)
-
-
-def test_signals_do_not_end_a_wait(files: Files) -> None:
-    """A wait for a lock goes on after a signal (EINTR) until the lock is had."""
-    mine, theirs = files.open("lock", write=True), files.open("lock", write=True)
-    assert files.lock(theirs)
-    seen = 0
-
-    def on_signal(*_: Any) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == 3:
-            files.unlock(theirs)
-
-    before = signal.signal(signal.SIGALRM, on_signal)
-    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
-    try:
-        assert files.lock(mine, wait=True)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    assert seen >= 3
-    files.close(mine)
-    files.close(theirs)
 
 
 # --- FileLock ----------------------------------------------------------------

@@ -20,7 +20,7 @@ from castore import limits
 from castore.codec import encode_record
 from castore.compress import compress, decompress
 from castore.digest import in_context
-from castore.errors import FormatError
+from castore.errors import FormatError, LimitError
 from castore.formats.refuse import (
     CORRUPT_FRAME,
     UNSUPPORTED,
@@ -146,8 +146,12 @@ def finish(
         file_hash: Of the file's header.
 
         prev: The 32 bytes of the file before *offset*.
+
+    Raises:
+        LimitError: No reader would take it.
     """
     encoded = encode_record(list(table))
+    _check_limits(len(table), len(encoded), part)
     head = _HEADER.pack(
         MAGIC,
         part.codec,
@@ -161,6 +165,19 @@ def finish(
     place = _OFFSET.pack(offset)
     digest = _frame_hash(head, encoded, part.digest, file_hash, place, prev)
     return b"".join((head, encoded, part.data, digest))
+
+
+def _check_limits(record_count: int, table_size: int, part: Part) -> None:
+    for what, value, most in (
+        ("records", record_count, limits.FRAME_RECORD_COUNT_MAX),
+        ("bytes of table", table_size, limits.FRAME_TABLE_SIZE_MAX),
+        ("raw bytes", part.raw_size, limits.FRAME_RAW_SIZE_MAX),
+        ("stored bytes", len(part.data), limits.FRAME_STORED_SIZE_MAX),
+    ):
+        if value > most:
+            raise LimitError(
+                what=f"a frame of {value} {what}, at most {most}", limit=most
+            )
 
 
 def parse_header(data: bytes | memoryview, *, room: int) -> FrameHeader:
@@ -352,11 +369,6 @@ def decode_footer(payload: memoryview) -> list[int]:
     value = record(payload, limits.FRAME_RAW_SIZE_MAX, "footer")
     need(all(is_count(offset) for offset in value), "footer: not offsets")
     return value
-
-
-def check_footer(payload: memoryview, offsets: Sequence[int]) -> None:
-    """Refuse a footer whose offsets are not *offsets*."""
-    need(decode_footer(payload) == list(offsets), "footer: not those of the frames")
 
 
 def is_known(kind: object) -> bool:

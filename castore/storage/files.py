@@ -287,7 +287,8 @@ def _boot_id() -> bytes:
     if sys.platform == "darwin":
         command = ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"]
         text = subprocess.run(  # noqa: S603 - a fixed command
-            command, check=True, capture_output=True).stdout.decode()
+            command, check=True, capture_output=True
+        ).stdout.decode()
     elif sys.platform == "linux":
         text = Path("/proc/sys/kernel/random/boot_id").read_text()
     else:
