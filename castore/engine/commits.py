@@ -119,7 +119,8 @@ class Committer:
         try:
             with self._state.locked() as seen, self._state.guard:
                 self._commit_group(group, seen)
-                self._upkeep.maintain()
+                if self._state.seen is not None:
+                    self._upkeep.maintain()
         except CastoreError as error:
             for request in group:
                 if request.outcome is None and request.error is None:
@@ -157,8 +158,7 @@ class Committer:
                 gc_raised=any(change.raises_generation for change in changes),
                 reserve=any(change.maintenance for change in changes),
             )
-            for item in made:
-                self._acknowledge(item)
+            self._acknowledge(made)
 
     def _build(
         self, request: _Request, staged: Catalog, ending: Ending, seen: LockFile
@@ -225,15 +225,30 @@ class Committer:
                 raise
             files.write(fd, data, offset)
 
-    def _acknowledge(self, made: _Made) -> None:
+    def _acknowledge(self, made: list[_Made]) -> None:
+        for item in made:
+            head = item.image.extensions[0].head
+            count = len(item.image.extensions[0].hashes)
+            item.request.outcome = Outcome(
+                item.after.seq, head.count - count, count, head
+            )
+        try:
+            for item in made:
+                self._state.view.take(item.image, item.after)
+        except BaseException as error:
+            # Durable all the same, so no error for the callers: what is known
+            # is made anew.
+            self._state.seen = None
+            if not isinstance(error, CastoreError):
+                raise
+        for item in made:
+            self._release(item)
+
+    def _release(self, made: _Made) -> None:
         prepared = made.request.prepared
-        self._state.view.take(made.image, made.after)
         digests = [item.ref.digest for item in prepared.pending]
         digests += [item.ref.digest for _, _, some in prepared.payload for item in some]
         self._pool.done([*digests, *prepared.asked])
         if prepared.side:
             self._side.named(prepared.side[1])
             self._pool.named(prepared.side[1])
-        head = made.image.extensions[0].head
-        count = len(made.image.extensions[0].hashes)
-        made.request.outcome = Outcome(made.after.seq, head.count - count, count, head)

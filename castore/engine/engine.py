@@ -78,7 +78,7 @@ class Engine:
         self.read_only = read_only
         self._max_bytes = max_bytes
         self.state = State(files, store, read_only=read_only, timeout_s=timeout_s)
-        self._side = SidePack(files, store, self.check_room)
+        self._side = SidePack(files, store, self.check_room, self.state.poison)
         self.pool = Pool(self.state, self._side)
         self.upkeep = Upkeep(self.state)
         self._committer = Committer(
@@ -223,10 +223,14 @@ class Engine:
 
     def close(self) -> None:
         """Close everything; what was acknowledged is durable without this."""
-        with contextlib.suppress(ClosedError):
-            self.upkeep.apply_before_closing()
-        self.state.close()
-        self._side.close()
+        try:
+            with contextlib.suppress(ClosedError):
+                self.upkeep.apply_before_closing()
+        finally:
+            try:
+                self.state.close()
+            finally:
+                self._side.close()
 
     def in_child(self) -> None:
         """Close this process's copies of the descriptors, after a fork."""

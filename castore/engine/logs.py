@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from castore import merkle
 from castore.catalog.rows import Catalog, Run, SegmentRow
+from castore.engine.expect import head_of
 from castore.engine.fold import NODE_LEVEL_MIN
 from castore.engine.frames import FrameCache
 from castore.errors import CorruptionError
@@ -105,7 +106,8 @@ class Logs:
         for run, first, last in self.runs(row, start, stop):
             frame, header, body_frame = self.load(run)
             entries = read_run(frame, header, body_frame.bodies)
-            prev = check_link(run.segment, entries[first - run.first], prev)
+            check_link(run.segment, entries[first - run.first], prev)
+            check_last(row, last, entries[last - run.first - 1].hash)
             yield from entries[first - run.first : last - run.first]
             prev = entries[last - run.first - 1].hash
 
@@ -119,6 +121,7 @@ class Logs:
         for run, first, last in reversed(list(self.runs(row, start, stop))):
             frame, header, body_frame = self.load(run)
             entries = read_run(frame, header, body_frame.bodies)
+            check_last(row, last, entries[last - run.first - 1].hash)
             for entry in reversed(entries[first - run.first : last - run.first]):
                 if following is not None:
                     check_link(run.segment, following, entry.hash)
@@ -152,6 +155,7 @@ class Logs:
             }
             entries = read_run(frame, header, body_frame.bodies)
             check_link(run.segment, entries[first - run.first], prev)
+            check_last(row, last, entries[last - run.first - 1].hash)
             for entry in entries[first - run.first : last - run.first]:
                 body = local.get(entry.body.digest)
                 yield entry, read(entry.body.digest) if body is None else bytes(body)
@@ -170,6 +174,7 @@ class Logs:
             hashes = run_hashes(frame, header, body_frame.bodies)
             if found and run.first == first and header.prev != found[-1]:
                 raise broken_link(run.segment, first)
+            check_last(row, last, hashes[last - run.first - 1])
             found += hashes[first - run.first : last - run.first]
         return found
 
@@ -221,7 +226,24 @@ class Logs:
         return merkle.peaks_at(count, lambda positions: self.read_tree(row, positions))
 
 
-def check_link(segment: bytes, entry: Entry, prev: bytes | None) -> bytes | None:
+def check_last(row: SegmentRow, stop: int, last: bytes) -> None:
+    """
+    Refuse a log that ends at *stop* with another entry than its head says.
+
+    Nothing follows the last entry that would name it, so the head has to.
+
+    Raises:
+        CorruptionError: ``wrong head``.
+    """
+    if stop == row.count and last != head_of(row.head).last:
+        raise CorruptionError(
+            what="the last entry is not the one that the head names",
+            verdict="wrong head",
+            where=f"segment:{row.id.hex()}",
+        )
+
+
+def check_link(segment: bytes, entry: Entry, prev: bytes | None) -> None:
     """
     Refuse an entry whose ``prev`` is not *prev* (where that is known).
 
@@ -230,7 +252,6 @@ def check_link(segment: bytes, entry: Entry, prev: bytes | None) -> bytes | None
     """
     if prev is not None and entry.prev != prev:
         raise broken_link(segment, entry.index)
-    return prev
 
 
 def broken_link(segment: bytes, index: int) -> CorruptionError:

@@ -31,7 +31,7 @@ from castore.formats import frame as frame_format
 from castore.formats.chunked import encode_chunks, slices_digest
 from castore.formats.entry import BlobRef
 from castore.formats.frame import Record
-from castore.reading.blobs import read_record
+from castore.reading.blobs import chunk_list, read_record
 
 
 _SIDE_FRAME_SIZE = 4 * limits.MIB  # raw bytes of chunks in one frame
@@ -216,11 +216,19 @@ class Pool:
         return place.size if place is not None else None
 
     def needs(self, digest: bytes) -> tuple[bytes, ...]:
-        """Return what the waiting blob *digest* cannot be read without."""
+        """
+        Return what must be stored if *digest* is: the base of a difference that
+        waits, the chunks of a chunk list that waits or is stored.
+        """
         waiting = self._waiting.get(digest)
-        if waiting is not None and waiting.base is not None:
-            return (waiting.base,)
-        return self._chunks.get(digest, ())
+        if waiting is not None:
+            return () if waiting.base is None else (waiting.base,)
+        if digest in self._chunks:
+            return self._chunks[digest]
+        if (self.size(digest) or 0) <= limits.BLOB_RECORD_SIZE_MAX:
+            return ()
+        listed = chunk_list(digest, self.record(digest))
+        return tuple(name for name, _ in listed.chunks)
 
     def read(self, digest: bytes) -> bytes:
         """Return the bytes of *digest*, waiting or stored."""
@@ -271,16 +279,12 @@ class Pool:
                 if gone is not None:
                     self._waiting_size -= len(gone.payload)
 
-    def orphans(self, base: bytes) -> list[bytes]:
-        """
-        Let go of the differences to *base*, which is gone, and return their names.
-
-        Put again they are stored whole.
+    def let_go_of_heirs(self, base: bytes) -> None:
+        """Let go of the differences to *base*, which is gone: who puts them again
+        stores them whole.
         """
         waiting = list(self._waiting.values())
-        found = [item.ref.digest for item in waiting if item.base == base]
-        self.done(found)
-        return found
+        self.done(item.ref.digest for item in waiting if item.base == base)
 
     def named(self, places: Iterable[Place]) -> None:
         """Let go of what a commit now names."""

@@ -175,24 +175,33 @@ def _closure(
     stated = {ref.digest: ref.size for append in appends for ref in _blobs(append)}
     order = list(stated)
     todo = set(order)
+    why: dict[bytes, bytes] = {}
     while todo:
         found = view.find_places(list(todo))
         for digest, place in found.items():
             _check_size(digest, stated.get(digest), place.size)
         asked |= found.keys()
-        more: set[bytes] = set()
         for digest in todo - found.keys():
             if not pool.has(digest):
-                missing = [digest, *pool.orphans(digest)][-1]
-                raise NotFoundError(
-                    what=f"{format_digest(missing)} is not in the store; put it first"
-                )
+                pool.let_go_of_heirs(digest)
+                name = format_digest(_root(digest, why))
+                raise NotFoundError(what=f"{name} is not in the store; put it first")
             _check_size(digest, stated.get(digest), pool.size(digest))
             wanted[digest] = None
-            more.update(pool.needs(digest))
-        todo = more - wanted.keys() - asked
+        # Of what is stored only chunks may be gone: a list can outlive them in a
+        # side pack.
+        more = {need: digest for digest in todo for need in pool.needs(digest)}
+        why |= more
+        todo = more.keys() - wanted.keys() - asked
     first = dict.fromkeys(digest for digest in order if digest in wanted)
     return list(first | wanted), frozenset(asked)
+
+
+def _root(digest: bytes, why: dict[bytes, bytes]) -> bytes:
+    """Return the name that the caller knows, for whose sake *digest* is needed."""
+    while digest in why:
+        digest = why[digest]
+    return digest
 
 
 def _blobs(append: Append) -> Iterable[BlobRef]:
@@ -217,16 +226,27 @@ def _spread(
     """Put what is too much for the commit's own frame into frames before it."""
     frames = []
     own = list(memory)
-    while sum(len(item.payload) for item in own) > limits.BLOCK_SIZE and len(own) > 1:
-        some: list[Pending] = []
-        size = 0
-        while own and (not some or size + len(own[0].payload) <= limits.BLOCK_SIZE):
-            size += len(own[0].payload)
-            some.append(own.pop(0))
+    left = sum(len(item.payload) for item in own)
+    while len(own) > 1 and (left > limits.BLOCK_SIZE or len(own) > limits.BLOCK_COUNT):
+        some = _block(own)
+        own = own[len(some) :]
+        left -= sum(len(item.payload) for item in some)
         raw = b"".join(item.payload for item in some)
         table = [item.descriptor for item in some]
         frames.append((seal_part(raw, LEVEL), table, some))
     return frames, own
+
+
+def _block(items: Sequence[Pending]) -> list[Pending]:
+    """Return as many of *items*, from the first on, as one frame should hold."""
+    some: list[Pending] = []
+    size = 0
+    for item in items[: limits.BLOCK_COUNT]:
+        size += len(item.payload)
+        if some and size > limits.BLOCK_SIZE:
+            break
+        some.append(item)
+    return some
 
 
 def _chunks(append: Append, numbers: dict[bytes, int]) -> list[Chunk]:

@@ -6,6 +6,7 @@ Spec: spec/file.md, "Side pack"; spec/ordering.md, "Side packs".
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 
@@ -46,11 +47,16 @@ class SidePack:
     """
 
     def __init__(
-        self, files: Files, store: bytes, check_room: Callable[[int], None]
+        self,
+        files: Files,
+        store: bytes,
+        check_room: Callable[[int], None],
+        poison: Callable[[str], None],
     ) -> None:
         self._files = files
         self._store = store
         self._check_room = check_room
+        self._poison = poison
         self._guard = threading.Lock()
         self._fd = -1
         self._header = b""
@@ -66,7 +72,7 @@ class SidePack:
         Write *records* as one frame and return where they are. Not yet durable.
 
         Raises:
-            StorageError: The medium failed; the file is not used any more.
+            StorageError: The medium failed.
         """
         raw = b"".join(record.payload for record in records)
         part = seal_part(raw, LEVEL)
@@ -81,7 +87,7 @@ class SidePack:
                 file_hash=self._header[-32:],
                 prev=self._last,
             )
-            self._try(lambda: self._files.write(self._fd, frame, self.end))
+            self._write(frame)
             places = [
                 Place(record.digest, self.id, self.end, number, record.size)
                 for number, record in enumerate(records)
@@ -98,12 +104,17 @@ class SidePack:
         Returns:
             (file id, end offset, frame hash) and all places written since the
             file began that were not `named` yet; None if there are none.
+
+        Raises:
+            StorageError: It failed, which poisons the handle.
         """
         with self._guard:
             if not self._places:
                 return None
+            if self._failed:
+                raise self._closed()
             if self._synced_end < self.end:
-                self._try(lambda: self._files.sync(self._fd))
+                self._sync()
                 self._synced_end = self.end
             return (self.id, self.end, self._last), list(self._places)
 
@@ -116,33 +127,60 @@ class SidePack:
     def close(self) -> None:
         """Give the file up; what no commit named is garbage."""
         with self._guard:
-            if self._fd >= 0:
-                self._files.close(self._fd)
-            self._fd = -1
             self._failed = True
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                self._files.close(fd)
+
+    def _closed(self) -> ClosedError:
+        return ClosedError(what="the side pack failed or was closed; open again")
 
     def _open(self) -> None:
         if self._failed:
-            raise ClosedError(what="the side pack failed or was closed; open again")
+            raise self._closed()
         if self._fd >= 0:
             return
         self.id = os.urandom(16)
         header = FileHeader(file_format.SIDE, self._store, self.id)
         self._header = encode_header(header)
-        self._fd = self._files.create(file_name(self.id))
-        self._try(self._begin)
+        fd = self._files.create(file_name(self.id))
+        try:
+            self._begin(fd)
+        except StorageError:
+            # Nothing is in it: the next blob begins another one.
+            self._files.close(fd)
+            self._files.unlink(file_name(self.id))
+            raise
+        self._fd = fd
         self.end = self._synced_end = file_format.SIZE
         self._last = self._header[-32:]
 
-    def _begin(self) -> None:
-        self._files.lock(self._fd)
-        self._files.write(self._fd, self._header, 0)
-        self._files.sync(self._fd)
+    def _begin(self, fd: int) -> None:
+        self._files.lock(fd)
+        self._files.write(fd, self._header, 0)
+        try:
+            self._files.sync(fd)
+        except StorageError:
+            self._fail()
+            raise
         self._files.sync_folder("files")
 
-    def _try(self, step: Callable[[], object]) -> None:
+    def _write(self, frame: bytes) -> None:
         try:
-            step()
+            self._files.write(self._fd, frame, self.end)
         except StorageError:
-            self._failed = True
+            # A full disk gets its room back; what stands there is written over.
+            with contextlib.suppress(StorageError):
+                self._files.truncate(self._fd, self.end)
             raise
+
+    def _sync(self) -> None:
+        try:
+            self._files.sync(self._fd)
+        except StorageError:
+            self._fail()
+            raise
+
+    def _fail(self) -> None:
+        self._failed = True
+        self._poison("a sync failed; open the store again")

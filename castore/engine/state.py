@@ -209,9 +209,7 @@ class State:
     def _recover(self, seen: LockFile | None, worth: MarkWorth) -> LockFile:
         # Another device or inode: a copy of a store, or one that was put back.
         self.is_copy = seen is not None and worth is MarkWorth.NONE
-        if self._journal_fd is not None:
-            self.files.close(self._journal_fd[1])
-            self._journal_fd = None
+        self._let_journal_go()
         self.opened.forget()
         tail = recover(self.files, self.opened, self.store, seen, worth)
         return self.write_mark(tail.journal, tail.end, tail.frame, tail.seq, seen)
@@ -270,12 +268,16 @@ class State:
         """Return the descriptor through which *journal* is written."""
         if self._journal_fd is not None and self._journal_fd[0] == journal:
             return self._journal_fd[1]
-        if self._journal_fd is not None:
-            self.files.close(self._journal_fd[1])
-            self._journal_fd = None
+        self._let_journal_go()
         fd = self.files.open(file_name(journal), write=True)
         self._journal_fd = (journal, fd)
         return fd
+
+    def _let_journal_go(self) -> None:
+        # Forgotten first: a close that fails has closed it all the same.
+        held, self._journal_fd = self._journal_fd, None
+        if held is not None:
+            self.files.close(held[1])
 
     @property
     def catalog(self) -> SqliteCatalog | None:
@@ -369,15 +371,14 @@ class State:
         self._let_go()
 
     def _let_go(self) -> None:
-        if isinstance(self._catalog, SqliteCatalog):
-            self._close_catalog(self._catalog)
-        if self._journal_fd is not None:
-            self.files.close(self._journal_fd[1])
-            self._journal_fd = None
-        if self._lock is not None:
-            self._lock.close()
-        self._view = None
-        self.opened.forget()
+        with contextlib.ExitStack() as steps:  # each, also if one fails
+            steps.callback(self.opened.forget)
+            if self._lock is not None:
+                steps.callback(self._lock.close)
+            steps.callback(self._let_journal_go)
+            self._view = None
+            if isinstance(self._catalog, SqliteCatalog):
+                self._close_catalog(self._catalog)
 
     def _close_catalog(self, catalog: SqliteCatalog) -> None:
         # Closing checkpoints, so it wants the lock (SQLite's WAL-reset race).
@@ -395,6 +396,4 @@ class State:
         with contextlib.suppress(CastoreError):
             if self._lock is not None:
                 self._lock.close()
-            if self._journal_fd is not None:
-                self.files.close(self._journal_fd[1])
-                self._journal_fd = None
+            self._let_journal_go()

@@ -11,7 +11,7 @@ import struct
 import attrs
 
 from castore.digest import in_context
-from castore.formats.refuse import CORRUPT_FRAME, FOREIGN, UNSUPPORTED, need
+from castore.formats.refuse import CORRUPT_FRAME, FOREIGN, UNSUPPORTED, is_count, need
 
 
 SIZE = 188
@@ -127,7 +127,9 @@ def decode_header(data: bytes, *, file: bytes, store: bytes | None) -> FileHeade
     need(header.id == file, "another file's name", FOREIGN)
     need(store is None or header.store == store, "another store's file", FOREIGN)
     need(kind in KIND_NAMES and zero == 0, "file header: kind")
-    need(header.carried_end >= SIZE, "file header: carried end")
+    need(is_count(header.carried_end, start=SIZE), "file header: carried end")
+    numbers = (header.number, header.pred_end, header.seq)
+    need(all(is_count(number) for number in numbers), "file header: numbers")
     _check_kind(header)
     return header
 

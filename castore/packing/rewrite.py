@@ -20,7 +20,7 @@ from castore.engine.change import Append, Change, NewEntry
 from castore.engine.expect import Expect
 from castore.engine.members import members, named_sides
 from castore.engine.putting import put_bytes
-from castore.errors import StorageError
+from castore.errors import CastoreError, StorageError
 from castore.formats import file as file_format
 from castore.formats import storelog
 from castore.formats.storelog import Listing
@@ -226,9 +226,15 @@ def rewrite(
         listings = writer.finish()
         facts = Facts(places=carrier.places, runs=carrier.runs)
         facts.gone_places = sorted(dead)
-        outcome = _publish(engine, listings, inputs, facts, collected, guard)
     except BaseException:
         writer.abandon()
+        raise
+    try:
+        outcome = _publish(engine, listings, inputs, facts, collected, guard)
+    except CastoreError:
+        # A commit in doubt may list them; else the next maintenance removes them.
+        if not engine.state.is_poisoned:
+            writer.abandon()
         raise
     _drop(engine, inputs)
     size_after = sum(listing.size for listing in listings)

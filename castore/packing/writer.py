@@ -133,13 +133,18 @@ class Block:
     @property
     def full(self) -> bool:
         """Whether the bodies have reached the size of a block."""
-        return self._size >= limits.BLOCK_SIZE or len(self._runs) >= _RUNS_MAX
+        return (
+            self._size >= limits.BLOCK_SIZE
+            or len(self._runs) >= _RUNS_MAX
+            or len(self._table) >= limits.BLOCK_COUNT
+        )
 
     def add_body(
         self, digest: bytes, size: int, descriptor: Descriptor, payload: memoryview
     ) -> None:
         """Add the record of a body, or of a payload."""
-        if self._size + len(payload) > limits.FRAME_RAW_SIZE_MAX:
+        many = len(self._table) >= limits.FRAME_RECORD_COUNT_MAX
+        if many or self._size + len(payload) > limits.FRAME_RAW_SIZE_MAX:
             self.flush()
         if descriptor[0] == frame_format.BLOB:
             self._numbers[digest] = self._whole_count

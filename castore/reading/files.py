@@ -6,9 +6,10 @@ Spec: spec/file.md.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
-from castore.errors import CorruptionError
+from castore.errors import CorruptionError, StorageError
 from castore.formats import file as file_format
 from castore.formats.file import FileHeader, decode_header, file_name
 from castore.formats.refuse import placed
@@ -58,7 +59,8 @@ class RawFile:
 
     def __del__(self) -> None:
         if getattr(self, "fd", -1) >= 0:
-            self._files.close(self.fd)
+            with contextlib.suppress(StorageError):  # it was only read
+                self._files.close(self.fd)
 
 
 class OpenFile(RawFile):

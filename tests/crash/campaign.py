@@ -52,12 +52,13 @@ _DATA: tuple[Data, ...] = typing.get_args(Data)
 _NAMES: tuple[Names, ...] = typing.get_args(Names)
 _LOCKS: tuple[LockState, ...] = typing.get_args(LockState)
 _CATALOGS: tuple[CatalogState, ...] = typing.get_args(CatalogState)
-_ALWAYS = (
+_PLAIN = (
     Stop(power=False),
     Stop(power=False, data="torn"),
     Stop(power=True, data="dropped", names="dropped"),
-    Stop(power=True, lock="missing"),
+    Stop(power=True),
 )
+_PLAIN_SHARE = 0.5
 
 
 @attrs.define
@@ -100,22 +101,20 @@ class Options:
     fault_count_max: int = 5
 
 
-def stops(rng: random.Random, options: Options) -> Iterator[Stop]:
-    """Yield ways to stop at one point: some always, others by chance, without end."""
-    catalog: CatalogState
-    for each in _ALWAYS:
-        catalog = rng.choice(options.catalogs)
-        yield attrs.evolve(each, catalog=catalog, seed=rng.getrandbits(32))
-    while True:
-        power = rng.random() < 0.9
-        yield Stop(
-            power=power,
-            data=rng.choice(_DATA) if power else rng.choice(["kept", "torn"]),
-            names=rng.choice(_NAMES),
-            lock=rng.choice(_LOCKS),
-            catalog=rng.choice(options.catalogs),
-            seed=rng.getrandbits(32),
-        )
+def stop_by_chance(rng: random.Random, options: Options) -> Stop:
+    """Return a way to stop: often one of the plain ones, else anything."""
+    catalog = rng.choice(options.catalogs)
+    seed = rng.getrandbits(32)
+    if rng.random() < _PLAIN_SHARE:
+        return attrs.evolve(rng.choice(_PLAIN), catalog=catalog, seed=seed)
+    return Stop(
+        power=True,
+        data=rng.choice(_DATA),
+        names=rng.choice(_NAMES),
+        lock=rng.choice(_LOCKS),
+        catalog=catalog,
+        seed=seed,
+    )
 
 
 def place(image: Image, root: Path) -> Image:
@@ -316,7 +315,8 @@ class Campaign:
             elif step is not None:
                 disk.apply(step)
             count = int(per_step) + (rng.random() < per_step % 1)
-            for stop in itertools.islice(stops(rng, self.options), count):
+            for _ in range(count):
+                stop = stop_by_chance(rng, self.options)
                 self._look(disk, world, stop, f"step {number}", depth)
                 if len(self.report.faults) >= self.options.fault_count_max:
                     return
