@@ -11,6 +11,7 @@ Spec: spec/ordering.md, "Packing and deleting"; spec/storelog.md.
 from __future__ import annotations
 
 import functools
+import heapq
 import time
 
 from collections.abc import Collection, Iterator
@@ -251,8 +252,7 @@ def _delete(engine: Engine, due: set[bytes], marks: Marks, level: int) -> int:
     affected = due | _heirs(due, marks)
     if engine.view.position.journal in _files_of(engine, affected):
         close_journal(engine)
-    wanted = _files_of(engine, affected)
-    inputs = [item for item in closed_files(engine) if item.file.id in wanted]
+    inputs = _inputs(engine, _files_of(engine, affected))
     freed = 0
     for batch in _batches(engine, inputs):
         files = {item.file.id for item in batch}
@@ -274,6 +274,25 @@ def _delete(engine: Engine, due: set[bytes], marks: Marks, level: int) -> int:
     return freed
 
 
+def _inputs(engine: Engine, wanted: set[bytes]) -> list[Input]:
+    """
+    Return the files of *wanted* that may be rewritten.
+
+    A journal takes the older ones with it: the chain of journals ends at the
+    first that is dropped.
+    """
+    closed = closed_files(engine)
+    newest = max(
+        (item.file.header.number for item in closed if item.file.id in wanted),
+        default=0,
+    )
+    return [
+        item
+        for item in closed
+        if item.file.id in wanted or 0 < item.file.header.number <= newest
+    ]
+
+
 def _check_agreement(engine: Engine, due: set[bytes], marks: Marks) -> None:
     """
     Refuse to delete what the files themselves say is needed.
@@ -292,12 +311,24 @@ def _check_agreement(engine: Engine, due: set[bytes], marks: Marks) -> None:
 
 
 def _batches(engine: Engine, inputs: list[Input]) -> list[list[Input]]:
-    """Return *inputs* at once where there is room, else one by one, small first."""
+    """
+    Return *inputs* at once where there is room, else one by one, small first.
+
+    Journals go in their order, so that none is cut off the chain.
+    """
     total = sum(item.file.size() for item in inputs)
     if engine.files.free_size() > total:
         return [inputs] if inputs else []
     give_up_reserve(engine.files)
-    return [[item] for item in sorted(inputs, key=lambda item: item.file.size())]
+    journals = [item for item in inputs if item.file.header.number]
+    journals.sort(key=lambda item: item.file.header.number)
+    others = [item for item in inputs if not item.file.header.number]
+    others.sort(key=_size)
+    return [[item] for item in heapq.merge(journals, others, key=_size)]
+
+
+def _size(item: Input) -> int:
+    return item.file.size()
 
 
 def _heirs(bases: Collection[bytes], marks: Marks) -> set[bytes]:

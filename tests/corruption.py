@@ -12,7 +12,7 @@ import random
 import sys
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 
@@ -28,6 +28,7 @@ from castore.formats import frame as frame_format
 from castore.formats.mark import decode_lock
 from castore.packing import pack
 from castore.packing.rewrite import close_journal
+from castore.reading.survey import survey
 from castore.storage import Files
 
 
@@ -175,18 +176,21 @@ def questions(
     yield "by key", lambda: store.session(("tool", "one")).id
     yield "tags", store.tags
     for segment in segments:
-        name = segment.hex()
-        yield f"{name} head", lambda at=segment: store.segment(at).head
-        yield f"{name} read", lambda at=segment: list(store.segment(at).read())
-        yield (
-            f"{name} reversed",
-            lambda at=segment: list(store.segment(at).entries(reverse=True)),
-        )
-        yield f"{name} proof", lambda at=segment: _proofs(store.segment(at))
+        yield from _of_segment(store, segment)
     for digest in blobs:
         ref = f"blake3:{digest.hex()}"
-        yield ref, lambda at=ref: store.get(at)
-        yield f"{ref} as a file", lambda at=ref: _read_file(store, at)
+        yield ref, partial(store.get, ref)
+        yield f"{ref} as a file", partial(_read_file, store, ref)
+
+
+def _of_segment(
+    store: castore.Store, segment: bytes
+) -> Iterator[tuple[str, Callable[[], object]]]:
+    name = segment.hex()
+    yield f"{name} head", lambda: store.segment(segment).head
+    yield f"{name} read", lambda: list(store.segment(segment).read())
+    yield f"{name} reversed", lambda: list(store.segment(segment).entries(reverse=True))
+    yield f"{name} proof", lambda: _proofs(store.segment(segment))
 
 
 def _proofs(segment: castore.Segment) -> object:
@@ -282,7 +286,7 @@ class Bed:
             name: (root / name).read_bytes()
             for name in ("castore.json", "lock", *names)
         }
-        stops = verify_module.survey(Files(root)).members
+        stops = survey(Files(root)).members
         self.parts = {
             name: parts_of(self.files[name], stops[bytes.fromhex(name[6:38])])
             for name in names

@@ -30,6 +30,7 @@ from castore import CastoreError, ClosedError, ConflictError, Reference, limits
 from castore.catalog.database import Database
 from castore.errors import StorageError
 from castore.formats import file as file_format
+from castore.formats.mark import decode_lock
 from castore.gc import collect
 from castore.packing.rewrite import pack
 from castore.reading.findings import FAULT
@@ -147,7 +148,10 @@ class FaultyFiles(NotingFiles):
         front = os.pread(fd, file_format.SIZE, 0)
         with contextlib.suppress(CastoreError):
             kind = file_format.decode_header(front, file=front[28:44], store=None).kind
-            self.plan.unsynced |= kind in (file_format.JOURNAL, file_format.SIDE)
+            mark = decode_lock((self.root / "lock").read_bytes())
+            named = kind == file_format.SIDE or mark.journal == front[28:44]
+            failed = kind == file_format.JOURNAL and self.plan.error == errno.EIO
+            self.plan.unsynced |= named or failed
         for offset, old, size in reversed(undo):
             os.pwrite(fd, old, offset)
             os.ftruncate(fd, min(size, os.fstat(fd).st_size))

@@ -150,9 +150,8 @@ class StoreMachine(RuleBasedStateMachine):
                 Reference(role, self.reference(handle, pick, edit))
                 for role, pick, edit in wanted
             ]
-            waits = self.model.put(body)
-            handle.waiting |= {k: v for k, v in waits.items() if k not in handle.waiting}
-            name = next(iter(waits))
+            name = next(iter(self.model.put(body)))
+            handle.waiting.setdefault(name, ())
             items.append(Item(kind, name, tuple(found), time_ms))
             entries.append(NewEntry(kind, body, found, time_ms))
         return items, entries
@@ -261,12 +260,15 @@ class StoreMachine(RuleBasedStateMachine):
         ref = handle.store.put(stream or data, like=like)
         assert (name, len(data)) == (ref.digest, ref.size)
         assert (ref.slices is not None) == (len(data) > 8 * limits.MIB)
-        if name not in handle.waiting:
-            # Whether it was worth a difference is the writer's choice.
-            needs = handle.store.engine.pool.needs(name)
-            assert len(waits[name]) in {0, len(set(needs))}
+        # Whether it waits, and is worth a difference, is the writer's choice.
+        pool = handle.store.engine.pool
+        if name not in handle.waiting and pool.has(name):
+            needs = pool.needs(name)
+            assert set(needs) == set(waits[name]) or len(needs) == 1
             waits[name] = needs
-        handle.waiting = waits | handle.waiting
+        for name_now in waits:
+            if pool.has(name_now) and name_now not in handle.waiting:
+                handle.waiting[name_now] = waits[name_now]
         if ref not in self.refs:
             self.refs.append(ref)
             self.specs.append(spec)

@@ -28,7 +28,6 @@ from corruption import (
 
 import castore
 
-from castore import verify as verify_module
 from castore.errors import CorruptionError
 from castore.formats import file as file_format
 from castore.formats import frame as frame_format
@@ -36,6 +35,7 @@ from castore.reading import blobs, contents, frames
 from castore.reading.files import OpenFile
 from castore.reading.findings import Findings
 from castore.reading.mark import MarkWorth
+from castore.reading.survey import survey
 from castore.storage import Files
 
 
@@ -60,7 +60,7 @@ def bed(made: Bed) -> Iterator[Bed]:
 def test_the_store_has_everything(bed: Bed) -> None:
     """Every kind of file and of record is there to be damaged."""
     kinds = {data[10] for name, data in bed.files.items() if name in bed.parts}
-    found = verify_module.survey(Files(bed.root))
+    found = survey(Files(bed.root))
     records = set()
     for file, stop in found.members.items():
         opened = found.reader._files[file]
@@ -342,7 +342,8 @@ def forgeries(bed: Bed) -> Iterator[tuple[str, int]]:
             header = frame_format.parse_header(data[offset:], room=len(data) - offset)
             start = offset + frame_format.HEADER_SIZE + header.table_size
             # What a footer says of a file that was edited is nothing new.
-            if header.codec or data[start - 3] == frame_format.FOOTER:
+            kind = data[offset + frame_format.HEADER_SIZE + 2]
+            if header.codec or kind == frame_format.FOOTER:
                 continue
             for at in range(start, start + header.raw_size, 7):
                 bed.write(name, rehash(flip(data, 8 * at)))

@@ -8,13 +8,14 @@ Spec: spec/file.md, "Journal"; spec/ordering.md, "Recovery", "Closing a journal"
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from collections.abc import Sequence
 
 import attrs
 
-from castore.errors import CorruptionError
+from castore.errors import CorruptionError, StorageError
 from castore.formats import file as file_format
 from castore.formats import frame as frame_format
 from castore.formats.commit import store_genesis
@@ -245,11 +246,16 @@ def write_new(files: Files, file: bytes, data: bytes) -> None:
     """Write the file *file*, whole and durable, its folder too."""
     fd = files.create(file_name(file))
     try:
-        files.write(fd, data, 0)
-        files.sync(fd)
-    finally:
-        files.close(fd)
-    files.sync_folder("files")
+        try:
+            files.write(fd, data, 0)
+            files.sync(fd)
+        finally:
+            files.close(fd)
+        files.sync_folder("files")
+    except StorageError:
+        with contextlib.suppress(StorageError):  # nothing is built on it
+            files.unlink(file_name(file))
+        raise
 
 
 def footer(file: OpenFile, end: int, prev: bytes) -> bytes:

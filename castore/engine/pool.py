@@ -141,7 +141,9 @@ class Pool:
             return None
         if not BASE_SIZE_MIN <= like.size <= limits.BLOB_RECORD_SIZE_MAX:
             return None
-        depth = self._depth(like.digest)
+        if self._state.view.known.find_place(ref.digest) is not None:
+            return None  # it will not be stored again
+        depth = self._depth(like.digest, ref.digest)
         if depth is None or depth + 1 >= limits.DIFFERENCE_WHOLE_EVERY:
             return None
         try:
@@ -161,9 +163,18 @@ class Pool:
         ]
         return Pending(ref, descriptor, delta, like.digest)
 
-    def _depth(self, digest: bytes) -> int | None:
+    def _depth(self, digest: bytes, heir: bytes) -> int | None:
+        """Return the depth of *digest* as base of *heir*, None where it is none."""
         if not self.has(digest):
             return self._state.view.blobs.base_depth(digest)
+        at: bytes | None = digest
+        while at is not None and self.has(at):
+            waiting = self._waiting.get(at)
+            at = waiting.base if waiting is not None else None
+            if at == heir:
+                return None
+        if at is not None and self._state.view.known.find_place(at) is None:
+            return None  # GC took what it is a difference to
         return depth_of(self.record(digest))
 
     def _write(self, pendings: list[Pending]) -> None:
@@ -216,19 +227,16 @@ class Pool:
         return place.size if place is not None else None
 
     def needs(self, digest: bytes) -> tuple[bytes, ...]:
-        """
-        Return what must be stored if *digest* is: the base of a difference that
-        waits, the chunks of a chunk list that waits or is stored.
-        """
+        """Return what the waiting blob *digest* cannot be read without."""
         waiting = self._waiting.get(digest)
-        if waiting is not None:
-            return () if waiting.base is None else (waiting.base,)
-        if digest in self._chunks:
-            return self._chunks[digest]
-        if (self.size(digest) or 0) <= limits.BLOB_RECORD_SIZE_MAX:
-            return ()
+        if waiting is not None and waiting.base is not None:
+            return (waiting.base,)
+        return self._chunks.get(digest, ())
+
+    def chunks(self, digest: bytes) -> list[bytes]:
+        """Return the chunks of the large blob *digest*, waiting or stored."""
         listed = chunk_list(digest, self.record(digest))
-        return tuple(name for name, _ in listed.chunks)
+        return [name for name, _ in listed.chunks]
 
     def read(self, digest: bytes) -> bytes:
         """Return the bytes of *digest*, waiting or stored."""
@@ -250,14 +258,18 @@ class Pool:
 
             GoneError: It was put against a base that GC took since.
         """
+        view = self._state.view
         waiting = self._waiting.get(digest)
-        if waiting is not None:
+        # A difference that others have stored meanwhile may have become a base.
+        if waiting is not None and (
+            waiting.base is None or view.known.find_place(digest) is None
+        ):
             descriptor = waiting.descriptor
             return Record(descriptor[0], descriptor, memoryview(waiting.payload))
         place = self._written.get(digest)
         if place is None:
-            return self._state.view.blobs.find(digest)
-        frame = self._state.view.frames.get(place.file, place.offset)
+            return view.blobs.find(digest)
+        frame = view.frames.get(place.file, place.offset)
         return frame.records[place.record]
 
     def _remember(self, digest: bytes, data: bytes) -> None:
@@ -280,9 +292,7 @@ class Pool:
                     self._waiting_size -= len(gone.payload)
 
     def let_go_of_heirs(self, base: bytes) -> None:
-        """Let go of the differences to *base*, which is gone: who puts them again
-        stores them whole.
-        """
+        """Let go of differences to *base*, which is gone; put again they are whole."""
         waiting = list(self._waiting.values())
         self.done(item.ref.digest for item in waiting if item.base == base)
 

@@ -188,9 +188,13 @@ def _closure(
                 raise NotFoundError(what=f"{name} is not in the store; put it first")
             _check_size(digest, stated.get(digest), pool.size(digest))
             wanted[digest] = None
-        # Of what is stored only chunks may be gone: a list can outlive them in a
-        # side pack.
-        more = {need: digest for digest in todo for need in pool.needs(digest)}
+        waiting = todo - found.keys()
+        more = {need: digest for digest in waiting for need in pool.needs(digest)}
+        # What is stored has all that it needs, but for chunks: their list may have
+        # come with a side pack after they went.
+        for digest, place in found.items():
+            if place.size > limits.BLOB_RECORD_SIZE_MAX:
+                more |= dict.fromkeys(pool.chunks(digest), digest)
         why |= more
         todo = more.keys() - wanted.keys() - asked
     first = dict.fromkeys(digest for digest in order if digest in wanted)

@@ -47,6 +47,9 @@ def recover(
         if bound is not None and bound.journal != file.id:
             # An older mark, or a newer journal that is gone: the whole tells.
             survey(files, store=store, lock=lock).raise_faults()
+        # Who made it was perhaps stopped before its sync; what follows leans on it.
+        files.sync(file.fd)
+        files.sync_folder("files")
     end = _durable_end(file, lock, worth)
     found, torn = frames_behind(file, end)
     tail = tail_before(file, end)

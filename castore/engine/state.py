@@ -88,8 +88,13 @@ class State:
             return
         files.ensure(LOCK)
         self._lock = FileLock(files, LOCK, self._holder)
-        with self.locked():
-            make_reserve(files)
+        try:
+            with self.locked():
+                make_reserve(files)
+        except BaseException:
+            with contextlib.suppress(CastoreError):
+                self.close()
+            raise
 
     # --- state ---------------------------------------------------------------
 
@@ -211,7 +216,8 @@ class State:
         self.is_copy = seen is not None and worth is MarkWorth.NONE
         self._let_journal_go()
         self.opened.forget()
-        tail = recover(self.files, self.opened, self.store, seen, worth)
+        with self.poisoned_by_failing():
+            tail = recover(self.files, self.opened, self.store, seen, worth)
         return self.write_mark(tail.journal, tail.end, tail.frame, tail.seq, seen)
 
     def write_mark(
@@ -263,6 +269,16 @@ class State:
     def poison(self, why: str) -> None:
         """Refuse all further writing through this handle."""
         self._poisoned = why
+
+    @contextlib.contextmanager
+    def poisoned_by_failing(self) -> Iterator[None]:
+        """Poison the handle where a journal cannot be made for more than no room."""
+        try:
+            yield
+        except StorageError as error:
+            if not error.transient:
+                self.poison("a journal could not be made; open the store again")
+            raise
 
     def journal_fd(self, journal: bytes) -> int:
         """Return the descriptor through which *journal* is written."""

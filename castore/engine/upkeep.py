@@ -119,7 +119,8 @@ class Upkeep:
             raise
         end = position.end + len(data)
         tail = Tail(position.journal, end, data[-32:], position.seq, position.commit)
-        made = journals.successor(state.files, state.opened, state.store, tail)
+        with state.poisoned_by_failing():
+            made = journals.successor(state.files, state.opened, state.store, tail)
         state.follow(
             state.write_mark(made.journal, made.end, made.frame, made.seq, state.seen)
         )

@@ -86,6 +86,8 @@ class Options:
 
         again: Of how many states one is stopped again while it is recovered.
 
+        doubtful: The same for states in which a kill left what was not synced.
+
         check_every: Of how many states one is looked at by readers and checkers
             too; 0 for none.
 
@@ -96,6 +98,7 @@ class Options:
 
     per_step: float = 3.0
     again: int = 40
+    doubtful: int = 4
     check_every: int = 8
     catalogs: tuple[CatalogState, ...] = _CATALOGS
     fault_count_max: int = 5
@@ -340,7 +343,7 @@ class Campaign:
             shutil.rmtree(root)
         # What a kill leaves unsynced is where most can go wrong next.
         is_doubtful = not (depth or stop.power or disk.is_settled)
-        every = self.options.again // (10 if is_doubtful else 1)
+        every = self.options.doubtful if is_doubtful else self.options.again
         if depth < 2 and random.Random(stop.seed).randrange(every) == 0:
             self._stop_again(disk, image, world, depth)
 
