@@ -27,6 +27,7 @@ class BlobReader(io.RawIOBase):
         self._at = 0
         self._start = 0
         self._data = b""
+        self._is_checked = False
 
     def readable(self) -> bool:
         """Return True."""
@@ -52,7 +53,7 @@ class BlobReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Fill *buffer* from the position on; 0 at the end."""
         view = memoryview(buffer).cast("B")
-        if self._at >= self.ref.size or not view:
+        if not view or (self._is_checked and self._at >= self.ref.size):
             return 0
         if not self._start <= self._at < self._start + len(self._data):
             self._fill()
@@ -67,3 +68,4 @@ class BlobReader(io.RawIOBase):
         self._start = self._at // stretch * stretch
         stop = min(self._start + stretch, self.ref.size)
         self._data = self._engine.read_range(self.ref, self._start, stop)
+        self._is_checked = True  # also that the size is not too small

@@ -172,18 +172,19 @@ def _collect(
         for place in engine.view.known.places()
         if place.digest not in marks.live
     }
-    held = {
-        digest
-        for digest in dead
-        if not _is_free([digest, *marks.heirs.get(digest, ())], engine, free)
-    }
+    for digest in _named_since(engine, marks):
+        dead.pop(digest, None)
     before = engine.upkeep.condemned()
     condemned = {digest: before.get(digest, now) for digest in dead}
     due = {
         digest
         for digest, at in condemned.items()
-        if digest not in held and _is_due(digest, at, before, now, grace_s)
+        if _is_due(digest, at, before, now, grace_s)
     }
+    if due:
+        _check_agreement(engine, due, marks)
+    held = {digest for digest in dead if not _files_with(digest, engine, marks) <= free}
+    due -= held
     for name in marks.lists.keys() - due:
         due.difference_update(marks.lists[name])
     going = sum(dead[digest].size for digest in due)
@@ -194,7 +195,6 @@ def _collect(
     freed = 0
     if not dry_run:
         if due:
-            _check_agreement(engine, due, marks)
             freed = _delete(engine, due, marks, level)
         engine.upkeep.condemn(
             {digest: at for digest, at in condemned.items() if digest not in due}
@@ -214,11 +214,6 @@ def _collect(
         next_ms=min(waiting) + int(grace_s * 1000) if waiting else None,
         dry_run=dry_run,
     )
-
-
-def _is_free(digests: list[bytes], engine: Engine, free: set[bytes]) -> bool:
-    """Return whether all files with *digests* may be rewritten."""
-    return _files_of(engine, digests) <= free
 
 
 def _is_due(
@@ -249,10 +244,10 @@ def _by_role(marks: Marks, due: Collection[bytes]) -> dict[str, RoleCount]:
 
 def _delete(engine: Engine, due: set[bytes], marks: Marks, level: int) -> int:
     """Rewrite the files in which something of *due* stands; return bytes freed."""
-    affected = due | _heirs(due, marks)
-    if engine.view.position.journal in _files_of(engine, affected):
+    wanted = {file for digest in due for file in _files_with(digest, engine, marks)}
+    if engine.view.position.journal in wanted:
         close_journal(engine)
-    inputs = _inputs(engine, _files_of(engine, affected))
+    inputs = _inputs(engine, wanted)
     freed = 0
     for batch in _batches(engine, inputs):
         files = {item.file.id for item in batch}
@@ -260,7 +255,7 @@ def _delete(engine: Engine, due: set[bytes], marks: Marks, level: int) -> int:
         dead = {
             digest
             for digest in due
-            if _files_of(engine, {digest} | _heirs({digest}, marks)) <= files
+            if _files_with(digest, engine, marks) <= files
         }
         done = rewrite(
             engine,
@@ -295,13 +290,18 @@ def _inputs(engine: Engine, wanted: set[bytes]) -> list[Input]:
 
 def _check_agreement(engine: Engine, due: set[bytes], marks: Marks) -> None:
     """
-    Refuse to delete what the files themselves say is needed.
+    Refuse to delete what the files themselves say is needed; look for copies.
 
     Raises:
         CorruptionError: ``catalog differs``: the catalog led the mark astray.
+
+        ConflictError: Something came alive meanwhile.
     """
-    wrong = due & named_by_files(engine) - marks.released
+    named, marks.copies = named_by_files(engine)
+    wrong = due & named - marks.released
     if wrong:
+        engine.refresh()
+        _check_dead(engine, wrong, marks, engine.view.known)
         raise CorruptionError(
             what=f"{len(wrong)} blobs seemed dead and are not; nothing was deleted, "
             "run castore rebuild",
@@ -331,10 +331,6 @@ def _size(item: Input) -> int:
     return item.file.size()
 
 
-def _heirs(bases: Collection[bytes], marks: Marks) -> set[bytes]:
-    return {heir for base in bases for heir in marks.heirs.get(base, ())}
-
-
 def _collected(engine: Engine, named: set[bytes]) -> bytes | None:
     """Return the body of a ``collected`` entry; the run is the seq it will have."""
     if not named:
@@ -354,9 +350,14 @@ def _check_dead(engine: Engine, dead: set[bytes], marks: Marks, _: Catalog) -> N
             )
 
 
-def _files_of(engine: Engine, digests: Collection[bytes]) -> set[bytes]:
-    places = (engine.view.known.find_place(digest) for digest in digests)
-    return {place.file for place in places if place is not None}
+def _files_with(digest: bytes, engine: Engine, marks: Marks) -> set[bytes]:
+    """Return the files with *digest*, or with what is stored as a difference to it."""
+    files: set[bytes] = set()
+    for name in (digest, *marks.heirs.get(digest, ())):
+        place = engine.view.known.find_place(name)
+        if place is not None:
+            files |= {place.file} | marks.copies.get(name, set())
+    return files
 
 
 def _named_since(engine: Engine, marks: Marks) -> Iterator[bytes]:

@@ -52,6 +52,8 @@ class Marks:
 
         lists: The chunks of each stored chunk list that is dead.
 
+        copies: Files with further copies of a blob, where that was looked for.
+
         position: Up to where this mark looked.
     """
 
@@ -64,6 +66,7 @@ class Marks:
     raw_size: int = 0
     heirs: dict[bytes, set[bytes]] = attrs.Factory(dict)
     lists: dict[bytes, tuple[bytes, ...]] = attrs.Factory(dict)
+    copies: dict[bytes, set[bytes]] = attrs.Factory(dict)
     position: Position | None = None
 
 
@@ -204,9 +207,10 @@ def _needs(
     return heirs, chunks
 
 
-def named_by_files(engine: Engine) -> set[bytes]:
+def named_by_files(engine: Engine) -> tuple[set[bytes], dict[bytes, set[bytes]]]:
     """
-    Return every name that living entries and tags lead to, from the files alone.
+    Return every name that living entries and tags lead to, from the files alone,
+    and the files of all blobs of which there are several copies.
 
     The second mark: no catalog has a say in it. Released checkpoints are in it.
 
@@ -228,7 +232,11 @@ def named_by_files(engine: Engine) -> set[bytes]:
                 frame = engine.view.frames.get(place.file, place.offset)
                 listed = decode_ref_list(frame.records[place.record].payload)
                 named.update(ref.blob.digest for ref in listed)
-    return named
+    copies = {
+        digest: {place.file for place in found.records.places_of(digest)}
+        for digest in found.records.copies
+    }
+    return named, copies
 
 
 def needs_of(frame: Frame) -> Iterator[tuple[bytes, tuple[bytes, ...], bool]]:

@@ -15,7 +15,7 @@ from castore import limits, merkle
 from castore.engine import Engine
 from castore.engine.change import Append, Change, Outcome
 from castore.engine.change import NewEntry as BuiltEntry
-from castore.engine.expect import Expect, head_of, living
+from castore.engine.expect import Expect, living, newest_head
 from castore.engine.putting import put_bytes
 from castore.errors import ConflictError
 from castore.formats import storelog
@@ -70,7 +70,7 @@ class Segment:
     @property
     def head(self) -> Head:
         """The newest head; reads the mark, takes no lock."""
-        return head_of(living(self._engine.refresh().known, self.id).head)
+        return newest_head(living(self._engine.refresh().known, self.id))
 
     @property
     def session_id(self) -> bytes:
@@ -295,7 +295,7 @@ class Segment:
         """
         view = self._engine.refresh()
         row = living(view.known, self.id)
-        head = head_of(row.head)
+        head = newest_head(row)
         if not 0 <= index < head.count:
             raise IndexError(f"entry {index} of {head.count}")
         tree = tree_of(self.id, self._engine.store)

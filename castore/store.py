@@ -245,6 +245,9 @@ class Store:
         if not 0 < len(name.encode()) <= limits.NAME_SIZE_MAX:
             raise FormatError(what=f"a tag has 1 to {limits.NAME_SIZE_MAX} bytes")
         target = self.resolve(ref)
+        if not isinstance(ref, BlobRef):
+            # The size came from the index; it stays in the log for good.
+            self.engine.read_range(target, 0, 0)
         body = storelog.named(name)
         refs = [Reference(TAG_ROLE, target)]
         append_store_log(self.engine, storelog.TAGGED, body, refs, maintenance=False)

@@ -19,8 +19,9 @@ FRAME = struct.Struct(">4sBBHIIIQ")
 HEADER = struct.Struct(">8s4B16s16sQ16sQ32s40xQ")
 MARK = struct.Struct(">8x16sQQ16sQ32s")
 BOOT = Path("/proc/sys/kernel/random/boot_id")
-MARKER = re.compile(rb'\{"castore": (\d+), "features": \{"all_must_know": (\[.*?\]), .*'
-                    rb'\}, "store": "([0-9a-f]{32})", "suite": "([^"]*)"\}\n')
+FORM = re.compile(rb'\{"castore": (\d+), "features": \{"all_must_know": (\[[^]]*\]), '
+                  rb'"reader_may_ignore": \[[^]]*\], "writer_must_know": \[[^]]*\]\}, '
+                  rb'"store": "([0-9a-f]{32})", "suite": "([^"]*)"\}\n')  # castore.json
 TAGS = dict.fromkeys(range(1 << 16), lambda *_: None)  # not the same when encoded again
 # A copy of a blob, kept as record of kind 1, 2 or 3; what else it needs; its payload.
 Blob = namedtuple("Blob", "digest size kind needs file at end start length")
@@ -197,20 +198,25 @@ class Store:
         self.path, self.seq, self.findings = Path(path), 0, set[tuple[str, str]]()
         self.used, self.counted, self.recent = [], [], lru_cache(64)(self.make)
         self.heads, self.logs, self.listed, self.good = {}, {}, {}, {}
-        self.deleted, self.dropped, self.collected = set[bytes](), {b"", bytes(16)}, {}
-        marker = MARKER.fullmatch(load(self.path / "castore.json")[:65536])
+        self.deleted, self.dropped, self.collected = set[bytes](), {b""}, {}
+        marker = FORM.fullmatch(load(self.path / "castore.json")[:65536])
         if not marker or marker.group(1, 2, 4) != (b"1", b"[]", b"blake3-256"):
             bad = "unsupported version" if marker else "malformed record"
             return self.say(bad, "castore.json")
         self.id, names = bytes.fromhex(marker[3].decode()), "[0-9a-f]" * 32 + ".cas"
         fs = [File(x, self.id) for x in (self.path / "files").glob(names)]
         self.files = {f.id: f for f in fs}
-        self.find_files()  # journals and side packs: nothing is listed yet
-        self.index(self.counted + [x for f in fs if f.kind == PACK for x in f.frames])
-        head = self.newest_head(self.id)
+        self.find_files()  # only the chain of journals: nothing is listed yet
+        chain = [x for y in self.counted for x in y.holds if x[:2] == (6, self.id)]
+        head = max((x[3] for x in chain), key=lambda x: x[6], default=None)
+        packs = [f for f in fs if f.kind == PACK]
+        self.index(self.counted + [x for f in packs for x in f.frames])
         log = self.read_log(head) if head else []
         self.findings.clear()  # what there is to find will be found again
         self.fold(log)
+        if not head:  # which packs are listed is not known
+            self.say("wrong head", place(self.id))
+            self.listed = {f.id: (len(f.data), [f, *f.frames][-1].hash) for f in packs}
         self.find_files()
         self.index(self.counted)
         self.check_logs()
@@ -235,7 +241,7 @@ class Store:
             [188, *(x.end for x in f.frames if x.end <= min(f.gaps, default=TOP))])]
         f = max(journals, key=lambda f: (f.number, f.id), default=None)
         f = f and self.require(*{mark[0]: mark}.get(f.id, (f.id, 188, f.hash, True)))
-        while f:
+        while f and f.number > 1:
             f = self.require(f.pred, f.pred_end, f.pred_hash)
         self.require(*mark[:3])
         for name, end in self.listed.items():
@@ -280,12 +286,11 @@ class Store:
         self.known: Any = {kind: defaultdict(dict) for kind in (1, 4, 5, 6, 7)}
         for kind, key, name, value in (y for x in frames for y in x.holds):
             self.known[kind][key][name] = value
-        copies = [x for names in self.known[1].values() for x in names.values()]
-        self.good = {x.digest: x for x in copies if x.kind == 1}
-        good = self.good.keys()
-        for kind in [2] * 255 + [3]:  # differences of depth 1, 2, ...; chunk lists
-            ready = [x for x in copies if x.kind == kind and good >= {*x.needs}]
-            copies = [x for x in copies if x.kind != kind or not good >= {*x.needs}]
+        rest = [x for names in self.known[1].values() for x in names.values()]
+        self.good = {x.digest: x for x in rest if x.kind == 1}
+        for k in [2] * 255 + [3]:  # differences of depth 1, 2, ...; chunk lists
+            ready = [x for x in rest if x.kind == k and {*x.needs} <= self.good.keys()]
+            rest = [x for x in rest if x.kind != k or {*x.needs} - self.good.keys()]
             for x in ready:
                 try:
                     need(H("", self.make(x)) == x.digest)
@@ -362,13 +367,10 @@ class Store:
             if seq != self.seq + 1 or any(c[2] not in before for c in commits.values()):
                 self.say("broken link", f"seq:{self.seq + 1}")
             before, self.seq = [*commits], seq
-        segments = {*self.known[6], *(x for x, _ in self.known[4]), self.id}
-        for segment in segments - self.deleted:
-            if head := self.newest_head(segment):
-                self.heads[segment] = head
-            else:
-                bad = "wrong head" if segment == self.id else "unproven absence"
-                self.say(bad, place(segment))
+        segments = {*self.known[6], *(x for x, _ in self.known[4])} - self.deleted
+        self.heads = {s: head for s in segments if (head := self.newest_head(s))}
+        for s in segments - {*self.heads, self.id}:
+            self.say("unproven absence", place(s))
         for segment, head in self.heads.items():
             log = self.logs[segment] = self.read_log(head)
             names, links = [e.hash for e in log], [e.form[2] for e in log[1:]]
@@ -382,7 +384,6 @@ class Store:
                     run = self.collected.get(digest)
                     bad = "missing blob" if run is None else f"collected by run {run}"
                     self.say(bad, f"blob:{digest.hex()}")
-
 def check(path: str | Path) -> dict[str, Any]:
     """checking.md: the report; FileNotFoundError: no store, or begin again."""
     mild = {"torn tail": "notice", "not covered": "notice", "collected": "explained"}
@@ -392,7 +393,6 @@ def check(path: str | Path) -> dict[str, Any]:
     return {"ok": all(x["severity"] != "fault" for x in said), "seq": store.seq,
             "against": "self-consistent", "findings": said,
             "covered": {"files": len(store.used), "frames": len(store.counted)}}
-
 if __name__ == "__main__":
     there = Path(sys.argv[1], "castore.json").exists()
     report = check(sys.argv[1]) if there else {"ok": False}

@@ -143,6 +143,8 @@ class Model:
         stored: Size of what commits have made part of the store: of a ref list
             its count.
 
+        lists: Names of ref lists.
+
         collected: What was collected although a retained entry names it.
 
         condemned: What gc has condemned, and whether that was long ago.
@@ -163,6 +165,7 @@ class Model:
     contents: dict[bytes, bytes] = attrs.Factory(dict)
     parts: Names = attrs.Factory(dict)
     stored: dict[bytes, int] = attrs.Factory(dict)
+    lists: set[bytes] = attrs.Factory(set)
     collected: set[bytes] = attrs.Factory(set)
     condemned: dict[bytes, bool] = attrs.Factory(dict)
     tags: dict[str, BlobRef] = attrs.Factory(dict)

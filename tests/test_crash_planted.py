@@ -18,7 +18,13 @@ from unittest import mock
 import attrs
 import pytest
 
-from castore.engine import recovery
+from crash.campaign import Campaign, Options
+from crash.events import Synced
+from crash.recording import RecordingFiles, Step
+from crash.workloads import ALL
+from crash.world import Intended
+
+from castore.engine import journal, recovery
 from castore.engine.commits import Committer
 from castore.engine.journal import Tail
 from castore.engine.side import SidePack
@@ -28,11 +34,6 @@ from castore.packing.writer import PackWriter
 from castore.reading.files import OpenFile
 from castore.reading.frames import Frame
 from castore.storage import Files
-from crash.campaign import Campaign, Options
-from crash.disk import Synced
-from crash.recording import RecordingFiles, Step
-from crash.workloads import ALL
-from crash.world import Intended
 
 
 # The package has a function of the module's name.
@@ -77,7 +78,7 @@ def answered_before_sync() -> Iterator[None]:
 @contextlib.contextmanager
 def built_on_doubtful_bytes() -> Iterator[None]:
     """What stands behind the mark is taken as it is, not copied and synced."""
-    make = recovery.successor
+    make = journal.successor
 
     def successor(
         files: Files,
@@ -92,7 +93,7 @@ def built_on_doubtful_bytes() -> Iterator[None]:
         fd = files.open(last.name, write=True)
         files.truncate(fd, last.end)
         files.close(fd)
-        return recovery.tail_before(opened.get(tail.journal), last.end)
+        return journal.tail_before(opened.get(tail.journal), last.end)
 
     with patch(recovery, "successor", successor):
         yield

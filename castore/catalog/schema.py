@@ -11,6 +11,7 @@ Spec: spec/ordering.md, "The catalog".
 from __future__ import annotations
 
 import sqlite3
+import zlib
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, get_type_hints
@@ -39,7 +40,7 @@ TABLES = (
 CREATE TABLE meta (
     version INTEGER NOT NULL,
     journal BLOB, stop INTEGER, frame BLOB, seq INTEGER, "commit" BLOB,
-    gc_generation INTEGER
+    gc_generation INTEGER, checksum INTEGER
 )""",
     """\
 CREATE TABLE file (no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE)""",
@@ -49,7 +50,8 @@ CREATE TABLE file (no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE)""",
 CREATE TABLE segment (
     no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE,
     session BLOB, parent BLOB, fork_index INTEGER, count INTEGER, seq INTEGER,
-    time_ms INTEGER, head BLOB, peaks BLOB, reach INTEGER NOT NULL DEFAULT 1
+    time_ms INTEGER, head BLOB, peaks BLOB, checksum INTEGER,
+    reach INTEGER NOT NULL DEFAULT 1
 )""",
     """\
 CREATE INDEX segment_by_session ON segment (session)""",
@@ -72,29 +74,30 @@ CREATE TABLE run (
     """\
 CREATE TABLE node (
     segment INTEGER NOT NULL REFERENCES segment, level INTEGER NOT NULL,
-    place INTEGER NOT NULL, hash BLOB NOT NULL,
+    place INTEGER NOT NULL, hash BLOB NOT NULL, checksum INTEGER NOT NULL,
     PRIMARY KEY (segment, level, place)
 ) WITHOUT ROWID""",
     """\
 CREATE TABLE session (
     id BLOB NOT NULL PRIMARY KEY, namespace TEXT, text TEXT,
-    UNIQUE (namespace, text)
+    checksum INTEGER NOT NULL, UNIQUE (namespace, text)
 ) WITHOUT ROWID""",
     """\
 CREATE TABLE keys (
     segment INTEGER NOT NULL REFERENCES segment, text TEXT NOT NULL,
     content BLOB NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL,
-    seq INTEGER NOT NULL, time_ms INTEGER NOT NULL,
+    seq INTEGER NOT NULL, time_ms INTEGER NOT NULL, checksum INTEGER NOT NULL,
     PRIMARY KEY (segment, text)
 ) WITHOUT ROWID""",
     """\
 CREATE TABLE tag (
     name TEXT NOT NULL PRIMARY KEY, digest BLOB NOT NULL, size INTEGER NOT NULL,
-    slices BLOB
+    slices BLOB, checksum INTEGER NOT NULL
 ) WITHOUT ROWID""",
     """\
 CREATE TABLE deleted (
-    segment BLOB NOT NULL PRIMARY KEY, entry INTEGER NOT NULL, head BLOB NOT NULL
+    segment BLOB NOT NULL PRIMARY KEY, entry INTEGER NOT NULL, head BLOB NOT NULL,
+    checksum INTEGER NOT NULL
 ) WITHOUT ROWID""",
     """\
 CREATE TABLE label (
@@ -139,7 +142,7 @@ def check_tables(db: sqlite3.Connection) -> None:
 # --- reading -----------------------------------------------------------------
 
 POSITION = """
-    SELECT journal, stop, frame, seq, "commit", gc_generation
+    SELECT journal, stop, frame, seq, "commit", gc_generation, checksum
     FROM meta WHERE journal NOT NULL"""
 # Left joins: a number that stands for nothing gives null, which is refused.
 PLACE = """
@@ -156,22 +159,23 @@ RUNS_TOUCHING = """
     WHERE s.id = ? AND r.first > ? - s.reach AND r.first < ?
     AND r.first + r.count > ? ORDER BY r.first"""
 SEGMENT = """
-    SELECT id, session, parent, fork_index, count, seq, time_ms, head, peaks
+    SELECT id, session, parent, fork_index, count, seq, time_ms, head, peaks, checksum
     FROM segment WHERE seq NOT NULL"""
 SEGMENT_ORDER = """
     SELECT no FROM segment WHERE seq NOT NULL ORDER BY seq DESC, id"""
 NODE = """
-    SELECT s.id, n.level, n.place, n.hash
+    SELECT s.id, n.level, n.place, n.hash, n.checksum
     FROM node n LEFT JOIN segment s ON s.no = n.segment"""
-NODE_HASH = """
-    SELECT n.hash FROM segment s CROSS JOIN node n ON n.segment = s.no
+NODE_AT = """
+    SELECT s.id, n.level, n.place, n.hash, n.checksum
+    FROM segment s CROSS JOIN node n ON n.segment = s.no
     WHERE s.id = ? AND n.level = ? AND n.place = ?"""
-SESSION = "SELECT id, namespace, text FROM session"
+SESSION = "SELECT id, namespace, text, checksum FROM session"
 KEY = """
-    SELECT s.id, k.text, k.content, k.first, k.count, k.seq, k.time_ms
+    SELECT s.id, k.text, k.content, k.first, k.count, k.seq, k.time_ms, k.checksum
     FROM keys k LEFT JOIN segment s ON s.no = k.segment"""
-TAG = "SELECT name, digest, size, slices FROM tag"
-DELETED = "SELECT segment, entry, head FROM deleted"
+TAG = "SELECT name, digest, size, slices, checksum FROM tag"
+DELETED = "SELECT segment, entry, head, checksum FROM deleted"
 LABEL = """
     SELECT l.digest, s.id FROM label l LEFT JOIN segment s ON s.no = l.segment"""
 LABELLED = """
@@ -215,6 +219,14 @@ _TYPES: dict[Callable[..., Any], tuple[Any, ...]] = {
     **{kind: tuple(get_type_hints(kind).values()) for kind in _ROWS},
 }
 _RowT = TypeVar("_RowT")
+# What nothing in the files shows to be wrong, and commits are built on: a place or
+# a run that is wrong leads to what has another digest.
+_SUMMED = (Position, SegmentRow, Node, SessionRow, KeyRow, TagRow, DeletedRow)
+
+
+def checksum(row: tuple[Any, ...]) -> int:
+    """Return what shows that a bit of *row* was flipped."""
+    return zlib.crc32(repr(tuple(row)).encode())
 
 
 def checked(kind: Callable[..., _RowT], values: tuple[Any, ...]) -> _RowT:
@@ -222,8 +234,14 @@ def checked(kind: Callable[..., _RowT], values: tuple[Any, ...]) -> _RowT:
     Return *values* as a *kind*.
 
     Raises:
-        CorruptionError: One has not its type, or is a number below zero.
+        CorruptionError: One has not its type, or is a number below zero, or the
+            checksum behind them is of others.
     """
+    if kind in _SUMMED:
+        *rest, found = values
+        values = tuple(rest)
+        if found != checksum(values):
+            raise damaged("it holds a row that nobody wrote")
     for value, wanted in zip(values, _TYPES[kind], strict=True):
         if not isinstance(value, wanted) or (wanted is int and value < 0):
             raise damaged("it holds a value that nobody wrote")

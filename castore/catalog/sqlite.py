@@ -23,6 +23,7 @@ from castore.catalog.rows import (
     DeletedRow,
     Facts,
     KeyRow,
+    Node,
     Place,
     Position,
     Run,
@@ -253,8 +254,10 @@ class SqliteCatalog:
     ) -> list[bytes | None]:
         """Return the hash for each (segment, level, index), None where absent."""
         with self._db.using("BEGIN") as db:
-            rows = [db.execute(schema.NODE_HASH, each).fetchall() for each in wanted]
-        return [schema.checked(bytes, found[0]) if found else None for found in rows]
+            rows = [db.execute(schema.NODE_AT, each).fetchall() for each in wanted]
+        return [
+            schema.checked(Node, found[0]).hash if found else None for found in rows
+        ]
 
     def find_key(self, segment: bytes, text: str) -> KeyRow | None:
         """Return what the commit key stands for."""

@@ -8,11 +8,13 @@ import operator
 import sqlite3
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import attrs
 
 from castore.catalog.database import damaged
 from castore.catalog.rows import Facts, Position
+from castore.catalog.schema import checksum
 
 
 _LISTS = tuple(field.name for field in attrs.fields(Facts))
@@ -34,13 +36,13 @@ _REMOVE_SEGMENT = (
 )
 _ADD_SEGMENT = """
     INSERT INTO segment
-        (id, session, parent, fork_index, count, seq, time_ms, head, peaks)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+        (id, session, parent, fork_index, count, seq, time_ms, head, peaks, checksum)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET
         session = excluded.session, parent = excluded.parent,
         fork_index = excluded.fork_index, count = excluded.count,
         seq = excluded.seq, time_ms = excluded.time_ms, head = excluded.head,
-        peaks = excluded.peaks"""
+        peaks = excluded.peaks, checksum = excluded.checksum"""
 
 
 def write(db: sqlite3.Connection, facts: Sequence[Facts], position: Position) -> None:
@@ -51,9 +53,9 @@ def write(db: sqlite3.Connection, facts: Sequence[Facts], position: Position) ->
         _add_others(db, batch)
         _remove(db, batch)
     db.execute(
-        'UPDATE meta SET (journal, stop, frame, seq, "commit", gc_generation)'
-        " = (?, ?, ?, ?, ?, ?)",
-        position,
+        'UPDATE meta SET (journal, stop, frame, seq, "commit", gc_generation, checksum)'
+        " = (?, ?, ?, ?, ?, ?, ?)",
+        (*position, checksum(position)),
     )
 
 
@@ -129,30 +131,34 @@ def _add_stored(db: sqlite3.Connection, facts: Facts) -> None:
 
 def _add_others(db: sqlite3.Connection, facts: Facts) -> None:
     newest = {segment.id: segment for segment in facts.segments}
-    db.executemany(_ADD_SEGMENT, newest.values())
+    db.executemany(_ADD_SEGMENT, _summed(newest.values()))
     named = {node.segment for node in facts.nodes}
     named |= {key.segment for key in facts.keys}
     named |= {label.segment for label in facts.labels}
     segments = _numbers(db, "segment", named)
     db.executemany(
-        "INSERT OR REPLACE INTO node VALUES (?, ?, ?, ?)",
-        [(segments[segment], *rest) for segment, *rest in facts.nodes],
+        "INSERT OR REPLACE INTO node VALUES (?, ?, ?, ?, ?)",
+        [(segments[segment], *rest) for segment, *rest in _summed(facts.nodes)],
     )
     db.executemany(
-        "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [(segments[segment], *rest) for segment, *rest in facts.keys],
+        "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [(segments[segment], *rest) for segment, *rest in _summed(facts.keys)],
     )
     db.executemany(
         "INSERT OR REPLACE INTO label VALUES (?, ?)",
         [(digest, segments[segment]) for digest, segment in facts.labels],
     )
     for statement, rows in (
-        ("INSERT OR REPLACE INTO session VALUES (?, ?, ?)", facts.sessions),
-        ("INSERT OR REPLACE INTO tag VALUES (?, ?, ?, ?)", facts.tags),
-        ("INSERT OR REPLACE INTO deleted VALUES (?, ?, ?)", facts.deleted),
+        ("INSERT OR REPLACE INTO session VALUES (?, ?, ?, ?)", _summed(facts.sessions)),
+        ("INSERT OR REPLACE INTO tag VALUES (?, ?, ?, ?, ?)", _summed(facts.tags)),
+        ("INSERT OR REPLACE INTO deleted VALUES (?, ?, ?, ?)", _summed(facts.deleted)),
         ("INSERT OR REPLACE INTO collected VALUES (?, ?)", facts.collected),
     ):
         db.executemany(statement, rows)
+
+
+def _summed(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return [(*row, checksum(row)) for row in rows]
 
 
 def _remove(db: sqlite3.Connection, facts: Facts) -> None:

@@ -112,10 +112,13 @@ def read_range(ref: BlobRef, start: int, stop: int, find: FindRecord) -> bytes:
         find: Asked for records.
 
     Raises:
-        CorruptionError: ``corrupt blob``: the content is not the name's.
+        CorruptionError: ``corrupt blob``: the content is not the name's, or has
+            not the size of the reference.
     """
     record = find(ref.digest)
     size = raw_size(record)
+    if size != ref.size:
+        raise corrupt_blob(ref.digest, "has another size than its reference says")
     start, stop = min(start, size), min(stop, size)
     if record.kind != frame_format.CHUNKED or ref.slices is None:
         return read_record(ref.digest, record, find)[start:stop]

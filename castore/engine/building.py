@@ -11,7 +11,8 @@ import time
 import attrs
 
 from castore import merkle
-from castore.catalog.rows import Catalog, Place, Position
+from castore.catalog.database import damaged
+from castore.catalog.rows import Catalog, Place, Position, SegmentRow
 from castore.codec import encode_record
 from castore.engine.change import Append, Outcome
 from castore.engine.expect import (
@@ -86,6 +87,7 @@ def finish_commit(
     for extension, _ in extensions:
         extension.encoded = extension.head.encode()
         remember_head(extension.encoded, extension.head)
+        _remember_built(extension.encoded)
     commit = Commit(
         seq,
         position.commit,
@@ -169,6 +171,35 @@ def _key(prepared: Prepared, extension: Extension) -> CommitKey | None:
     )
 
 
+def _check_row(row: SegmentRow, head: Head, view: Catalog, store: bytes) -> None:
+    """
+    Refuse to build on a row that would fork the log: on peaks of other entries,
+    or behind an older head.
+
+    Raises:
+        CorruptionError: ``catalog differs``.
+    """
+    count_is_right = head.count.bit_count() == len(row.peaks) // 32
+    peaks = split_peaks(row.peaks)
+    if not count_is_right or merkle.root(tree_of(row.id, store), peaks) != head.root:
+        raise damaged("the peaks of a log do not lead to its root")
+    if head.store != store:
+        raise damaged("a head is of another store")
+    if row.head not in _built and view.find_run(row.id, head.count) is not None:
+        raise damaged("a log goes on behind its head")
+    _remember_built(row.head)
+
+
+_built: set[bytes] = set()  # heads that this process wrote, or asked the catalog of
+_BUILT_COUNT = 4096
+
+
+def _remember_built(head: bytes) -> None:
+    if len(_built) >= _BUILT_COUNT:
+        _built.clear()
+    _built.add(head)
+
+
 def _extend(
     append: Append,
     chunks: list[Chunk],
@@ -194,6 +225,7 @@ def _extend(
         row = living(view, append.segment)
         revision, first, fork_index = before.revision, before.count, row.fork_index
         peaks, prev = split_peaks(row.peaks), before.last
+        _check_row(row, before, view, store)
     hashes: list[bytes] = []
     runs = []
     for chunk in chunks:

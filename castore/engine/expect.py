@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 
 from castore import limits
+from castore.catalog.database import damaged
 from castore.catalog.rows import Catalog, SegmentRow
 from castore.errors import ConflictError, GoneError, NotFoundError
 from castore.formats.head import Head, parse_head
@@ -68,6 +69,27 @@ def living(view: Catalog, segment: bytes) -> SegmentRow:
     raise NotFoundError(what=f"no segment {segment.hex()} in this store")
 
 
+def newest_head(row: SegmentRow) -> Head:
+    """
+    Return the head of *row*.
+
+    Raises:
+        CorruptionError: ``catalog differs``: the row is not that of its head.
+    """
+    head = head_of(row.head)
+    facts = (row.id, row.session, row.fork_index, row.count, row.seq, row.time_ms)
+    if facts != (
+        head.segment,
+        head.session,
+        head.fork_index,
+        head.count,
+        head.seq,
+        head.time_ms,
+    ):
+        raise damaged("a segment's row is not that of its head")
+    return head
+
+
 def check_absent(view: Catalog, segment: bytes, key: tuple[str, str] | None) -> None:
     """
     Refuse to begin a segment that is or was there, or a session key twice.
@@ -104,7 +126,7 @@ def check_revision(view: Catalog, segment: bytes, expect: Expect | int) -> Head:
 
         GoneError: It was deleted.
     """
-    head = head_of(living(view, segment).head)
+    head = newest_head(living(view, segment))
     if expect is not Expect.ANY and head.revision != expect:
         raise ConflictError(
             what=f"segment {segment.hex()} moved on",

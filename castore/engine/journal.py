@@ -253,8 +253,11 @@ def write_new(files: Files, file: bytes, data: bytes) -> None:
             files.close(fd)
         files.sync_folder("files")
     except StorageError:
-        with contextlib.suppress(StorageError):  # nothing is built on it
+        # Nothing is built on it; it must be gone for good before its number is
+        # used again.
+        with contextlib.suppress(StorageError):
             files.unlink(file_name(file))
+            files.sync_folder("files")
         raise
 
 

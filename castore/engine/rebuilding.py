@@ -20,9 +20,12 @@ from castore.catalog.rows import (
     TagRow,
 )
 from castore.engine.fold import LABEL_ROLES, key_row
+from castore.formats import frame as frame_format
+from castore.formats.chunked import decode_chunks
 from castore.formats.mark import LockFile
 from castore.reading.findings import FAULT
 from castore.reading.logs import Log
+from castore.reading.stored import BlobPlace
 from castore.reading.survey import Survey, survey
 from castore.storage import Files
 
@@ -45,7 +48,7 @@ def facts_of_survey(
     facts = Facts(
         places=[
             Place(digest, place.file, place.offset, place.record, place.size)
-            for digest, place in found.places.items()
+            for digest, place in _readable(found).items()
         ],
         tags=[
             TagRow(name, blob.digest, blob.size, blob.slices)
@@ -62,6 +65,38 @@ def facts_of_survey(
         _add_log(facts, log, found)
     facts.sessions = _sessions(found)
     return facts, _position(found, lock)
+
+
+def _readable(found: Survey) -> dict[bytes, BlobPlace]:
+    """
+    Return the copy of each blob that counts, and nothing that cannot be read.
+
+    Of several copies one without a base counts, else the one with the fewest
+    bases behind it: what GC removed may be the base of a copy that nobody uses.
+    """
+    best: dict[bytes, BlobPlace] = {}
+    heirs: dict[bytes, list[tuple[bytes, BlobPlace]]] = {}
+    lists: list[tuple[bytes, BlobPlace]] = []
+    for digest in found.places:
+        for place in found.records.places_of(digest):
+            if place.kind == frame_format.DIFFERENCE:
+                base = found.records.bases[place]
+                heirs.setdefault(base, []).append((digest, place))
+            elif place.kind == frame_format.CHUNKED:
+                lists.append((digest, place))
+            else:
+                best.setdefault(digest, place)
+    todo = [base for base in heirs if base in best]
+    for base in todo:  # grows, by depth
+        for digest, place in heirs.get(base, ()):
+            if digest not in best:
+                best[digest] = place
+                todo.append(digest)
+    for digest, place in lists:
+        listed = decode_chunks(found.reader.record(place).payload, place.size)
+        if all(name in best for name, _ in listed.chunks):
+            best.setdefault(digest, place)
+    return best
 
 
 def _is_unborn(found: Survey) -> bool:

@@ -242,20 +242,9 @@ class State:
             gc_generation = before.gc_generation + gc_raised
         if catalog_generation is not None:
             generation = catalog_generation
-        seen = LockFile(
-            journal,
-            device,
-            inode,
-            self._boot,
-            end,
-            frame,
-            seq,
-            generation,
-            gc_generation,
-            self._pid,
-            now,
-            _WHO,
-        )
+        place = (journal, device, inode, self._boot, end, frame, seq)
+        holder = (self._pid, now, _WHO)
+        seen = LockFile(*place, generation, gc_generation, *holder)
         self.files.write(self.lock_file.fd, encode_lock(seen), 0)
         return seen
 
@@ -361,14 +350,8 @@ class State:
             self._catalog.close()
             self._catalog = None
         self._use(catalogs.rebuild_catalog(self.files, generation, self.store, seen))
-        seen = self.write_mark(
-            seen.journal,
-            seen.end,
-            seen.frame,
-            seen.seq,
-            seen,
-            catalog_generation=generation,
-        )
+        tail = (seen.journal, seen.end, seen.frame, seen.seq)
+        seen = self.write_mark(*tail, seen, catalog_generation=generation)
         self.follow(seen)
         return seen
 

@@ -100,8 +100,13 @@ class Files:
         flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         with _translated(f"opening {name}"):
             fd = os.open(self.path(name), flags)
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            os.close(fd)
+            try:
+                is_plain = stat.S_ISREG(os.fstat(fd).st_mode)
+            except OSError:
+                os.close(fd)
+                raise
+        if not is_plain:
+            self.close(fd)
             what = f"opening {name}: no plain file"
             raise StorageError(what=what, errno=0, transient=False)
         return fd

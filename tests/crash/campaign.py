@@ -12,16 +12,9 @@ import typing
 
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import attrs
-
-from castore import CastoreError, NewEntry, Store
-from castore.digest import blob_digest
-from castore.engine import Engine
-from castore.engine.creating import create_store, store_id
-from castore.formats.mark import decode_lock, encode_lock
-from castore.segment import ANY
-from castore.storage import Files
 
 from crash.checkers import CHECKERS
 from crash.disk import (
@@ -45,6 +38,14 @@ from crash.recording import (
 from crash.scribe import Scribe
 from crash.workloads import Workload, recorded
 from crash.world import Intended, Seen, Settled, Shown, World, is_gone, look
+
+from castore import CastoreError, NewEntry, Store, limits
+from castore.digest import blob_digest
+from castore.engine import Engine
+from castore.engine.creating import create_store, store_id
+from castore.formats.mark import decode_lock, encode_lock
+from castore.segment import ANY
+from castore.storage import Files
 
 
 _OTHER_BOOT = b"another boot id."
@@ -170,7 +171,7 @@ def _lock_for(
 # --- one state ---------------------------------------------------------------
 
 
-class Fault(Exception):
+class Fault(Exception):  # noqa: N818 - found, not raised by what is tested
     """What is found breaks a promise."""
 
 
@@ -303,9 +304,10 @@ class Campaign:
     def run(self) -> Report:
         """Record the workload, stop it everywhere, report."""
         root = self.folder / "recorded"
-        record = recorded(self.workload, root, self.seed)
-        shutil.rmtree(root)
-        self.stop_everywhere(record, self.options.per_step * self.workload.weight)
+        with mock.patch.multiple(limits, RESERVE_SIZE=1000):
+            record = recorded(self.workload, root, self.seed)
+            shutil.rmtree(root)
+            self.stop_everywhere(record, self.options.per_step * self.workload.weight)
         return self.report
 
     def stop_everywhere(self, record: Record, per_step: float, depth: int = 0) -> None:
@@ -371,10 +373,9 @@ class Campaign:
         found = Disk.of(placed) if image.power else disk.killed(placed)
         record = Record(found, world.copy())
         files = RecordingFiles(root, record)
-        with catalogs_saved(files):
-            # What is wrong with the state itself was found by looking at it.
-            with contextlib.suppress(CastoreError):
-                _use(files)
+        # What is wrong with the state itself was found by looking at it.
+        with catalogs_saved(files), contextlib.suppress(CastoreError):
+            _use(files)
         shutil.rmtree(root)
         self.stop_everywhere(record, 1.5, depth + 1)
 

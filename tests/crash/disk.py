@@ -1,8 +1,8 @@
 """
 A disk that remembers what was synced: what a kill or a power cut leaves of it.
 
-Events are what happened, in order. A `Disk` takes them in one by one and can be
-asked at any time for an `Image`: the bytes that are found after a stop there.
+A `Disk` takes events in one by one and can be asked at any time for an `Image`:
+the bytes that are found after a stop there.
 
 Worse than any file system: what is not synced may be there, or not, or in part,
 in any order; a name is there for sure only after its folder was synced.
@@ -17,105 +17,23 @@ from typing import Literal
 
 import attrs
 
+from crash.events import (
+    FOLDER,
+    CatalogSaved,
+    Created,
+    Cut,
+    Event,
+    FolderMade,
+    FolderSynced,
+    Linked,
+    Synced,
+    SyncFailed,
+    Unlinked,
+    Written,
+)
+
 
 LOCK = "lock"
-FOLDER = -1  # stands for the file number of a folder
-
-
-# --- events ------------------------------------------------------------------
-
-
-@attrs.frozen
-class Created:
-    """A new, empty file under a name."""
-
-    name: str
-    file: int
-    inode: int
-
-
-@attrs.frozen
-class FolderMade:
-    """A new folder."""
-
-    name: str
-
-
-@attrs.frozen
-class Linked:
-    """One more name for a file."""
-
-    name: str
-    file: int
-
-
-@attrs.frozen
-class Unlinked:
-    """A name is gone."""
-
-    name: str
-
-
-@attrs.frozen
-class FolderSynced:
-    """What was created, linked, removed in a folder is durable."""
-
-    name: str
-
-
-@attrs.frozen
-class Written:
-    """Bytes in a file; not durable."""
-
-    file: int
-    offset: int
-    data: bytes
-
-
-@attrs.frozen
-class Cut:
-    """A file's new size; not durable."""
-
-    file: int
-    size: int
-
-
-@attrs.frozen
-class Synced:
-    """What was written to a file is durable."""
-
-    file: int
-
-
-@attrs.frozen
-class SyncFailed:
-    """
-    A sync that failed: what was not durable never will be, although reading
-    shows it until the machine stops.
-    """
-
-    file: int
-
-
-@attrs.frozen
-class CatalogSaved:
-    """The files of the catalog, as they are now."""
-
-    files: dict[str, bytes]
-
-
-Event = (
-    Created
-    | FolderMade
-    | Linked
-    | Unlinked
-    | FolderSynced
-    | Written
-    | Cut
-    | Synced
-    | SyncFailed
-    | CatalogSaved
-)
 
 
 # --- how it stops ------------------------------------------------------------
@@ -209,7 +127,7 @@ class Disk:
         """Return the disk that holds *image*, all of it durable."""
         disk = cls()
         for name, found in image.files.items():
-            if name.startswith("catalog-"):
+            if is_catalog(name):
                 continue
             disk._files[found.file] = _File(found.inode, found.data)
             disk._names[name] = found.file
@@ -225,7 +143,7 @@ class Disk:
         """
         disk = copy.deepcopy(self)
         for name, found in image.files.items():
-            if name.startswith("catalog-"):
+            if is_catalog(name):
                 continue
             file = disk._files[found.file]
             file.inode = found.inode
@@ -353,9 +271,9 @@ class Disk:
         file = self._files[number]
         if not stop.power:
             last = self._last
-            if stop.data == "torn" and isinstance(last, Written) and file.pending:
-                if file.pending[-1] is last:
-                    return file.now()[: last.offset + rng.randrange(len(last.data))]
+            is_last = bool(file.pending) and file.pending[-1] is last
+            if stop.data == "torn" and isinstance(last, Written) and is_last:
+                return file.now()[: last.offset + rng.randrange(len(last.data))]
             return file.now()
         if is_lock:
             return _lock_after(file, stop, rng)
@@ -453,10 +371,11 @@ def changed(data: bytes, changes: list[Written] | list[Written | Cut]) -> bytes:
     return bytes(made)
 
 
+def is_catalog(name: str) -> bool:
+    """Return whether *name* is one of SQLite's files, written beside the seam."""
+    return name.startswith("catalog-") and ".sqlite" in name
+
+
 def catalog_of(image: Image) -> dict[str, bytes]:
     """Return the files of the catalog in *image*."""
-    return {
-        name: found.data
-        for name, found in image.files.items()
-        if name.startswith("catalog-")
-    }
+    return {name: found.data for name, found in image.files.items() if is_catalog(name)}

@@ -10,31 +10,32 @@ import threading
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import attrs
+
+from crash.disk import Disk, is_catalog
+from crash.events import (
+    FOLDER,
+    CatalogSaved,
+    Created,
+    Cut,
+    Event,
+    FolderMade,
+    FolderSynced,
+    Linked,
+    Synced,
+    SyncFailed,
+    Unlinked,
+    Written,
+)
+from crash.world import Intended, Settled, Shown, World
 
 from castore.catalog import SqliteCatalog
 from castore.errors import StorageError
 from castore.storage import Files
 from castore.storage.files import storage_error
-
-from crash.disk import (
-    FOLDER,
-    CatalogSaved,
-    Created,
-    Cut,
-    Disk,
-    Event,
-    FolderMade,
-    FolderSynced,
-    Linked,
-    SyncFailed,
-    Synced,
-    Unlinked,
-    Written,
-)
-from crash.world import Intended, Settled, Shown, World
 
 
 Step = Event | Intended | Settled | Shown
@@ -195,7 +196,7 @@ class RecordingFiles(Files):
         files = {
             name: self.path(name).read_bytes()
             for name in self.list("")
-            if name.startswith("catalog-") and not name.endswith("-shm")
+            if is_catalog(name) and not name.endswith("-shm")
         }
         self.note(CatalogSaved(files))
 
@@ -224,8 +225,10 @@ def catalogs_saved(files: RecordingFiles) -> Iterator[None]:
 
         return call
 
-    names = ("apply", "checkpoint", "close")
-    with mock.patch.multiple(SqliteCatalog, **{name: saving(name) for name in names}):
+    changes: dict[str, Any] = {
+        name: saving(name) for name in ("apply", "checkpoint", "close")
+    }
+    with mock.patch.multiple(SqliteCatalog, **changes):
         yield
 
 

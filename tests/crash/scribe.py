@@ -9,6 +9,9 @@ import itertools
 
 from collections.abc import Iterator, Sequence
 
+from crash.recording import RecordingFiles
+from crash.world import Intended, Intent, Item, Key, Settled, Shown, look
+
 from castore import (
     BlobRef,
     CastoreError,
@@ -23,9 +26,6 @@ from castore import (
 from castore.digest import blob_digest
 from castore.engine import Engine
 from castore.engine.creating import create_store, store_id
-
-from crash.recording import RecordingFiles
-from crash.world import Intended, Intent, Item, Key, Settled, Shown, look
 
 
 _REFUSED = (ConflictError, LimitError)  # certain: nothing was stored

@@ -15,12 +15,12 @@ from unittest import mock
 
 import attrs
 
+from crash.recording import Record, RecordingFiles, catalogs_saved
+from crash.scribe import Scribe, Wanted
+
 from castore import CastoreError, Reference, limits
 from castore.gc import collect
 from castore.packing.rewrite import pack
-
-from crash.recording import Record, RecordingFiles, catalogs_saved
-from crash.scribe import Scribe, Wanted
 
 
 Fails = Callable[[str, int], int]

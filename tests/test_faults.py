@@ -1,0 +1,336 @@
+"""
+Whatever the medium refuses: typed errors only, nothing acknowledged is lost.
+
+Each call of the file seam, of the system below it and of the catalog fails, once
+and for good, while a store is made, written, packed, collected and opened again.
+
+Spec: spec/ordering.md, "What holds at any time", "A full disk".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import random
+import shutil
+import tempfile
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from crash.campaign import Fault
+from faultkit import (
+    FaultyFiles,
+    NotingFiles,
+    Plan,
+    faulty_catalog,
+    faulty_system,
+    partial_system,
+)
+from faultwork import run, small
+
+import castore
+
+from castore import LimitError, NewEntry, Reference, Store
+from castore.engine import Engine
+from castore.engine.commits import Committer
+from castore.engine.creating import create_store, store_id
+from castore.engine.reserve import NAME as RESERVE
+from castore.engine.side import SidePack
+from castore.engine.state import State
+from castore.errors import StorageError
+from castore.gc import collect
+from castore.storage import Files
+from castore.verify import verify
+
+
+MEMORY = Path("/dev/shm")  # where there is one, stores are put there
+RUN_COUNT = 10  # runs of one mode, for a budget of 1
+MODES: dict[str, dict[str, Any]] = {
+    "EIO": {"error": errno.EIO},
+    "ENOSPC": {"error": errno.ENOSPC},
+    "EINTR": {"error": errno.EINTR},
+    "EIO for good": {"error": errno.EIO, "forever": True},
+    "disk full": {"error": errno.ENOSPC, "forever": True, "full": True},
+}
+LAYERS = ("seam", "system", "catalog")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder for many small files, in memory if that is possible."""
+    if not (MEMORY.is_dir() and os.access(MEMORY, os.W_OK)):
+        yield tmp_path
+        return
+    made = Path(tempfile.mkdtemp(prefix="castore-", dir=MEMORY))
+    yield made
+    shutil.rmtree(made)
+
+
+def attempt(folder: Path, layer: str, plan: Plan, *, creating: bool = False) -> None:
+    """
+    Run the workload once with *plan*.
+
+    Raises:
+        Fault: Something broke a promise.
+    """
+    root = Path(tempfile.mkdtemp(dir=folder)) / "store"
+    files = FaultyFiles(root, plan) if layer == "seam" else NotingFiles(root)
+    below: AbstractContextManager[None] = contextlib.nullcontext()
+    if layer == "system":
+        below = faulty_system(plan)
+    if layer == "catalog":
+        below = faulty_catalog(plan)
+    try:
+        with below:
+            run(files, plan, creating=creating)
+    finally:
+        shutil.rmtree(root.parent)
+
+
+def campaign(
+    folder: Path, layer: str, mode: str, count: int, *, creating: bool = False
+) -> list[str]:
+    """Return what is wrong after failures at some *count* points, evenly spread."""
+    whole = Plan()
+    attempt(folder, layer, whole, creating=creating)
+    if MODES[mode].get("full"):
+        whole = Plan(full=True)
+        attempt(folder, layer, whole, creating=creating)
+    step = max(1.0, whole.count / count)
+    shift = random.Random(f"{layer} {mode}").random() * step
+    faults = []
+    for at in range(int(whole.count / step)):
+        plan = Plan(int(at * step + shift), **MODES[mode])
+        try:
+            attempt(folder, layer, plan, creating=creating)
+        except Exception as fault:  # noqa: BLE001 - any error but a typed one is a fault
+            faults.append(f"call {plan.number}, {plan.hits[:3]}: {fault!r}")
+    return faults
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("layer", LAYERS)
+def test_working_while_calls_fail(
+    layer: str, mode: str, folder: Path, budget: float
+) -> None:
+    """Any call may fail: errors are typed and nothing acknowledged is lost."""
+    assert [] == campaign(folder, layer, mode, int(RUN_COUNT * budget))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("layer", LAYERS)
+def test_making_a_store_while_calls_fail(
+    layer: str, mode: str, folder: Path, budget: float
+) -> None:
+    """A creation that failed is no store, and made again it is one."""
+    count = int(RUN_COUNT * budget)
+    assert [] == campaign(folder, layer, mode, count, creating=True)
+
+
+def test_partial_calls(folder: Path) -> None:
+    """Reads and writes that do less than they were asked for are finished."""
+    files = NotingFiles(folder / "store")
+    with partial_system(random.Random(1)):
+        run(files, Plan())
+
+
+# --- bounds ------------------------------------------------------------------
+
+
+class QuotaFiles(Files):
+    """Files whose frames and reserve together may take so many bytes."""
+
+    def __init__(self, root: Path, quota: int) -> None:
+        super().__init__(root)
+        self.quota = quota
+
+    def used(self) -> int:
+        """Return the bytes that count."""
+        names = [RESERVE, *(f"files/{name}" for name in self.list("files"))]
+        return sum(self.size_of(name) for name in names)
+
+    def free_size(self) -> int:
+        """Return how many are left."""
+        return max(0, self.quota - self.used())
+
+    def write(self, fd: int, data: bytes | memoryview, offset: int) -> None:
+        """Write what there is room for, then fail."""
+        room = self.free_size() + max(0, self.size(fd) - offset)
+        super().write(fd, data[:room], offset)
+        if room < len(data):
+            raise StorageError(what="full", errno=errno.ENOSPC, transient=True)
+
+
+def open_in(files: Files, max_bytes: int | None = None) -> Store:
+    """Open the store in *files*."""
+    store = store_id(files, writing=True)
+    return Store(Engine(files, store, max_bytes=max_bytes))
+
+
+def fill(store: Store, kind: type[castore.CastoreError]) -> castore.Segment:
+    """Append until that fails with *kind*; return the segment."""
+    rng = random.Random(3)
+    segment = store.create_session(body=b"large")
+    try:
+        for _ in range(200):
+            segment.append([NewEntry("tool", rng.randbytes(20_000))])
+    except kind:
+        return segment
+    raise Fault("it is never full")
+
+
+@pytest.mark.parametrize("journal_size", [castore.limits.JOURNAL_SIZE, 150_000])
+@pytest.mark.parametrize("reserve", [True, False])
+def test_deleting_on_a_full_disk(
+    reserve: bool, journal_size: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk reads; a segment is deleted, gc makes room, appends go on."""
+    monkeypatch.setattr(castore.limits, "JOURNAL_SIZE", journal_size)
+    monkeypatch.setattr(castore.limits, "RESERVE_SIZE", 8192)
+    files = QuotaFiles(folder / "store", 1_000_000)
+    create_store(files)
+    if not reserve:
+        files.unlink(RESERVE)
+    with open_in(files) as store:
+        kept = store.create_session(body=b"kept")
+        large = fill(store, StorageError)
+        before = files.used()
+        assert b"kept" == next(kept.read())[1]
+        large.delete()
+        collect(store.engine, grace_s=0, yes=True)
+        assert before - 500_000 > files.used()
+        kept.append([NewEntry("tool", bytes(1000))])
+        assert 2 == kept.count
+    assert verify(files.root).ok
+
+
+@pytest.mark.parametrize("size", [30_000, 2_000_000, 9_000_000])
+def test_a_bounded_store_writes_nothing_more(size: int, folder: Path) -> None:
+    """What passes `max_bytes` is refused before a byte of it is written."""
+    files = Files(folder / "store")
+    create_store(files)
+    data = random.Random(5).randbytes(size)
+    with open_in(files, max_bytes=200_000) as store:
+        large = fill(store, LimitError)
+        before = sizes(files)
+        with pytest.raises(LimitError):
+            large.append([NewEntry("tool", data)])
+        with pytest.raises(LimitError):
+            store.create_session(body=data[1:])
+        with pytest.raises(LimitError):
+            store.put(data[2:], tag="no")
+        with pytest.raises(LimitError):
+            refer_to_new(store, large, data[3:])
+        assert before == sizes(files)
+        large.delete()
+        collect(store.engine, grace_s=0, yes=True)
+        store.create_session(body=b"again").append([NewEntry("tool", b"more")])
+    assert verify(files.root).ok
+
+
+def refer_to_new(store: Store, segment: castore.Segment, data: bytes) -> None:
+    """Put *data* and append an entry that refers to it."""
+    segment.append([NewEntry("tool", refs=[Reference("x", store.put(data))])])
+
+
+def sizes(files: Files) -> dict[str, int]:
+    """Return the size of each file of frames."""
+    return {name: files.size_of(f"files/{name}") for name in files.list("files")}
+
+
+# --- the harness finds what it is for ----------------------------------------
+
+Bug = AbstractContextManager[object]
+patch = mock.patch.object
+
+
+def swallowed() -> Bug:
+    """A write that failed is taken for one that did not."""
+    write: Callable[..., None] = Committer._write
+
+    def writing(*args: Any, **options: Any) -> None:
+        with contextlib.suppress(StorageError):
+            write(*args, **options)
+
+    return patch(Committer, "_write", writing)
+
+
+def tried_again() -> Bug:
+    """A sync that failed is called again, and believed."""
+    sync = FaultyFiles.sync
+
+    def trying(self: FaultyFiles, fd: int) -> None:
+        try:
+            sync(self, fd)
+        except StorageError:
+            self.plan.unsynced = False
+            sync(self, fd)
+
+    return patch(FaultyFiles, "sync", trying)
+
+
+def not_poisoned() -> Bug:
+    """A handle goes on after a failed sync."""
+    return patch(State, "poison", lambda *_: None)
+
+
+def raw_errors() -> Bug:
+    """The seam lets the system's own errors through."""
+    return patch(Plan, "fault", lambda self, _: OSError(self.error, ""))
+
+
+def side_pack_trusted() -> Bug:
+    """A side pack whose sync failed is used further."""
+    return patch(SidePack, "_fail", lambda _: None)
+
+
+def packs_abandoned() -> Bug:
+    """Packs are removed though a commit in doubt lists them."""
+    return patch(State, "is_poisoned", False)
+
+
+BUGS = [
+    swallowed,
+    tried_again,
+    not_poisoned,
+    raw_errors,
+    side_pack_trusted,
+    packs_abandoned,
+]
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=[bug.__name__ for bug in BUGS])
+def test_planted_bug_is_found(bug: Callable[[], Bug], folder: Path) -> None:
+    """Failing writes and syncs show the bug."""
+    with small():
+        names = trace(folder)
+    for number, name in enumerate(names):
+        if name not in ("write", "sync"):
+            continue
+        with bug():
+            try:
+                attempt(folder, "seam", Plan(number))
+            except (Fault, OSError, castore.CastoreError):
+                return
+    pytest.fail(f"{bug.__name__} was not found")
+
+
+def trace(folder: Path) -> list[str]:
+    """Return the name of each call of the seam, in order."""
+    names = []
+
+    class Tracing(Plan):
+        def hit(self, call: str) -> bool:
+            if self.armed:
+                names.append(call)
+            return super().hit(call)
+
+    attempt(folder, "seam", Tracing())
+    return names
