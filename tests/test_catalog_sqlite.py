@@ -267,7 +267,7 @@ def test_one_row_of_each_kind_is_small(path: Path) -> None:
         f"{schema.SEGMENT} AND session = ? ORDER BY id",
         f"{schema.SESSION} WHERE id = ?",
         f"{schema.SESSION} WHERE namespace = ? AND text = ?",
-        schema.NODE_HASH,
+        schema.NODE_AT,
         f"{schema.KEY} WHERE s.id = ? AND k.text = ?",
         f"{schema.TAG} WHERE name = ?",
         f"{schema.DELETED} WHERE segment = ?",
