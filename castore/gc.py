@@ -252,11 +252,7 @@ def _delete(engine: Engine, due: set[bytes], marks: Marks, level: int) -> int:
     for batch in _batches(engine, inputs):
         files = {item.file.id for item in batch}
         # What a file outside of this batch is stored against stays for now.
-        dead = {
-            digest
-            for digest in due
-            if _files_with(digest, engine, marks) <= files
-        }
+        dead = {digest for digest in due if _files_with(digest, engine, marks) <= files}
         done = rewrite(
             engine,
             batch,

@@ -184,7 +184,7 @@ class Store:
 
             CorruptionError: It is damaged. Wrong bytes are never returned.
         """
-        digest = self._digest(ref)
+        digest = digest_of(ref)
         self.engine.refresh()
         return self.engine.read_blob(digest)
 
@@ -203,16 +203,11 @@ class Store:
 
     def has(self, ref: BlobRef | str) -> bool:
         """Return whether the store has *ref*; its bytes are not looked at."""
-        return self.engine.has_blob(self._digest(ref))
+        return self.engine.has_blob(digest_of(ref))
 
     def stat(self, ref: BlobRef | str) -> BlobStat:
-        """
-        Return how *ref* is kept.
-
-        Raises:
-            NotFoundError: It is not here.
-        """
-        digest = self._digest(ref)
+        """Return how *ref* is kept, or raise `NotFoundError`."""
+        digest = digest_of(ref)
         size = self.engine.find_size(digest)
         if size is None:
             raise NotFoundError(what=f"no blob {format_digest(digest)} in this store")
@@ -228,9 +223,6 @@ class Store:
         if size is None:
             raise NotFoundError(what=f"no blob {ref} in this store")
         return self.engine.sliced(BlobRef(digest, size))
-
-    def _digest(self, ref: BlobRef | str) -> bytes:
-        return ref.digest if isinstance(ref, BlobRef) else parse_digest(ref)
 
     # --- tags ----------------------------------------------------------------
 
@@ -391,6 +383,11 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def digest_of(ref: BlobRef | str) -> bytes:
+    """Return the 32 bytes of a reference or a name."""
+    return ref.digest if isinstance(ref, BlobRef) else parse_digest(ref)
 
 
 def _id(value: bytes | str) -> bytes:

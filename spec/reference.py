@@ -6,6 +6,7 @@
 `Store(path)` with `.heads`, `.entries()` and `.blob()`. Nothing is written.
 "Step n" is one of `checking.md`.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -36,35 +37,45 @@ FRAME = struct.Struct(">4sBBHIIIQ")
 HEADER = struct.Struct(">8s4B16s16sQ16sQ32sQ32sQ")
 MARK = struct.Struct(">8s16sQQ16sQ32sQ")
 
+
 class NoStore(Exception):
     """There is no `castore.json`."""
 
+
 class Refused(Exception):
     """Something that a page says a reader MUST refuse."""
+
     def __init__(self, verdict: str, detail: str) -> None:
         super().__init__(verdict, detail)
         self.verdict, self.detail = verdict, detail
+
 
 def need(true: object, detail: str, verdict: str = "malformed record") -> None:
     """conventions.md: what is refused is not believed."""
     if not true:
         raise Refused(verdict, detail)
 
+
 # ---- suite.md, merkle.md
+
 
 def B(data: bytes) -> bytes:
     """suite.md: the name of a blob."""
     return blake3(data).digest()
+
 
 def H(name: str, *parts: bytes) -> bytes:
     """suite.md: a hash with a context."""
     context = "castore v1 2026-11 " + name
     return blake3(b"".join(parts), derive_key_context=context).digest()
 
+
 def root(hashes: Iterable[bytes], sha: bool) -> bytes:
     """merkle.md: the root over entry hashes; the peaks are kept as (leaves, hash)."""
+
     def mix(name: str, tag: bytes, data: bytes) -> bytes:
         return hashlib.sha256(tag + data).digest() if sha else H(name, data)
+
     peaks: list[tuple[int, bytes]] = []
     for value in hashes:
         size, top = 1, mix("leaf", b"\0", value)
@@ -76,12 +87,16 @@ def root(hashes: Iterable[bytes], sha: bool) -> bytes:
         top = mix("node", b"\1", peaks.pop()[1] + top)
     return top
 
+
 # ---- encoding.md: decode without tags, check types, encode again, compare
+
 
 def _tag(*_: object) -> Any:
     raise cbor2.CBORDecodeError("a tag")
 
+
 TAGS = dict.fromkeys(range(1 << 16), _tag)  # some would share or blow up values
+
 
 def plain(value: Any, maps: bool) -> None:
     """encoding.md: the types of a profile (no body read here has floats)."""
@@ -96,6 +111,7 @@ def plain(value: Any, maps: bool) -> None:
     else:
         need(value is None or type(value) in (bytes, str, bool), "type not in profile")
 
+
 def record(data: bytes, depth: int = 4, maps: bool = False) -> Any:
     """encoding.md: a value of the record profile, or with maps of the other."""
     try:
@@ -106,45 +122,64 @@ def record(data: bytes, depth: int = 4, maps: bool = False) -> Any:
     need(cbor2.dumps(value) == data, "not the one encoding of its value")
     return value
 
+
 # ---- Shapes: one letter a value; row(value, "idu") is [16 bytes, 32 bytes, integer]
+
 
 def uint(v: Any, low: int = 0, high: int = TOP) -> bool:
     return type(v) is int and low <= v < high
 
+
 def text(v: Any, low: int, high: int) -> bool:
     return type(v) is str and low <= len(v.encode()) <= high
 
+
 TESTS: dict[str, Callable[[Any], bool]] = {
     "?": lambda v: True,
-    "l": lambda v: type(v) is list, "b": lambda v: type(v) is bytes,
-    "t": lambda v: type(v) is str, "n": lambda v: type(v) is int,
+    "l": lambda v: type(v) is list,
+    "b": lambda v: type(v) is bytes,
+    "t": lambda v: type(v) is str,
+    "n": lambda v: type(v) is int,
     "i": lambda v: type(v) is bytes and len(v) == 16,  # id
     "d": lambda v: type(v) is bytes and len(v) == 32,  # digest
     "D": lambda v: v is None or TESTS["d"](v),
-    "u": uint, "p": lambda v: uint(v, 1),
+    "u": uint,
+    "p": lambda v: uint(v, 1),
     "T": lambda v: v is None or uint(v, 0, 2 * TOP),  # turn
-    "2": lambda v: uint(v, 0, 2), "3": lambda v: uint(v, 2, 4),
+    "2": lambda v: uint(v, 0, 2),
+    "3": lambda v: uint(v, 2, 4),
     "e": lambda v: uint(v, 1, 256),
-    "s": lambda v: uint(v, 0, 8 * MIB + 1), "c": lambda v: uint(v, 1, 8 * MIB + 1),
-    "r": lambda v: text(v, 0, 64), "k": lambda v: text(v, 1, 64),
-    "5": lambda v: text(v, 1, 512), "N": lambda v: text(v, 1, 1024),
+    "s": lambda v: uint(v, 0, 8 * MIB + 1),
+    "c": lambda v: uint(v, 1, 8 * MIB + 1),
+    "r": lambda v: text(v, 0, 64),
+    "k": lambda v: text(v, 1, 64),
+    "5": lambda v: text(v, 1, 512),
+    "N": lambda v: text(v, 1, 1024),
     "K": lambda v: v is None or row(v, "kN"),  # session key
     "O": lambda v: v is None or row(v, "iiuddT"),  # origin
     "C": lambda v: v is None or row(v, "i5duu"),  # key of a commit
     "H": lambda v: flat(v, "d") and 0 < len(v) <= 1024,  # heads of a commit
     "S": lambda v: flat(v, "iud") and len(set(v[::3])) * 3 == len(v),  # its sides
     "A": lambda v: type(v) is list and all(row(x, "i3ud") for x in v),  # listed files
-    "I": lambda v: flat(v, "i"), "B": lambda v: flat(v, "d")}
+    "I": lambda v: flat(v, "i"),
+    "B": lambda v: flat(v, "d"),
+}
 DESCRIPTORS = {1: "", 2: "dsde", 3: "du", 4: "iudp2", 5: "", 6: "l", 7: "l", 8: ""}
 BODIES = {  # storelog.md
-    "start": {"created_by": "t"}, "packs": {"add": "A", "drop": "I"},
-    "tagged": {"name": "N"}, "untagged": {"name": "N"}, "instance": {"instance": "i"},
+    "start": {"created_by": "t"},
+    "packs": {"add": "A", "drop": "I"},
+    "tagged": {"name": "N"},
+    "untagged": {"name": "N"},
+    "instance": {"instance": "i"},
     "deleted": {"segment": "i", "session": "i", "head": "b", "key": "K"},
-    "collected": {"run": "n", "blobs": "B"}}
+    "collected": {"run": "n", "blobs": "B"},
+}
+
 
 def row(v: Any, shape: str) -> bool:
     good = type(v) is list and len(v) == len(shape)
     return good and all(TESTS[x](item) for x, item in zip(shape, v, strict=True))
+
 
 def flat(v: Any, shape: str) -> bool:
     """A flat array that repeats the shape."""
@@ -152,17 +187,21 @@ def flat(v: Any, shape: str) -> bool:
     good = type(v) is list and len(v) % n == 0
     return good and all(row(v[i : i + n], shape) for i in range(0, len(v), n))
 
+
 def where_of(segment: bytes, index: int | None = None) -> str:
     """verdicts.md: where a segment or entry is."""
     return f"segment:{segment.hex()}" + ("" if index is None else f"[{index}]")
 
+
 # ---- entry.md, head.md, commit.md, blob.md: records in themselves
+
 
 def versioned(v: Any, shape: str) -> None:
     """head.md, commit.md: version 1 and the elements behind it."""
     need(v and type(v[0]) is int, "not a versioned array")
     need(v[0] == 1, f"version {v[0]}", "unsupported version")
     need(row(v, "u" + shape), "elements of a head or commit")
+
 
 def check_refs(refs: Any, most: int, least: int = 0) -> None:
     """entry.md: references of an entry, or (least = 1) of a ref list."""
@@ -173,11 +212,13 @@ def check_refs(refs: Any, most: int, least: int = 0) -> None:
         sliced = (ref[4] is not None) == (ref[2] > 8 * MIB)
         need(listed if ref[3] else sliced, "role, count or slices of a reference")
 
+
 def check_head(head: Any, store: bytes) -> None:
     """head.md"""
     versioned(head, "iiiuupuddpu")
     need(head[1] == store, "head of another store", "foreign record")
     need(head[5] == 0 and head[7] > head[4], "state or count of a head")
+
 
 def chunk_list(payload: bytes, size: int) -> tuple[list[tuple[bytes, int]], bytes]:
     """blob.md: chunks and slices of a chunk list."""
@@ -188,12 +229,17 @@ def chunk_list(payload: bytes, size: int) -> tuple[list[tuple[bytes, int]], byte
     need(len(value[1]) == 32 * count, "length of slices")
     return list(zip(value[0][::2], value[0][1::2], strict=True)), value[1]
 
+
 def inflate(data: bytes, size: int, base: bytes | None = None) -> bytes:
     """frame.md, blob.md: one zstd frame of exactly `size` bytes; base is its prefix."""
     try:
         info = zstd.get_frame_info(data)
-        need(data[:4] == b"\x28\xb5\x2f\xfd" and info.decompressed_size == size
-             and not info.dictionary_id, "header of a zstd frame")
+        need(
+            data[:4] == b"\x28\xb5\x2f\xfd"
+            and info.decompressed_size == size
+            and not info.dictionary_id,
+            "header of a zstd frame",
+        )
         prefix = None if base is None else zstd.ZstdDict(base, is_raw=True).as_prefix
         limit = {int(zstd.DecompressionParameter.window_log_max): 27}
         stream = zstd.ZstdDecompressor(prefix, limit)
@@ -202,6 +248,7 @@ def inflate(data: bytes, size: int, base: bytes | None = None) -> bytes:
         raise Refused("malformed record", f"zstd: {error}") from None
     need(stream.eof and not stream.unused_data and len(out) == size, "zstd frame")
     return out
+
 
 def rebuild(d: list[Any], payload: bytes, bodies: list[Blob]) -> list[Entry]:
     """frame.md, stored entries: the hashed forms of an entries record."""
@@ -232,6 +279,7 @@ def rebuild(d: list[Any], payload: bytes, bodies: list[Blob]) -> list[Entry]:
         out.append(Entry(d[2], index, prev, form, where_of(d[2], index)))
     return out
 
+
 # ---- frame.md, file.md
 
 # a copy of a blob: kind 1 whole, 2 difference, 3 chunk list; where its payload stands
@@ -239,8 +287,10 @@ Blob = namedtuple("Blob", "digest size kind base file frame at length")
 Entry = namedtuple("Entry", "segment index hash form where")
 Mark = namedtuple("Mark", "magic file device inode boot end hash seq")  # folder.md
 
+
 class Frame:
     """frame.md: a whole frame and, once decoded, what it holds (nothing if refused)."""
+
     def __init__(self, at: int, end: int, digest: bytes, group: int) -> None:
         self.at, self.end, self.hash, self.group = at, end, digest, group
         self.fault: Refused | None = None
@@ -251,8 +301,10 @@ class Frame:
         self.commits: dict[bytes, list[Any]] = {}
         self.footer: list[int] | None = None
 
+
 UNREADABLE = Frame(0, 0, b"", 0)
 UNREADABLE.fault = Refused("corrupt frame", "")
+
 
 def split(data: bytes) -> tuple[list[tuple[list[Any], int]], bytes]:
     """frame.md: the descriptors, each with its payload's place, and the raw part."""
@@ -273,12 +325,15 @@ def split(data: bytes) -> tuple[list[tuple[list[Any], int]], bytes]:
     need(at == r, "sizes that do not add up")
     return parts, raw
 
+
 def sound(header: bytes) -> bool:
     """file.md: magic and file hash."""
     return header[:8] == b"\x89castore" and H("file", header[:156]) == header[156:]
 
+
 class File:
     """One file in `files/`."""
+
     def __init__(self, folder: str, name: str) -> None:
         self.path, self.where = os.path.join(folder, name), "files/" + name
         self.id, self.size = bytes.fromhex(name[:32]), os.lstat(self.path).st_size
@@ -300,9 +355,22 @@ class File:
         data = self.read(0, 188)
         self.hash = data[156:]
         need(sound(data), "header's magic or hash", "corrupt frame")
-        (_, version, suite, self.kind, zero, owner, name, self.number, self.pred,
-         self.pred_end, self.pred_hash, self.seq, self.commit,
-         self.carried) = HEADER.unpack_from(data)
+        (
+            _,
+            version,
+            suite,
+            self.kind,
+            zero,
+            owner,
+            name,
+            self.number,
+            self.pred,
+            self.pred_end,
+            self.pred_hash,
+            self.seq,
+            self.commit,
+            self.carried,
+        ) = HEADER.unpack_from(data)
         need(version == suite == 1, "version or suite", "unsupported version")
         need(owner == store and name == self.id, "store or file id", "foreign record")
         none = (not any(self.pred + self.pred_hash)) and self.pred_end == self.seq == 0
@@ -339,15 +407,28 @@ class File:
                     return frame
         return None
 
+
 # ---- folder.md
 
 LIST = r'(\[(?:"[A-Za-z0-9.-]+"(?:, "[A-Za-z0-9.-]+")*)?\])'
 CASTORE = re.compile(
-    r'\{"castore": (\d+), "features": \{"all_must_know": ' + LIST
-    + ', "reader_may_ignore": ' + LIST + ', "writer_must_know": ' + LIST
-    + r'\}, "store": "([0-9a-f]{32})", "suite": "([^"\\]*)"\}\n')
-KNOWN = {"castore.json", "castore.json.new", "lock", "files", "maintenance",
-         "quarantine"}
+    r'\{"castore": (\d+), "features": \{"all_must_know": '
+    + LIST
+    + ', "reader_may_ignore": '
+    + LIST
+    + ', "writer_must_know": '
+    + LIST
+    + r'\}, "store": "([0-9a-f]{32})", "suite": "([^"\\]*)"\}\n'
+)
+KNOWN = {
+    "castore.json",
+    "castore.json.new",
+    "lock",
+    "files",
+    "maintenance",
+    "quarantine",
+}
+
 
 def plain_file(path: str, limit: int) -> bytes | None:
     """folder.md: None where nothing is, no bytes where no plain file is."""
@@ -358,6 +439,7 @@ def plain_file(path: str, limit: int) -> bytes | None:
         return None
     with open(path, "rb") as file:
         return file.read(limit)
+
 
 def boot_id() -> bytes:
     """folder.md: of the machine, now; where it cannot be read it differs from any."""
@@ -371,14 +453,17 @@ def boot_id() -> bytes:
     except (OSError, ValueError, subprocess.CalledProcessError):
         return b""
 
+
 def severity(verdict: str) -> str:
     """verdicts.md"""
     if verdict.startswith("collected by "):
         return "explained"
     return "notice" if verdict in ("torn tail", "not covered") else "fault"
 
+
 class Store:
     """Checks a whole store; then heads, entries and blobs can be asked for."""
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path, self.id, self.seq = os.fspath(path), bytes(16), 0
         self.findings: dict[tuple[str, str], str] = {}
@@ -570,8 +655,9 @@ class Store:
             good = before and before.kind == JOURNAL and before.number < link.number
             link = before if good else None
 
-    def settle(self, f: File, end: int | None, must: int | None, tag: bytes,
-               torn: bool = False) -> None:
+    def settle(
+        self, f: File, end: int | None, must: int | None, tag: bytes, torn: bool = False
+    ) -> None:
         """Steps 3 and 4: the frames that count, up to the extent `end`, and what to say
         of the file. At `must`, if given, a frame with the hash `tag` has to end."""
         limit, frames, gaps = f.size if end is None else end, f.frames, f.gaps
@@ -593,8 +679,11 @@ class Store:
         for i, x in enumerate(f.kept):
             if x.fault:
                 f.found.append((x.fault.verdict, x.at, x.fault.detail))
-            if x.footer is not None and clean and (
-                    x is not f.kept[-1] or x.footer != [y.at for y in f.kept[:i]]):
+            if (
+                x.footer is not None
+                and clean
+                and (x is not f.kept[-1] or x.footer != [y.at for y in f.kept[:i]])
+            ):
                 f.found.append(("malformed record", x.at, "footer"))
 
     def absent(self, name: bytes) -> None:
@@ -866,8 +955,9 @@ class Store:
                 owner = sessions[session].segment
                 self.say("fork evidence", where_of(owner), "one key, two sessions")
 
-    def check_start(self, segment: bytes, head: list[Any], log: list[Entry],
-                    sound: int) -> None:
+    def check_start(
+        self, segment: bytes, head: list[Any], log: list[Entry], sound: int
+    ) -> None:
         """Step 7, entry.md: the start entry against its place."""
         own = [e for e in log if e.segment == segment and e.index >= head[4]]
         for e in own:
@@ -1043,16 +1133,33 @@ class Store:
 
     def report(self) -> dict[str, Any]:
         """verdicts.md, checking.md: what `reference.py` prints."""
-        found = [{"verdict": verdict, "severity": severity(verdict), "where": where,
-                  "detail": self.findings[where, verdict]}
-                 for where, verdict in sorted(self.findings)]
+        found = [
+            {
+                "verdict": verdict,
+                "severity": severity(verdict),
+                "where": where,
+                "detail": self.findings[where, verdict],
+            }
+            for where, verdict in sorted(self.findings)
+        ]
         entries = {(e.segment, e.index) for log in self.logs.values() for e in log}
         frames = sum(len(f.kept) for f in self.used)
-        covered = {"files": len(self.used), "frames": frames,
-                   "commits": len(self.commits), "segments": len(self.heads),
-                   "entries": len(entries), "blobs": len(self.good) + len(self.fine)}
-        return {"ok": all(x["severity"] != "fault" for x in found), "seq": self.seq,
-                "against": "self-consistent", "findings": found, "covered": covered}
+        covered = {
+            "files": len(self.used),
+            "frames": frames,
+            "commits": len(self.commits),
+            "segments": len(self.heads),
+            "entries": len(entries),
+            "blobs": len(self.good) + len(self.fine),
+        }
+        return {
+            "ok": all(x["severity"] != "fault" for x in found),
+            "seq": self.seq,
+            "against": "self-consistent",
+            "findings": found,
+            "covered": covered,
+        }
+
 
 def check(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Checks a store; begins again if a file vanishes meanwhile (it may be in use)."""
@@ -1062,6 +1169,7 @@ def check(path: str | os.PathLike[str]) -> dict[str, Any]:
         except FileNotFoundError:
             continue
     return Store(path).report()
+
 
 def main() -> int:
     if len(sys.argv) != 2:
@@ -1078,6 +1186,7 @@ def main() -> int:
         return 2
     print(json.dumps(report))
     return 0 if report["ok"] else 1
+
 
 if __name__ == "__main__":
     sys.exit(main())

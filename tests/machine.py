@@ -15,16 +15,17 @@ from typing import Any
 from unittest import mock
 
 import attrs
-import castore
 import pytest
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from model import Item, Log, Model, Names, SessionKey, content, content_of
 
+import castore
+
 from castore import BlobRef, NewEntry, Reference, Segment, Store, limits
-from castore.gc import RoleCount, collect
 from castore.engine import Engine
+from castore.gc import RoleCount, collect
 from castore.packing import pack
 from castore.writing import new_id
 
@@ -99,12 +100,15 @@ class StoreMachine(RuleBasedStateMachine):
     def begin_store(self, *, small: bool) -> None:
         """Make the store; with small limits everything happens often."""
         if small:
-            self.patches.enter_context(mock.patch.multiple(limits, **SMALL))
+            for name, value in SMALL.items():
+                self.patches.enter_context(mock.patch.object(limits, name, value))
         self.handles.append(Handle(castore.open(self.path, create=True)))
         self.model.seq = 1
         self.sync(self.handles[0])
-        self.put(0, (0, 5000, 0), None)
-        self.begin(0, None, [("start", b"", [("tool.out", 0, None)], None)])
+        self.put(0, (0, 5000, 0), None, None)
+        self.begin(
+            0, "new", 0, 0, None, [("start", b"", [("tool.out", 0, None)], None)]
+        )
 
     def teardown(self) -> None:
         """Close everything."""
@@ -142,7 +146,9 @@ class StoreMachine(RuleBasedStateMachine):
         spec = (*self.specs[at][:2], edit)
         return self.take(handle, spec, like=self.refs[at])
 
-    def built(self, handle: Handle, batch: Sequence[Any]) -> tuple[list[Item], list[NewEntry]]:
+    def built(
+        self, handle: Handle, batch: Sequence[Any]
+    ) -> tuple[list[Item], list[NewEntry]]:
         """Return entries for the model and for the store; their bodies get put."""
         items, entries = [], []
         for kind, body, wanted, time_ms in batch:
@@ -231,21 +237,27 @@ class StoreMachine(RuleBasedStateMachine):
 
     # --- payloads ------------------------------------------------------------
 
-    @rule(h=picks, spec=contents, step=st.none() | st.integers(1, 1 << 20))
-    def put(self, h: int, spec: tuple[int, int, int], step: int | None) -> None:
-        """Put bytes, or a stream that gives them in parts."""
+    @rule(
+        h=picks,
+        spec=contents,
+        step=st.none() | st.integers(1, 1 << 20),
+        like=st.none() | picks,
+    )
+    def put(
+        self, h: int, spec: tuple[int, int, int], step: int | None, like: int | None
+    ) -> None:
+        """Put bytes, perhaps like others, or a stream that gives them in parts."""
+        handle = self.handle(h)
+        if like is not None:
+            self.reference(handle, like, spec[2])
+            return
         stream = None
         if step is not None:
             parts = io.BytesIO(content(*spec))
             least = len(parts.getvalue()) // 20
             stream = mock.Mock(spec=io.RawIOBase)
             stream.read = lambda size: parts.read(min(size, max(step, least)))
-        self.take(self.handle(h), spec, stream)
-
-    @rule(h=picks, pick=picks, edit=st.integers(0, 3))
-    def put_version(self, h: int, pick: int, edit: int) -> None:
-        """Put something as a difference to something else, where that pays."""
-        self.reference(self.handle(h), pick, edit)
+        self.take(handle, spec, stream)
 
     def take(
         self,
@@ -308,76 +320,61 @@ class StoreMachine(RuleBasedStateMachine):
 
     # --- logs ----------------------------------------------------------------
 
-    @rule(h=picks, key=session_keys, batch=batches)
-    def begin(self, h: int, key: SessionKey | None, batch: Sequence[Any]) -> None:
-        """Begin a session."""
-        handle = self.handle(h)
-        items, entries = self.built(handle, [("start", *batch[0][1:]), *batch[1:]])
-        is_taken = key is not None and key in self.model.sessions.values()
-        error = castore.ConflictError if is_taken else None
-        with self.committing(handle, items, error):
-            first = entries[0]
-            segment = handle.store.create_session(
-                key=key,
-                body=first.body,  # type: ignore[arg-type]
-                refs=first.refs,
-                time_ms=first.time_ms,
-                then=entries[1:],
-            )
-            log = Log(segment.id, segment.session_id, None, 0, items)
-            handle.grips[log.id] = segment
-            self.model.begin(log, key)
-
-    @precondition(lambda self: self.model.living())
-    @rule(h=picks, pick=picks, body=bodies)
-    def begin_anew(self, h: int, pick: int, body: bytes) -> None:
-        """Begin a segment of a session that inherits nothing."""
-        handle, session = self.handle(h), self.log(pick).session
-        items, _ = self.built(handle, [("start", body, [], None)])
-        with self.committing(handle, items):
-            segment = handle.store.new_segment(session, body=body)
-            self.model.begin(Log(segment.id, session, None, 0, items), None)
-
-    @precondition(lambda self: self.model.living())
     @rule(
         h=picks,
+        how=st.sampled_from(["new", "more", "fork", "fork to new", "fork to other"]),
         pick=picks,
         at=st.floats(0, 1),
-        batch=batches,
-        where=st.sampled_from(["same", "same", "new", "other"]),
         key=session_keys,
+        batch=batches,
     )
-    def fork(
+    def begin(
         self,
         h: int,
+        how: str,
         pick: int,
         at: float,
-        batch: Sequence[Any],
-        where: str,
         key: SessionKey | None,
+        batch: Sequence[Any],
     ) -> None:
-        """Fork a segment anywhere, into any session."""
-        handle, log = self.handle(h), self.log(pick)
-        count = 1 + int(at * (log.count - 1))
+        """Begin a segment: of a new session, of one that is there, or a fork."""
+        handle, model = self.handle(h), self.model
+        living = model.living()
+        how = how if living else "new"
+        parent = self.log(pick) if how.startswith("fork") else None
+        count = 1 + int(at * (parent.count - 1)) if parent else 0
+        key = key if how.endswith("new") else None
         items, entries = self.built(handle, [("start", *batch[0][1:]), *batch[1:]])
-        session = {"same": log.session, "new": new_id()}.get(where)
-        session = session or list(self.model.sessions)[pick % len(self.model.sessions)]
-        key = key if where == "new" else None
-        is_taken = key is not None and key in self.model.sessions.values()
-        segment = handle.grip(log.id)
-        error = castore.ConflictError if is_taken else None
-        with self.committing(handle, items, error):
-            found = segment.fork(
-                count,
-                session=None if where == "same" else session,
-                key=key,
-                body=entries[0].body,  # type: ignore[arg-type]
-                refs=entries[0].refs,
-                time_ms=entries[0].time_ms,
-                then=entries[1:],
-            )
-            owner = log.owner(count - 1)
-            self.model.begin(Log(found.id, session, owner, count, items), key)
+        is_taken = key is not None and key in model.sessions.values()
+        others = list(model.sessions)
+        session = {
+            "more": others[pick % len(others)] if others else None,
+            "fork": parent.session if parent else None,
+            "fork to new": new_id(),
+            "fork to other": others[pick % len(others)] if others else None,
+        }.get(how)
+        facts = {
+            "body": entries[0].body,
+            "refs": entries[0].refs,
+            "time_ms": entries[0].time_ms,
+            "then": entries[1:],
+        }
+        grip = handle.grip(parent.id) if parent else None
+        with self.committing(
+            handle, items, castore.ConflictError if is_taken else None
+        ):
+            if grip is not None:
+                found = grip.fork(
+                    count, session=None if how == "fork" else session, key=key, **facts
+                )
+            elif session is not None:
+                found = handle.store.new_segment(session, **facts)
+            else:
+                found = handle.store.create_session(key=key, **facts)
+            handle.grips[found.id] = found
+            owner = parent.owner(count - 1) if parent else None
+            model.begin(Log(found.id, found.session_id, owner, count, items), key)
+            assert session in {None, found.session_id}
 
     @precondition(lambda self: self.model.living())
     @rule(
@@ -395,7 +392,12 @@ class StoreMachine(RuleBasedStateMachine):
         self.extend(handle, log, self.built(handle, batch), expect, key)
 
     @precondition(lambda self: self.model.living())
-    @rule(h=picks, pick=picks, count=st.sampled_from([256, 257, 300]), listed=st.booleans())
+    @rule(
+        h=picks,
+        pick=picks,
+        count=st.sampled_from([256, 257, 300]),
+        listed=st.booleans(),
+    )
     def append_much(self, h: int, pick: int, count: int, *, listed: bool) -> None:
         """
         Append so much that whole subtrees close, or one entry with more references
@@ -432,14 +434,14 @@ class StoreMachine(RuleBasedStateMachine):
         elif revision not in {castore.ANY, log.revision}:
             error = castore.ConflictError
         first = log.count
-        with self.committing(
-            handle, items, error, is_replay=known is not None
-        ) as goes:
+        with self.committing(handle, items, error, is_replay=known is not None) as goes:
             if goes and known is None:
                 self.model.append(log, items, key)
             outcome = segment.append(entries, expect=wanted, key=key)
             where = (outcome.first_index, outcome.count, outcome.replayed)
-            assert where == ((first, len(items), False) if not known else (*known[1:], True))
+            assert where == (
+                (first, len(items), False) if not known else (*known[1:], True)
+            )
             assert known or outcome.seq == self.model.seq
             assert segment.revision == log.revision
 
@@ -484,10 +486,27 @@ class StoreMachine(RuleBasedStateMachine):
 
     # --- maintenance ---------------------------------------------------------
 
-    @rule(h=picks)
-    def pack(self, h: int) -> None:
-        """Pack: nothing that can be asked changes."""
+    @rule(
+        h=picks,
+        what=st.sampled_from(["pack", "rebuild", "lose", "collect", "collect"]),
+        keep=st.none() | st.integers(0, 2),
+        when=st.sampled_from(["at once", "at once", "now", "late"]),
+        how=st.sampled_from(["yes", "yes", "ask", "dry"]),
+    )
+    def maintain(
+        self, h: int, what: str, keep: int | None, when: str, how: str
+    ) -> None:
+        """Pack, collect, rebuild."""
         handle = self.handle(h)
+        if what == "pack":
+            self.pack(handle)
+        elif what == "collect":
+            self.collect(handle, keep, when, how)
+        else:
+            self.rebuild(handle if what == "rebuild" else None)
+
+    def pack(self, handle: Handle) -> None:
+        """Pack: nothing that can be asked changes."""
         if pack(handle.store.engine).seq is not None:
             self.note("packs")
         self.sync(handle)
@@ -501,16 +520,9 @@ class StoreMachine(RuleBasedStateMachine):
         engine.upkeep.condemn(past)
         self.model.condemned = dict.fromkeys(found, True)
 
-    @rule(
-        h=picks,
-        keep=st.none() | st.integers(0, 2),
-        when=st.sampled_from(["at once", "at once", "now", "late"]),
-        how=st.sampled_from(["yes", "yes", "ask", "dry"]),
-    )
-    def collect(self, h: int, keep: int | None, when: str, how: str) -> None:
+    def collect(self, handle: Handle, keep: int | None, when: str, how: str) -> None:
         """Collect: exactly what nothing leads to goes."""
-        handle, model = self.handle(h), self.model
-        engine = handle.store.engine
+        model, engine = self.model, handle.store.engine
         if when == "late":
             self.wait_long(engine)
         found = model.collect(keep)
@@ -524,7 +536,11 @@ class StoreMachine(RuleBasedStateMachine):
         is_refused = 2 * going > sum(sizes.values()) and how == "ask"
         if not is_refused and how != "dry":
             self._collected(due, dead, due & found.released)
-        with pytest.raises(castore.LimitError) if is_refused else contextlib.nullcontext():
+        with (
+            pytest.raises(castore.LimitError)
+            if is_refused
+            else contextlib.nullcontext()
+        ):
             report = collect(
                 engine,
                 grace_s=0 if when == "at once" else HOUR_S,
@@ -557,15 +573,14 @@ class StoreMachine(RuleBasedStateMachine):
         self.model.collected |= named
         self.model.collected_now(due, dead)
 
-    @rule(h=st.none() | picks)
-    def rebuild(self, h: int | None) -> None:
+    def rebuild(self, handle: Handle | None) -> None:
         """Make the index anew, or lose it while all is closed: it is what it was."""
         before = rows_of(self.handles[0].store)
-        if h is not None:
-            self.handle(h).store.engine.rebuild()
+        if handle is not None:
+            handle.store.engine.rebuild()
         else:
-            for handle in self.handles:
-                handle.store.close()
+            for each in self.handles:
+                each.store.close()
             for path in self.path.glob("catalog-*"):
                 path.unlink()
             self.handles = [Handle(castore.open(self.path))]

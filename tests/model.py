@@ -262,7 +262,9 @@ class Model:
         wanted: set[bytes] = {ref.digest for ref in self.tags.values()}
         released: set[bytes] = set()
         by_group: dict[str, set[bytes]] = {}
-        entries = [(item, False) for log in self.logs.values() for item in self.kept(log)]
+        entries = [
+            (item, False) for log in self.logs.values() for item in self.kept(log)
+        ]
         entries += [(item, True) for item in self.notes]
         for item, is_note in entries:
             wanted |= {item.body, *item.lists}

@@ -8,7 +8,7 @@ import sqlite3
 
 from pathlib import Path
 
-from corruption import Answers, Bed, is_error, make_store, ours
+from corruption import Bed, is_error, make_store, ours
 
 import castore
 
@@ -49,7 +49,7 @@ class Recovery:
     def __init__(self, root: Path) -> None:
         self.root = root
         make(root)
-        self.older = {True: {}, False: {}}
+        self.older: dict[bool, dict[str, bytes]] = {True: {}, False: {}}
         self._make_older()
         make_store(root.with_name("other"))
         self.other = next(root.with_name("other").glob("catalog-1-*.sqlite"))
@@ -112,15 +112,20 @@ class Recovery:
         """
         for read_only in (True, False):
             answers = self.bed.check_reads(what, read_only=read_only)
-            failed = {
-                name: str(answers[name]) for name in answers if is_error(answers[name])
-            }
-            assert not (exact and failed), (what, failed)
+            failed = [name for name, answer in answers.items() if is_error(answer)]
+            assert not (exact and failed), what
         self.append(what, exact=exact)
-        assert not [item for item in ours(self.root)[0] if item[0] != "not covered"], (
-            what
-        )
+        found, _ = ours(self.root)
+        assert {verdict for verdict, _ in found} <= {"not covered"}, what
         self.restore()
+
+    def row(self, key: str) -> SegmentRow:
+        """Return the row of the segment of a session that was given that key."""
+        with castore.open(self.root, read_only=True) as store:
+            segment = store.session(("tool", key)).segments()[0]
+            row = store.engine.view.known.find_segment(segment.id)
+            assert row
+            return row
 
     def append(self, what: str, *, exact: bool) -> None:
         """Append to each log, which works or is refused; after a rebuild it works."""
@@ -147,6 +152,7 @@ class Recovery:
             log = store.segment(segment)
             log.append([castore.NewEntry("line", b"goes on")])
             now = list(log.read())
+            log.fork(len(before) // 2 + 1)
         except CastoreError:
             assert not exact, what
             return

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from castore.catalog import Catalog, Facts, SqliteCatalog
 from castore.catalog.rows import Node, SessionRow
+from castore.catalog.schema import checksum
 from castore.errors import CastoreError, CorruptionError, StorageError
 
 
@@ -191,7 +192,8 @@ def test_a_value_of_another_type_is_damage(
 
 def test_rows_out_of_order_end_an_iteration(path: Path) -> None:
     """A tree whose keys do not rise cannot make an iteration go on for ever."""
-    the_same = "SELECT x'00', NULL, NULL WHERE ? NOT NULL LIMIT ?"
+    total = checksum((b"\0", None, None))
+    the_same = f"SELECT x'00', NULL, NULL, {total} WHERE ? NOT NULL LIMIT ?"
     with (
         SqliteCatalog.create(path) as catalog,
         pytest.raises(CorruptionError, match="out of order"),

@@ -4,7 +4,6 @@ A store and its model, told the same, hold and answer the same.
 
 from __future__ import annotations
 
-import castore
 import pytest
 
 from hypothesis import settings
@@ -14,9 +13,11 @@ from machine import StoreMachine, picks
 from merkle_reference import Reference as ReferenceTree
 from model import Log
 
-from castore import Store, merkle
+import castore
+
+from castore import Segment, Store, merkle
 from castore.digest import format_digest
-from castore.formats.trees import tree_of
+from castore.formats.trees import SEGMENT_TREE
 from castore.reading.survey import survey
 from castore.storage import Files
 from castore.verify import verify
@@ -44,40 +45,34 @@ class CheckedMachine(StoreMachine):
 
     @precondition(lambda self: self.model.living())
     @rule(h=picks, pick=picks, start=st.floats(0, 1), stop=st.floats(0, 1))
-    def read_range(self, h: int, pick: int, start: float, stop: float) -> None:
-        """A range of a log is that range, forwards and backwards."""
+    def read(self, h: int, pick: int, start: float, stop: float) -> None:
+        """A range of a log is that range, forwards and backwards; proofs hold."""
         log = self.log(pick)
         segment = self.handle(h).grip(log.id)
+        self.prove(segment, log, start, stop)
         first, last = int(start * log.count), int(stop * (log.count + 1))
         wanted = log.items()[first:last]
         found = list(segment.entries(first, last))
         assert len(wanted) == len(found)
-        assert all(map(type(wanted[0]).agrees, wanted, found, range(first, last))) if wanted else True
+        assert (
+            all(map(type(wanted[0]).agrees, wanted, found, range(first, last)))
+            if wanted
+            else True
+        )
         assert found[::-1] == list(segment.entries(first, last, reverse=True))
         assert found == [entry for entry, _ in segment.read(first, last)]
 
-    @precondition(lambda self: self.model.living())
-    @rule(h=picks, pick=picks, at=st.floats(0, 1), grown=st.floats(0, 1))
-    def prove(self, h: int, pick: int, at: float, grown: float) -> None:
+    def prove(self, segment: Segment, log: Log, start: float, stop: float) -> None:
         """What a log proves holds for the tree of its entries, computed anew."""
-        log, store = self.log(pick), self.handle(h).store
-        segment = store.segment(log.id)
         hashes = [entry.hash for entry in segment.entries()]
-        tree = tree_of(log.id, store.id)
+        tree = SEGMENT_TREE
         plain = ReferenceTree(tree, [tree.leaf(each) for each in hashes])
-        index = min(int(at * log.count), log.count - 1)
+        index = min(int(start * log.count), log.count - 1)
         proof = segment.prove(index)
         assert (hashes[index], plain.root(0, log.count)) == (proof.entry, proof.root)
         assert segment.head.root == proof.root
-        merkle.check_inclusion(
-            tree,
-            proof.hashes,
-            index=index,
-            count=log.count,
-            leaf_hash=tree.leaf(proof.entry),
-            root=proof.root,
-        )
-        second = int(grown * log.count)
+        proof.check()
+        second = int(stop * log.count)
         first = min(index, second)
         merkle.check_consistency(
             tree,
@@ -142,8 +137,8 @@ class CheckedMachine(StoreMachine):
         found = {session.id: session for session in store.sessions()}
         keys = {session.id: session.key for session in found.values()}
         assert self.model.sessions == keys
-        for id, session in found.items():
-            segments = {log.id for log in self.model.living() if log.session == id}
+        for each, session in found.items():
+            segments = {log.id for log in self.model.living() if log.session == each}
             assert segments == {segment.id for segment in session.segments()}
             if session.key:
                 assert id == store.session(session.key).id
@@ -153,5 +148,5 @@ _count = settings.default.max_examples if settings.default else 100
 
 TestStore = CheckedMachine.TestCase
 TestStore.settings = settings(
-    max_examples=max(5, _count // 4), stateful_step_count=60, deadline=None
+    max_examples=max(10, _count // 8), stateful_step_count=60, deadline=None
 )
