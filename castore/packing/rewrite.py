@@ -156,14 +156,25 @@ def closed_files(engine: Engine) -> list[Input]:
 
     Side packs that a live process holds are left out.
     """
+    free = _free_files(engine)
     view = engine.refresh()
     found = []
     for file, stop in members(view, engine.state.opened, engine.store).items():
         opened = engine.state.opened.get(file)
-        busy = opened.header.kind == file_format.SIDE and not _is_idle(engine, opened)
+        busy = opened.header.kind == file_format.SIDE and opened not in free
         if file != view.position.journal and not busy:
             found.append(Input(opened, stop))
     return found
+
+
+def _free_files(engine: Engine) -> list[OpenFile]:
+    """
+    Return the files that are there, but for side packs that a live process holds.
+
+    Asked before which files count, and up to where: commits that name a side
+    pack come before its process lets it go, never after.
+    """
+    return [file for file in engine.state.opened.headers() if _is_free(engine, file)]
 
 
 def _is_free(engine: Engine, file: OpenFile) -> bool:
@@ -289,11 +300,13 @@ def remove_dropped(engine: Engine) -> None:
     Raises:
         CorruptionError: Which files count cannot be told; nothing was removed.
     """
-    wanted = members(engine.refresh(), engine.state.opened, engine.store)
-    gone = [file for file in engine.state.opened.headers() if file.id not in wanted]
+    # First what is there, then what counts: a journal that others make meanwhile
+    # is not even looked at, and one that was being made counts by now.
+    found = _free_files(engine)
+    with engine.state.locked(), engine.state.guard:
+        wanted = members(engine.view, engine.state.opened, engine.store)
+    gone = [file for file in found if file.id not in wanted]
     if any(file.header.kind == file_format.SIDE for file in gone):
         named = named_sides(engine.state.opened, wanted)
-        gone = [
-            file for file in gone if file.id not in named and _is_free(engine, file)
-        ]
+        gone = [file for file in gone if file.id not in named]
     _unlink(engine, gone)
