@@ -49,7 +49,7 @@ def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     wanted = [
         ("start", b""),
-        ("user", b"hello"),
+        ("turn", b"hello"),
         ("start", b""),
         ("user", b"another way"),
     ]
