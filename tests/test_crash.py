@@ -11,6 +11,7 @@ Spec: spec/ordering.md, "What holds at any time", "Crash cases".
 from __future__ import annotations
 
 import concurrent.futures
+import math
 import multiprocessing
 import os
 import shutil
@@ -19,7 +20,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import attrs
 import pytest
 
 from crash.campaign import Campaign, Options, Report
@@ -27,8 +27,8 @@ from crash.workloads import ALL
 
 
 STATE_COUNT_MIN = 20_000  # for a budget of 1
-SEED_COUNT = 4  # recordings of each workload
-PER_STEP = 5.0  # states looked at after each call that was recorded
+SEED_COUNT = 2  # recordings of each workload, for a budget of 1
+PER_STEP = 1.6  # states looked at after each call that was recorded
 MEMORY = Path("/dev/shm")  # where there is one, states are put there
 
 
@@ -47,9 +47,7 @@ def run(name: str, seed: int, folder: Path, kept: Path, budget: float) -> Report
     """Run one campaign, in a process of its own."""
     own = folder / f"{name}-{seed}"
     own.mkdir()
-    options = Options(per_step=PER_STEP * max(budget, 1.0))
-    if budget < 1:
-        options = attrs.evolve(options, per_step=PER_STEP * budget)
+    options = Options(per_step=PER_STEP * min(budget, 1.0))
     return Campaign(ALL[name], seed, own, options, kept).run()
 
 
@@ -59,7 +57,7 @@ def test_stopped_anywhere(folder: Path, tmp_path: Path, budget: float) -> None:
     with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
         running = [
             pool.submit(run, name, seed, folder, tmp_path / "kept", budget)
-            for seed in range(SEED_COUNT)
+            for seed in range(math.ceil(SEED_COUNT * budget))
             for name in ALL
         ]
         reports = [each.result() for each in running]

@@ -141,7 +141,7 @@ class CheckedMachine(StoreMachine):
             segments = {log.id for log in self.model.living() if log.session == each}
             assert segments == {segment.id for segment in session.segments()}
             if session.key:
-                assert id == store.session(session.key).id
+                assert session.id == store.session(session.key).id
 
 
 _count = settings.default.max_examples if settings.default else 100
