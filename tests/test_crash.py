@@ -26,6 +26,7 @@ from crash.campaign import Campaign, Options, Report
 from crash.workloads import ALL
 
 
+CAMPAIGN_BUDGET_MIN = 2.0
 STATE_COUNT_MIN = 20_000  # for a budget of 1
 SEED_COUNT = 2  # recordings of each workload, for a budget of 1
 PER_STEP = 1.6  # states looked at after each call that was recorded
@@ -53,6 +54,8 @@ def run(name: str, seed: int, folder: Path, kept: Path, budget: float) -> Report
 
 def test_stopped_anywhere(folder: Path, tmp_path: Path, budget: float) -> None:
     """Every state that a stop can leave opens with all that was acknowledged."""
+    if budget < CAMPAIGN_BUDGET_MIN:
+        pytest.skip("a campaign of many minutes; ask for it with --budget 2")
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
         running = [
