@@ -46,6 +46,7 @@ from castore.engine.side import SidePack
 from castore.engine.state import State
 from castore.errors import StorageError
 from castore.gc import collect
+from castore.packing.rewrite import close_journal
 from castore.storage import Files
 from castore.verify import verify
 
@@ -243,6 +244,22 @@ def refer_to_new(store: Store, segment: castore.Segment, data: bytes) -> None:
 def sizes(files: Files) -> dict[str, int]:
     """Return the size of each file of frames."""
     return {name: files.size_of(f"files/{name}") for name in files.list("files")}
+
+
+def test_collecting_from_the_newer_journal(folder: Path) -> None:
+    """A journal that goes takes no older one with it: their chain is kept whole."""
+    root = folder / "store"
+    with castore.open(root, create=True) as store:
+        kept = store.create_session(body=b"in the first journal")
+        close_journal(store.engine)
+        gone = store.create_session(body=b"in the second one")
+        close_journal(store.engine)
+        gone.delete()
+        close_journal(store.engine)
+        collect(store.engine, grace_s=0, yes=True)
+        collect(store.engine, grace_s=0, yes=True)
+        assert b"in the first journal" == next(kept.read())[1]
+    assert verify(root).ok
 
 
 # --- the harness finds what it is for ----------------------------------------
