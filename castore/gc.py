@@ -22,10 +22,11 @@ from castore import limits
 from castore.catalog.rows import Catalog
 from castore.digest import format_digest
 from castore.engine import Engine
+from castore.engine.needs import needs_of
 from castore.engine.reserve import give_up_reserve
 from castore.errors import ConflictError, CorruptionError, LimitError, LostError
 from castore.formats import storelog
-from castore.marking import Marks, digests_of, mark, named_by_files, needs_of
+from castore.marking import Marks, digests_of, mark, named_by_files
 from castore.packing.rewrite import (
     LEVEL,
     Input,

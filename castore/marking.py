@@ -15,12 +15,9 @@ import attrs
 
 from castore.catalog.rows import Position, SegmentRow
 from castore.engine import Engine
-from castore.engine.members import members, store_log
-from castore.engine.view import listed_frames
-from castore.formats import frame as frame_format
-from castore.formats.chunked import decode_chunks
+from castore.engine.members import store_log
+from castore.engine.needs import stored_needs
 from castore.formats.entry import Entry, decode_ref_list
-from castore.reading.frames import Frame
 from castore.reading.survey import survey
 
 
@@ -169,7 +166,7 @@ def _kept_checkpoints(
 def _close_over(engine: Engine, wanted: set[bytes], marks: Marks) -> None:
     """Follow chunks; sort into live, lost and explained."""
     view = engine.view
-    heirs, chunks = _needs(engine)
+    heirs, chunks = stored_needs(engine)
     collected = store_log(view, engine.store).collected
     todo = list(wanted)
     while todo:
@@ -188,23 +185,6 @@ def _close_over(engine: Engine, wanted: set[bytes], marks: Marks) -> None:
     stored = {place.digest for place in view.known.places()}
     marks.heirs = {base: names & stored for base, names in heirs.items()}
     marks.lists = {name: chunks[name] for name in chunks.keys() & stored - marks.live}
-
-
-def _needs(
-    engine: Engine,
-) -> tuple[dict[bytes, set[bytes]], dict[bytes, tuple[bytes, ...]]]:
-    """Return the differences to each base and the chunks of each chunk list."""
-    heirs: dict[bytes, set[bytes]] = {}
-    chunks: dict[bytes, tuple[bytes, ...]] = {}
-    opened = engine.state.opened
-    for file, stop in members(engine.view, opened, engine.store).items():
-        for frame in listed_frames(opened.get(file), stop):
-            for digest, needed, is_base in needs_of(frame):
-                if is_base:
-                    heirs.setdefault(needed[0], set()).add(digest)
-                else:
-                    chunks[digest] = needed
-    return heirs, chunks
 
 
 def named_by_files(engine: Engine) -> tuple[set[bytes], dict[bytes, set[bytes]]]:
@@ -237,16 +217,3 @@ def named_by_files(engine: Engine) -> tuple[set[bytes], dict[bytes, set[bytes]]]
         for digest in found.records.copies
     }
     return named, copies
-
-
-def needs_of(frame: Frame) -> Iterator[tuple[bytes, tuple[bytes, ...], bool]]:
-    """
-    Yield name, what it needs, and whether that is a base, for each difference
-    and chunk list of *frame*.
-    """
-    for number, item in enumerate(frame.table):
-        if item[0] == frame_format.DIFFERENCE:
-            yield item[2], (item[4],), True
-        elif item[0] == frame_format.CHUNKED:
-            listed = decode_chunks(frame.records[number].payload, item[3])
-            yield item[2], tuple(digest for digest, _ in listed.chunks), False

@@ -19,7 +19,7 @@ from faultkit import NotingFiles, Plan
 
 from castore import CastoreError, ClosedError, ConflictError, Reference, limits
 from castore.gc import collect
-from castore.packing.rewrite import pack
+from castore.packing import pack
 from castore.reading.findings import FAULT
 from castore.reading.survey import survey
 from castore.storage import Files

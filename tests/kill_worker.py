@@ -20,7 +20,7 @@ import castore
 from castore import CastoreError, ConflictError, LockedError, NewEntry, Reference
 from castore.digest import blob_digest
 from castore.gc import collect
-from castore.packing.rewrite import pack
+from castore.packing import pack
 from castore.segment import ANY, Segment
 
 

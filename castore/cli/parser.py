@@ -186,6 +186,16 @@ def _leveled(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _pack(parser: argparse.ArgumentParser) -> None:
+    _leveled(parser)
+    parser.add_argument(
+        "--max-duration",
+        type=parse_duration,
+        metavar="DURATION",
+        help="begin nothing more after this: 90s, 10m, 2h",
+    )
+
+
 def _import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="files and folders")
     parser.add_argument("--format", choices=FORMATS, help="of all of them")
@@ -307,7 +317,7 @@ COMMANDS = (
     Command("show", "say what an entry is", _show, "logs:show"),
     Command("fork", "begin a segment with entries of another", _fork, "logs:fork"),
     Command("rm", "delete a segment", _segment, "logs:rm"),
-    Command("pack", "rewrite closed files as packs", _leveled, "stores:pack"),
+    Command("pack", "rewrite closed files as packs", _pack, "stores:pack"),
     Command("verify", "check everything, offline", _verify, "checking:verify"),
     Command("gc", "remove what nothing needs", _gc, "checking:gc"),
     Command("rebuild", "make the catalog anew", _none, "stores:rebuild"),

@@ -104,7 +104,8 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "files_after": "packs that replace them",
         "bytes_before": "their size",
         "bytes_after": "their size",
-        "seq": "the commit, or null if there was nothing to do",
+        "seq": "the last commit of it, or null if there was nothing to do",
+        "files_left": "files that wait for the next run, for want of time",
     },
     "verify": {
         "ok": "whether there is no fault",

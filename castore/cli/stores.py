@@ -45,6 +45,7 @@ def pack(options: argparse.Namespace, out: Output) -> Exit:
         done = pack_store(
             store.engine,
             level=options.level,
+            max_duration_s=options.max_duration,
             progress=lambda size: progress.update(size, total),
         )
     if done.seq is None:
@@ -53,6 +54,9 @@ def pack(options: argparse.Namespace, out: Output) -> Exit:
         files = f"{count_text(done.files_before, 'file')} -> {done.files_after}"
         sizes = f"{size_text(done.size_before)} -> {size_text(done.size_after)}"
         out.line(f"packed: {files}, {sizes}")
+        if done.left_count:
+            waiting = count_text(done.left_count, "file")
+            out.line(f"out of time: {waiting} left for the next run")
     out.object(
         {
             "files_before": done.files_before,
@@ -60,6 +64,7 @@ def pack(options: argparse.Namespace, out: Output) -> Exit:
             "bytes_before": done.size_before,
             "bytes_after": done.size_after,
             "seq": done.seq,
+            "files_left": done.left_count,
         }
     )
     return Exit.DONE

@@ -10,7 +10,6 @@ Spec: spec/blob.md.
 
 from __future__ import annotations
 
-import collections
 import threading
 
 from collections.abc import Iterable, Iterator
@@ -31,7 +30,7 @@ from castore.formats import frame as frame_format
 from castore.formats.chunked import encode_chunks, slices_digest
 from castore.formats.entry import BlobRef
 from castore.formats.frame import Record
-from castore.reading.blobs import chunk_list, read_record
+from castore.reading.blobs import RawCache, chunk_list, read_record
 
 
 _SIDE_FRAME_SIZE = 4 * limits.MIB  # raw bytes of chunks in one frame
@@ -72,8 +71,7 @@ class Pool:
         self._waiting_size = 0
         self._written: dict[bytes, Place] = {}
         self._chunks: dict[bytes, tuple[bytes, ...]] = {}
-        self._recent: collections.OrderedDict[bytes, bytes] = collections.OrderedDict()
-        self._recent_size = 0
+        self._recent = RawCache(limits.CACHE_SIZE)
 
     # --- putting -------------------------------------------------------------
 
@@ -91,7 +89,7 @@ class Pool:
         else:
             self._wait(pending)
         if like is not None:
-            self._remember(ref.digest, data)
+            self._recent.put(ref.digest, data)
         return ref
 
     def put_stream(self, stream: BinaryIO) -> BlobRef:
@@ -144,7 +142,7 @@ class Pool:
         if self._state.view.known.find_place(ref.digest) is not None:
             return None  # it will not be stored again
         depth = self._depth(like.digest, ref.digest)
-        if depth is None or depth + 1 >= limits.DIFFERENCE_WHOLE_EVERY:
+        if depth is None or not (depth + 1) % limits.DIFFERENCE_WHOLE_EVERY:
             return None
         try:
             delta = diff(self.read(like.digest), data, LEVEL)
@@ -243,7 +241,7 @@ class Pool:
         recent = self._recent.get(digest)
         if recent is not None:
             return recent
-        return read_record(digest, self.record(digest), self.record)
+        return read_record(digest, self.record(digest), self.record, self._recent)
 
     def read_range(self, ref: BlobRef, start: int, stop: int) -> bytes:
         """Return the bytes ``[start, stop)`` of *ref*, waiting or stored."""
@@ -271,15 +269,6 @@ class Pool:
             return view.blobs.find(digest)
         frame = view.frames.get(place.file, place.offset)
         return frame.records[place.record]
-
-    def _remember(self, digest: bytes, data: bytes) -> None:
-        with self._guard:
-            if digest not in self._recent:
-                self._recent[digest] = data
-                self._recent_size += len(data)
-            while self._recent_size > limits.PENDING_SIZE_MAX:
-                _, old = self._recent.popitem(last=False)
-                self._recent_size -= len(old)
 
     # --- leaving -------------------------------------------------------------
 

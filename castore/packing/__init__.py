@@ -5,7 +5,8 @@ Packing: closed files rewritten as packs, with or without what is dead.
 `gc` both end in it.
 """
 
-from castore.packing.rewrite import Rewrite, pack, rewrite
+from castore.packing.pack import Packing, pack
+from castore.packing.rewrite import Rewrite, rewrite
 
 
-__all__ = ["Rewrite", "pack", "rewrite"]
+__all__ = ["Packing", "Rewrite", "pack", "rewrite"]

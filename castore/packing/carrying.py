@@ -20,6 +20,7 @@ from castore.engine.view import listed_frames
 from castore.formats import frame as frame_format
 from castore.formats.entry import Entry
 from castore.formats.frame import Record
+from castore.packing.versions import Versions
 from castore.packing.writer import Block, Descriptor, PackWriter
 from castore.reading.frames import Frame
 from castore.reading.image import commits, heads, read_run
@@ -55,6 +56,7 @@ class Carrier:
         self._block = Block(writer)
         self._written: set[bytes] = set()
         self._payloads: dict[bytes, None] = {}
+        self._versions = Versions(engine, inputs, self._dead)
         self._ref_lists: list[Place] = []
         self._raw_size = 0
 
@@ -81,6 +83,7 @@ class Carrier:
         for row in rows:
             self._carry_segment(row)
         self._block.flush()
+        self._carry_versions()
         for digest in self._payloads:
             self._carry_blob(digest)
         for place in self._view.known.places():
@@ -100,6 +103,7 @@ class Carrier:
                 continue
             if pending and pending[-1].index + 1 != run.first:
                 pending = self._end_run(row.id, pending)
+            self._versions.begin(row, max(run.first, row.fork_index))
             frame, header, body_frame = self._view.logs.load(run)
             for entry in read_run(frame, header, body_frame.bodies):
                 if entry.index >= stop:
@@ -108,7 +112,7 @@ class Carrier:
                     pending = self._end_run(row.id, pending)
                     self._block.flush()
                 self._carry_blob(entry.body.digest)
-                for ref in entry.refs:
+                for ref in self._versions.take(entry):
                     self._payloads[ref.blob.digest] = None
                 pending.append(entry)
                 if len(pending) >= limits.RUN_COUNT:
@@ -184,6 +188,15 @@ class Carrier:
         self._count(len(payload))
         if self._block.full and not self._block.has_runs:
             self._block.flush()
+
+    def _carry_versions(self) -> None:
+        """Carry the payloads of slots, each stored against its neighbour."""
+        for digest, size, descriptor, payload in self._versions.stored():
+            self._written.add(digest)
+            self._block.add_body(digest, size, descriptor, memoryview(payload))
+            self._count(size)
+            if self._block.full:
+                self._block.flush()
 
     def _form(self, digest: bytes, record: Record) -> tuple[Descriptor, memoryview]:
         """Return the record as it is, or whole where its base is not kept."""

@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Iterator
 
 import attrs
 
-from castore import limits
 from castore.catalog.rows import Catalog, Facts
 from castore.engine import Engine
 from castore.engine.change import Append, Change, NewEntry
@@ -89,56 +88,6 @@ def maintenance(engine: Engine) -> Iterator[None]:
 
 
 _MAINTENANCE_TIMEOUT_S = 1.0
-
-
-def pack(
-    engine: Engine, *, level: int = LEVEL, progress: Progress | None = None
-) -> Rewrite:
-    """
-    Close the journal and rewrite everything that is no full pack yet.
-
-    Runs beside readers and writers. Stopped anywhere, nothing is lost and the
-    next run does it again.
-
-    Args:
-        engine: The store.
-
-        level: Of zstd.
-
-        progress: Told the raw bytes written, now and then.
-
-    Raises:
-        LockedError: Somebody else maintains the store.
-
-        StorageError: No room on the disk, or the medium failed.
-
-        CorruptionError: Something that must be carried cannot be read.
-    """
-    with maintenance(engine):
-        if _is_packed(engine):
-            return Rewrite(0, 0, 0, 0, None)
-        close_journal(engine)
-        remove_dropped(engine)
-        inputs = [item for item in closed_files(engine) if _is_worth(item.file)]
-        if all(item.file.header.kind == file_format.PACK for item in inputs):
-            return Rewrite(0, 0, 0, 0, None)
-        return rewrite(engine, inputs, level=level, progress=progress)
-
-
-def _is_packed(engine: Engine) -> bool:
-    """Return whether nothing but the last pack's own commit is new."""
-    known = engine.refresh().known
-    rows = list(known.segments())
-    log = next(row for row in rows if row.id == engine.store)
-    if any(row.seq > log.seq for row in rows):
-        return False
-    newest = next(engine.view.logs.entries(log, log.count - 1, log.count))
-    return newest.kind in (storelog.PACKS, storelog.COLLECTED)
-
-
-def _is_worth(file: OpenFile) -> bool:
-    small = file.size() < limits.PACK_SIZE // 8
-    return file.header.kind != file_format.PACK or small
 
 
 def close_journal(engine: Engine) -> None:

@@ -6,6 +6,9 @@ Spec: spec/blob.md.
 
 from __future__ import annotations
 
+import collections
+import threading
+
 from collections.abc import Callable
 
 from castore import limits
@@ -36,7 +39,41 @@ def raw_size(record: Record) -> int:
     return size
 
 
-def read_record(digest: bytes, record: Record, find: FindRecord) -> bytes:
+class RawCache:
+    """
+    Bytes of blobs that were read lately and checked, by name, up to a total size.
+
+    May be used by threads.
+    """
+
+    def __init__(self, size_max: int) -> None:
+        self._size_max = size_max
+        self._size = 0
+        self._guard = threading.Lock()
+        self._kept: collections.OrderedDict[bytes, bytes] = collections.OrderedDict()
+
+    def get(self, digest: bytes) -> bytes | None:
+        """Return the bytes of *digest* if they are kept."""
+        with self._guard:
+            data = self._kept.get(digest)
+            if data is not None:
+                self._kept.move_to_end(digest)
+            return data
+
+    def put(self, digest: bytes, data: bytes) -> None:
+        """Keep *data*, which the caller has compared with its name."""
+        with self._guard:
+            if digest not in self._kept:
+                self._kept[digest] = data
+                self._size += len(data)
+            while self._size > self._size_max:
+                _, old = self._kept.popitem(last=False)
+                self._size -= len(old)
+
+
+def read_record(
+    digest: bytes, record: Record, find: FindRecord, cache: RawCache | None = None
+) -> bytes:
     """
     Return the bytes of the blob *digest*, which *record* holds, checked.
 
@@ -50,13 +87,15 @@ def read_record(digest: bytes, record: Record, find: FindRecord) -> bytes:
 
         find: Asked for bases and chunks.
 
+        cache: Asked for the blob and its bases first; gets what was read.
+
     Raises:
         CorruptionError: ``corrupt blob``.
     """
     if record.kind == frame_format.BLOB:
         data = bytes(record.payload)
     elif record.kind == frame_format.DIFFERENCE:
-        return _resolve(digest, record, find)
+        return _resolve(digest, record, find, cache or RawCache(0))
     else:
         chunks = chunk_list(digest, record)
         data = b"".join(read_chunk(*chunk, find) for chunk in chunks.chunks)
@@ -79,19 +118,24 @@ def read_chunk(digest: bytes, size: int, find: FindRecord) -> bytes:
     return read_record(digest, record, find)
 
 
-def _resolve(digest: bytes, record: Record, find: FindRecord) -> bytes:
+def _resolve(digest: bytes, record: Record, find: FindRecord, cache: RawCache) -> bytes:
     chain: list[tuple[bytes, Record]] = []
     seen: set[bytes] = set()
-    while record.kind == frame_format.DIFFERENCE:
+    data = cache.get(digest)
+    while data is None and record.kind == frame_format.DIFFERENCE:
         if digest in seen or len(chain) >= limits.DIFFERENCE_DEPTH_MAX:
             raise corrupt_blob(chain[0][0], "chain of bases does not end")
         seen.add(digest)
         chain.append((digest, record))
         digest = record.descriptor[4]
-        record = find(digest)
-    if record.kind != frame_format.BLOB:
-        raise corrupt_blob(chain[-1][0], "its base is no whole blob")
-    data = read_record(digest, record, find)
+        data = cache.get(digest)
+        if data is None:
+            record = find(digest)
+    if data is None:
+        if record.kind != frame_format.BLOB:
+            raise corrupt_blob(chain[-1][0], "its base is no whole blob")
+        data = read_record(digest, record, find)
+        cache.put(digest, data)
     for name, step in reversed(chain):
         try:
             data = patch(data, step.payload, raw_size=raw_size(step))
@@ -99,4 +143,5 @@ def _resolve(digest: bytes, record: Record, find: FindRecord) -> bytes:
             raise corrupt_blob(name, error.what) from error
         if blob_digest(data) != name:
             raise corrupt_blob(name, "content hashes to another name")
+        cache.put(name, data)
     return data

@@ -1,0 +1,148 @@
+"""
+What does an agent's life cost: time, bytes, and going back to any turn?
+
+The workload is `workload.py`. Floor: one solid stream of zstd -3 with long
+matches over all that each turn wrote. Peers: whatever is asked for and installed.
+Expected: see the budgets; `--turns` and `--seed` vary it.
+"""
+
+import argparse
+import random
+import time
+
+from functools import partial
+from pathlib import Path
+
+import zstandard
+
+from harness import folder, report, seconds
+from workload import turns
+
+import castore
+
+from castore.packing import pack
+
+
+class Castore:
+    """A store, and where each turn ends in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.store = castore.open(path, create=True)
+        self.ends = {}
+        self.seconds = []
+
+    def take(self, turn):
+        """Commit *turn*: entries, and a reference for each slot that it wrote."""
+        start = time.perf_counter()
+        if turn.parent is None:
+            segment, like = self.store.create_session(key=("bench", "life")), {}
+        else:
+            segment, count, like = self.ends[turn.parent]
+            if count < segment.count:
+                segment = segment.fork(count)
+        refs = {
+            slot: self.store.put(turn.payloads[slot], like=like.get(slot))
+            for slot in sorted(turn.changed)
+        }
+        *first, (kind, body) = turn.entries
+        named = [castore.Reference(slot, ref) for slot, ref in refs.items()]
+        segment.append(
+            [
+                *(castore.NewEntry(kind, body) for kind, body in first),
+                castore.NewEntry(kind, body, named),
+            ]
+        )
+        self.seconds.append(time.perf_counter() - start)
+        self.ends[turn.number] = (segment, segment.count, {**like, **refs})
+
+    def restore(self, number):
+        """Return what the agent held at the end of *number*, read anew."""
+        with castore.open(self.path) as store:
+            _, _, refs = self.ends[number]
+            return {slot: store.get(ref) for slot, ref in refs.items()}
+
+    def size(self):
+        """Return the bytes of journals and packs."""
+        return sum(path.stat().st_size for path in (self.path / "files").iterdir())
+
+
+def solid(made):
+    """Return seconds and bytes of one stream over everything written."""
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        3, window_log=27, enable_ldm=True
+    )
+    stream = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    size = 0
+    start = time.perf_counter()
+    for turn in made:
+        size += len(stream.compress(turn.log()))
+        for slot in sorted(turn.changed):
+            size += len(stream.compress(turn.payloads[slot]))
+    size += len(stream.flush())
+    return time.perf_counter() - start, size
+
+
+def run(made, *, seed):
+    """Return the facts of castore on *made*."""
+    rng = random.Random(seed)
+    with folder() as path:
+        mine = Castore(path / "store")
+        for turn in made:
+            mine.take(turn)
+        before = mine.size()
+        # What a living process holds open stays until a later pack.
+        mine.store.close()
+        with castore.open(path / "store") as store:
+            packed = seconds(partial(pack, store.engine))
+        after = mine.size()
+        newest = min(seconds(lambda: mine.restore(len(made) - 1)) for _ in range(3))
+        some = rng.sample(range(len(made)), min(20, len(made)))
+        restored = []
+        for number in [*some, 0, len(made) - 1]:
+            start = time.perf_counter()
+            found = mine.restore(number)
+            restored.append(time.perf_counter() - start)
+            assert found == made[number].payloads
+    times = sorted(mine.seconds)
+    return {
+        "ingest_s": round(sum(times), 2),
+        "turn_p50_ms": round(times[len(times) // 2] * 1e3, 2),
+        "turn_p99_ms": round(times[len(times) * 99 // 100] * 1e3, 2),
+        "bytes_before": before,
+        "pack_s": round(packed, 2),
+        "bytes_after": after,
+        "restore_newest_ms": round(newest * 1e3, 1),
+        "restore_any_ms": round(sum(restored) / len(restored) * 1e3, 1),
+        "restore_worst_ms": round(max(restored) * 1e3, 1),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    made = list(turns(options.seed, count=options.turns))
+    floor_s, floor = solid(made)
+    mine = run(made, seed=options.seed)
+    written = sum(len(turn.payloads[slot]) for turn in made for slot in turn.changed)
+    report(
+        "agent",
+        {
+            "seed": options.seed,
+            "turns": options.turns,
+            "written_bytes": written + sum(len(turn.log()) for turn in made),
+            "solid": {"seconds": round(floor_s, 2), "bytes": floor},
+            "castore": mine,
+            "ratios": {
+                "ingest_to_solid": round(mine["ingest_s"] / floor_s, 2),
+                "after_to_solid": round(mine["bytes_after"] / floor, 2),
+                "before_to_after": round(mine["bytes_before"] / mine["bytes_after"], 2),
+            },
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
