@@ -135,7 +135,8 @@ def test_newest_turns_with_its_successor(store: castore.Store) -> None:
     """What was the newest at one packing is a difference after the next."""
     rng = random.Random(2)
     log = store.create_session(then=[castore.NewEntry("x", rng.randbytes(90_000))])
-    data, refs = rng.randbytes(SIZE), []
+    data = rng.randbytes(SIZE)
+    refs: list[castore.BlobRef] = []
     for _ in range(4):
         for _ in range(3):
             data = version(rng, data)

@@ -20,7 +20,7 @@ from crash.scribe import Scribe, Wanted
 
 from castore import CastoreError, Reference, limits
 from castore.gc import collect
-from castore.packing.rewrite import pack
+from castore.packing import pack
 
 
 Fails = Callable[[str, int], int]
