@@ -14,10 +14,15 @@ from collections.abc import Callable
 import attrs
 
 from castore.catalog import Overlay
-from castore.catalog.rows import Catalog, Position
-from castore.engine.building import Ending, finish_commit, replay_of
+from castore.catalog.rows import Catalog, Facts, Position
+from castore.engine.building import (
+    Ending,
+    finish_commit,
+    remember_built,
+    replay_of,
+)
 from castore.engine.change import Change, Outcome
-from castore.engine.fold import CommitImage, facts_of
+from castore.engine.fold import Extension
 from castore.engine.pool import Pool
 from castore.engine.preparing import Prepared, prepare
 from castore.engine.reserve import give_up_reserve
@@ -45,10 +50,11 @@ class _Request:
         return self.outcome
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class _Made:
     request: _Request
-    image: CommitImage
+    extension: Extension
+    facts: Facts
     after: Position
 
 
@@ -141,13 +147,12 @@ class Committer:
                 continue
             if built is None:
                 continue
-            frame, image, after = built
+            frame, item = built
             if staged is not view.known:
-                facts = facts_of(image, staged, self._state.store, view.peaks_at)
-                staged.apply([facts], after)
-            ending = Ending(ending.file_hash, after, ending.group_start)
+                staged.apply([item.facts], item.after)
+            ending = Ending(ending.file_hash, item.after, ending.group_start)
             data.append(frame)
-            made.append(_Made(request, image, after))
+            made.append(item)
         if made:
             changes = [item.request.prepared.change for item in made]
             self._write_group(
@@ -162,7 +167,7 @@ class Committer:
 
     def _build(
         self, request: _Request, staged: Catalog, ending: Ending, seen: LockFile
-    ) -> tuple[bytes, CommitImage, Position] | None:
+    ) -> tuple[bytes, _Made] | None:
         outcome = replay_of(request.prepared, staged)
         if outcome is not None:
             self._pool.done(request.prepared.asked)
@@ -176,7 +181,10 @@ class Committer:
         change = request.prepared.change
         if change.guard is not None:
             change.guard(staged)
-        return finish_commit(request.prepared, staged, self._state.store, ending)
+        store = self._state.store
+        frame, image, after = finish_commit(request.prepared, staged, store, ending)
+        facts = self._state.view.facts(image, staged)
+        return frame, _Made(request, image.extensions[0], facts, after)
 
     def _write_group(
         self,
@@ -227,14 +235,14 @@ class Committer:
 
     def _acknowledge(self, made: list[_Made]) -> None:
         for item in made:
-            head = item.image.extensions[0].head
-            count = len(item.image.extensions[0].hashes)
+            head, count = item.extension.head, len(item.extension.hashes)
             item.request.outcome = Outcome(
                 item.after.seq, head.count - count, count, head
             )
         try:
             for item in made:
-                self._state.view.take(item.image, item.after)
+                self._state.view.take(item.facts, item.after)
+                remember_built(item.facts.segments[0], item.extension.head)
         except BaseException as error:
             # Durable all the same, so no error for the callers: what is known
             # is made anew.
