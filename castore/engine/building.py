@@ -33,7 +33,7 @@ from castore.formats.head import Head, hash_head
 from castore.formats.trees import tree_of
 
 
-@attrs.frozen
+@attrs.define
 class Ending:
     """Where the next frame goes: the journal's end as a group knows it."""
 

@@ -35,10 +35,17 @@ from castore.formats.mark import LockFile
 
 @attrs.define(eq=False)
 class _Request:
-    """A commit that a thread waits for."""
+    """
+    A commit that a thread waits for.
+
+    Attributes:
+        turn: Held until the waiting thread is to go on: its commit has an answer,
+            or it leads. None where it leads at once.
+    """
 
     prepared: Prepared
     generation: int
+    turn: threading.Lock | None = None
     outcome: Outcome | None = None
     error: CastoreError | None = None
 
@@ -76,9 +83,10 @@ class Committer:
         self._pool = pool
         self._side = side
         self._check_room = check_room
-        self._leader = threading.Lock()
-        self._queue_guard = threading.Lock()
+        self._guard = threading.Lock()
         self._queue: list[_Request] = []
+        self._is_led = False
+        self._heir: _Request | None = None
 
     # --- commits -------------------------------------------------------------
 
@@ -104,12 +112,37 @@ class Committer:
         seen = self._state.seen
         generation = seen.gc_generation if seen else -1
         request = _Request(self._prepare(change), generation)
-        with self._queue_guard:
+        with self._guard:
             self._queue.append(request)
-        with self._leader:
-            if request.outcome is None and request.error is None:
-                self._lead()
+            if self._is_led:
+                request.turn = threading.Lock()
+                request.turn.acquire()
+            self._is_led = True
+        if request.turn is not None:
+            self._wait(request, request.turn)
+        if request.turn is None or request is self._heir:
+            self._lead()
         return request.result()
+
+    def _wait(self, request: _Request, turn: threading.Lock) -> None:
+        try:
+            turn.acquire()
+        except BaseException:  # interrupted: nobody shall wait for this thread
+            with self._guard:
+                if request in self._queue:
+                    self._queue.remove(request)
+                appointed = request is self._heir
+            if appointed:
+                self._pass_on()
+            raise
+
+    def _pass_on(self) -> None:
+        """Let the first that waits for a leader lead, if one does."""
+        with self._guard:
+            self._heir = self._queue[0] if self._queue else None
+            self._is_led = self._heir is not None
+            if self._heir is not None and self._heir.turn is not None:
+                self._heir.turn.release()
 
     def _prepare(self, change: Change) -> Prepared:
         try:
@@ -120,8 +153,8 @@ class Committer:
             return prepare(change, self._pool, self._side, view.known)
 
     def _lead(self) -> None:
-        with self._queue_guard:
-            group, self._queue = self._queue, []
+        with self._guard:
+            group, self._queue, self._heir = self._queue, [], None
         try:
             with self._state.locked() as seen, self._state.guard:
                 self._commit_group(group, seen)
@@ -131,6 +164,12 @@ class Committer:
             for request in group:
                 if request.outcome is None and request.error is None:
                     request.error = error
+        finally:
+            # The next leader first: the others have nothing to do but to answer.
+            self._pass_on()
+            for request in group:
+                if request.turn is not None:
+                    request.turn.release()
 
     def _commit_group(self, group: list[_Request], seen: LockFile) -> None:
         view = self._state.view

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from castore.errors import NotFoundError
 from castore.formats.mark import SIZE, LockFile, decode_lock, encode_lock
+from castore.reading.mark import LOCK_NAME
 from castore.storage import Files
-
-
-LOCK = "lock"
 
 
 class LockText:
@@ -43,7 +41,7 @@ class LockText:
 
     def _read_closed(self) -> bytes:
         try:
-            fd = self._files.open(LOCK)
+            fd = self._files.open(LOCK_NAME)
         except NotFoundError:
             return b""
         try:

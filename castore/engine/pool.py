@@ -38,7 +38,7 @@ _SIDE_FRAME_SIZE = 4 * limits.MIB  # raw bytes of chunks in one frame
 _WORTH = 8  # a difference below 1/8 of the raw size is taken unasked
 
 
-@attrs.frozen
+@attrs.define
 class Pending:
     """
     A blob that waits in memory.
@@ -226,11 +226,12 @@ class Pool:
         place = self._written.get(digest)
         return place.size if place is not None else None
 
-    def needs(self, digest: bytes) -> tuple[bytes, ...]:
-        """Return what the waiting blob *digest* cannot be read without."""
-        waiting = self._waiting.get(digest)
-        if waiting is not None and waiting.base is not None:
-            return (waiting.base,)
+    def find_written(self, digest: bytes) -> Place | None:
+        """Return where the blob *digest* is if it waits in the side pack."""
+        return self._written.get(digest)
+
+    def chunks_of(self, digest: bytes) -> tuple[bytes, ...]:
+        """Return the chunks of the blob *digest* that waits, if it is large."""
         return self._chunks.get(digest, ())
 
     def chunks(self, digest: bytes) -> list[bytes]:

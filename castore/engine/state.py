@@ -19,7 +19,7 @@ from pathlib import Path
 from castore.catalog import SqliteCatalog
 from castore.catalog.rows import Catalog
 from castore.engine import catalogs
-from castore.engine.lockfile import LOCK, LockText
+from castore.engine.lockfile import LockText
 from castore.engine.recovery import recover
 from castore.engine.reserve import make_reserve
 from castore.engine.view import View
@@ -34,10 +34,11 @@ from castore.errors import (
 from castore.formats.file import file_name
 from castore.formats.mark import LockFile
 from castore.reading.files import OpenFiles
-from castore.reading.mark import MarkWorth, judge_mark
+from castore.reading.mark import LOCK_NAME, MarkWorth, judge_mark
 from castore.storage import FileLock, Files
 
 
+LOCK = LOCK_NAME
 _COMMAND = " ".join(Path(part).name for part in sys.orig_argv[:2])
 _WHO = f"{socket.gethostname()} {_COMMAND}"
 
@@ -238,8 +239,9 @@ class State:
             gc_generation = before.gc_generation + gc_raised
         if catalog_generation is not None:
             generation = catalog_generation
-        tail = (end, frame, seq, generation, gc_generation)
-        seen = LockFile(*self._exact_place, *tail, self._pid, now, _WHO)
+        place = (*self._exact_place, end, frame, seq)
+        holder = (self._pid, now, _WHO)
+        seen = LockFile(*place, generation, gc_generation, *holder)
         self._text.write(self.lock_file.fd, seen)
         return seen
 

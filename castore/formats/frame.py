@@ -46,7 +46,7 @@ _frame_hash = in_context["frame"]
 _stored_hash = in_context["stored"]
 
 
-@attrs.frozen
+@attrs.define
 class Part:
     """
     The stored part of a frame, ready to be put into one.
