@@ -171,12 +171,15 @@ class Committer:
         if request.generation != seen.gc_generation:
             # What exists was asked under another generation: ask again.
             request.prepared = self._prepare(request.prepared.change)
-        if not request.prepared.change.maintenance:
-            self._check_room(request.prepared.size)
         change = request.prepared.change
         if change.guard is not None:
             change.guard(staged)
-        return finish_commit(request.prepared, staged, self._state.store, ending)
+        store = self._state.store
+        built = finish_commit(request.prepared, staged, store, ending)
+        if not change.maintenance:
+            # With what the group has before it; none of that is written yet.
+            self._check_room(built[2].end - ending.group_start)
+        return built
 
     def _write_group(
         self,

@@ -34,6 +34,16 @@ def put_bytes(
     return engine.pool.put(bytes(data), like)
 
 
+def keep_bytes(engine: Engine, data: bytes) -> BlobRef:
+    """
+    Take in *data* of the store's own, as `put_bytes`: it waits in memory.
+
+    For commits that take something away, and so are made where there is no room.
+    """
+    _check(engine)
+    return engine.pool.keep(data)
+
+
 def put_stream(engine: Engine, stream: BinaryIO) -> BlobRef:
     """Take in all that *stream* gives, in constant memory; as `put_bytes`."""
     _check(engine)
