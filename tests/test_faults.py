@@ -308,6 +308,26 @@ def test_a_large_blob_that_does_not_fit(folder: Path, *, begun: bool) -> None:
     assert verify(files.root).ok
 
 
+def test_a_full_file_of_large_blobs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file grows above the limit of a file; who opens again has a new one."""
+    monkeypatch.setattr(castore.limits, "FILE_SIZE_MAX", 5 << 20)
+    files = CountingFiles(folder / "store")
+    create_store(files)
+    rng = random.Random(5)
+    with open_in(files) as store:
+        segment = store.create_session()
+        refer_to_new(store, segment, rng.randbytes(2 << 20))
+        before = sizes(files), files.written
+        with pytest.raises(LimitError):
+            store.put(rng.randbytes(4 << 20))
+        assert before == (sizes(files), files.written)
+    with open_in(files) as store:
+        refer_to_new(store, store.segment(segment.id), rng.randbytes(4 << 20))
+    assert verify(files.root).ok
+
+
 def test_groups_of_commits_keep_the_bound(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from castore import limits
 from castore.catalog.rows import Place
 from castore.chunker import chunks as cut
-from castore.compress import BASE_SIZE_MIN, compress, diff
+from castore.compress import compress, diff
 from castore.digest import blob_digest
 from castore.engine.batches import Batches, Pending
 from castore.engine.blobs import depth_of, read_range
@@ -136,7 +136,8 @@ class Pool:
     ) -> Pending | None:
         if like is None or like.digest == ref.digest or not data:
             return None
-        if not BASE_SIZE_MIN <= like.size <= limits.BLOB_RECORD_SIZE_MAX:
+        smallest, largest = limits.DIFFERENCE_BASE_SIZE_MIN, limits.BLOB_RECORD_SIZE_MAX
+        if not smallest <= like.size <= largest:
             return None
         if self._state.view.known.find_place(ref.digest) is not None:
             return None  # it will not be stored again
