@@ -70,7 +70,11 @@ class Batches:
         self.chunks: list[tuple[bytes, int]] = []
 
     def __iter__(self) -> Iterator[list[Pending]]:
-        """Yield what stands in one frame; the list is the last of the last."""
+        """
+        Yield what stands in one frame each.
+
+        The list comes last and alone: who wants a range reads it first.
+        """
         whole = blob_hash()
         slices = _Slices()
         seen: set[bytes] = set()
@@ -94,7 +98,8 @@ class Batches:
         self.ref = BlobRef(whole.digest(), size, digest)
         payload = encode_chunks(self.chunks, listed)
         descriptor = [frame_format.CHUNKED, len(payload), self.ref.digest, size]
-        yield [*batch, Pending(self.ref, descriptor, payload)]
+        yield batch
+        yield [Pending(self.ref, descriptor, payload)]
 
 
 class _Slices:

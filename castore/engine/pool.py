@@ -308,10 +308,17 @@ class Pool:
                 self._chunks.pop(place.digest, None)
 
 
+def _read(stream: BinaryIO, size: int) -> bytes:
+    data: bytes | None = stream.read(size)
+    if data is None:  # nothing yet, which is not the end
+        raise ValueError("the stream does not wait for its bytes; make it blocking")
+    return data
+
+
 def _read_full(stream: BinaryIO, size: int) -> bytes:
     """Return *size* bytes of *stream*, less only at its end: pipes give parts."""
     parts = []
-    while size and (data := stream.read(size)):
+    while size and (data := _read(stream, size)):
         parts.append(data)
         size -= len(data)
     return b"".join(parts)
@@ -319,5 +326,5 @@ def _read_full(stream: BinaryIO, size: int) -> bytes:
 
 def _chain(head: bytes, stream: BinaryIO) -> Iterator[bytes]:
     yield head
-    while data := stream.read(limits.BLOB_RECORD_SIZE_MAX):
+    while data := _read(stream, limits.BLOB_RECORD_SIZE_MAX):
         yield data

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def put_bytes(
-    engine: Engine, data: bytes | memoryview, like: BlobRef | None = None
+    engine: Engine, data: bytes | bytearray | memoryview, like: BlobRef | None = None
 ) -> BlobRef:
     """
     Take *data* in and return its reference.
@@ -47,8 +47,8 @@ def keep_bytes(engine: Engine, data: bytes) -> BlobRef:
 def put_stream(engine: Engine, stream: BinaryIO) -> BlobRef:
     """Take in all that *stream* gives, in constant memory; as `put_bytes`."""
     _check(engine)
-    if isinstance(stream, io.TextIOBase):
-        raise TypeError("a stream of bytes is wanted, not of text")
+    if isinstance(stream, io.TextIOBase) or not hasattr(stream, "read"):
+        raise TypeError("bytes are wanted, or a stream of bytes")
     return engine.pool.put_stream(stream)
 
 
