@@ -215,13 +215,14 @@ class Committer:
         if request.generation != seen.gc_generation:
             # What exists was asked under another generation: ask again.
             request.prepared = self._prepare(request.prepared.change)
-        if not request.prepared.change.maintenance:
-            self._check_room(request.prepared.size)
         change = request.prepared.change
         if change.guard is not None:
             change.guard(staged)
         store = self._state.store
         frame, image, after = finish_commit(request.prepared, staged, store, ending)
+        if not change.maintenance:
+            # With what the group has before it; none of that is written yet.
+            self._check_room(after.end - ending.group_start)
         facts = self._state.view.facts(image, staged)
         return frame, _Made(request, image.extensions[0], facts, after)
 

@@ -17,8 +17,9 @@ from castore import limits
 from castore.catalog.rows import Catalog, Place
 from castore.codec import encode_record
 from castore.digest import format_digest
+from castore.engine.batches import Pending
 from castore.engine.change import Append, Change, NewEntry
-from castore.engine.pool import Pending, Pool
+from castore.engine.pool import Pool
 from castore.engine.side import LEVEL, SidePack
 from castore.errors import FormatError, LimitError, NotFoundError
 from castore.formats import frame as frame_format
@@ -58,8 +59,6 @@ class Prepared:
         asked: What the store was found to have already; the pool may let go of it.
 
         content: Content hash, where there is a key.
-
-        size: Bytes that it will take, but for table and heads.
     """
 
     change: Change
@@ -74,7 +73,6 @@ class Prepared:
     side: tuple[tuple[bytes, int, bytes], list[Place]] | None
     asked: set[bytes]
     content: bytes
-    size: int
 
 
 def prepare(change: Change, pool: Pool, side: SidePack, view: Catalog) -> Prepared:
@@ -135,7 +133,6 @@ def prepare(change: Change, pool: Pool, side: SidePack, view: Catalog) -> Prepar
         side=sealed,
         asked=needed.asked,
         content=_content(appends[0]) if change.key else b"",
-        size=len(part.data) + sum(len(item[0].data) for item in payload),
     )
 
 

@@ -176,6 +176,11 @@ def finish(
     return b"".join((head, encoded, part.data, digest))
 
 
+def size_of(part: Part, table: Sequence[Sequence[Any]]) -> int:
+    """Return the bytes of the frame that `finish` makes of *part* and *table*."""
+    return HEADER_SIZE + len(encode_known(list(table))) + len(part.data) + HASH_SIZE
+
+
 def _check_limits(record_count: int, table_size: int, part: Part) -> None:
     for what, value, most in (
         ("records", record_count, limits.FRAME_RECORD_COUNT_MAX),
