@@ -30,11 +30,10 @@ from castore.errors import (
     NotFoundError,
     StorageError,
 )
-from castore.formats import mark as mark_format
 from castore.formats.file import file_name
-from castore.formats.mark import LockFile, decode_lock, encode_lock
+from castore.formats.mark import LockFile, encode_lock
 from castore.reading.files import OpenFiles
-from castore.reading.mark import MarkWorth, judge_mark
+from castore.reading.mark import MarkWorth, judge_mark, read_lock, read_open_lock
 from castore.storage import FileLock, Files
 
 
@@ -143,16 +142,8 @@ class State:
 
     def _read_lock(self) -> LockFile | None:
         if self._lock is not None:
-            fd = self._lock.fd
-            return decode_lock(self.files.read_up_to(fd, mark_format.SIZE + 1, 0))
-        try:
-            fd = self.files.open(LOCK)
-        except NotFoundError:
-            return None
-        try:
-            return decode_lock(self.files.read_up_to(fd, mark_format.SIZE + 1, 0))
-        finally:
-            self.files.close(fd)
+            return read_open_lock(self.files, self._lock.fd)
+        return read_lock(self.files)
 
     def _worth(self, seen: LockFile | None) -> MarkWorth:
         """Return what the mark in *seen* is worth; cheap for the journal in use."""
