@@ -1,20 +1,19 @@
 """
-The lock file's text: read, written, and decoded only when it has changed.
+The lock file of a writer: written, read, and decoded only when it has changed.
 
 Spec: spec/folder.md, "lock".
 """
 
 from __future__ import annotations
 
-from castore.errors import NotFoundError
 from castore.formats.mark import SIZE, LockFile, decode_lock, encode_lock
-from castore.reading.mark import LOCK_NAME
+from castore.reading.mark import read_open_lock
 from castore.storage import Files
 
 
 class LockText:
     """
-    What stands in the lock file.
+    What stands in the open lock file.
 
     May be used by many threads; to write, hold the lock.
     """
@@ -23,31 +22,16 @@ class LockText:
         self._files = files
         self._known: tuple[bytes, LockFile | None] = (b"", None)
 
-    def read(self, fd: int | None) -> LockFile | None:
-        """
-        Return what the lock file says, the same object while it says the same.
-
-        Args:
-            fd: The lock file; None where it is not open.
-        """
-        data = self._read_closed() if fd is None else self._read(fd)
+    def read(self, fd: int) -> LockFile | None:
+        """Return what the lock file says, the same object while it says the same."""
+        data = self._files.read_up_to(fd, SIZE + 1, 0)
         known = self._known
         if data != known[0]:
-            known = self._known = (data, decode_lock(data))
+            lock = decode_lock(data)
+            if lock is None:  # perhaps read while it was being written
+                return read_open_lock(self._files, fd)
+            known = self._known = (data, lock)
         return known[1]
-
-    def _read(self, fd: int) -> bytes:
-        return self._files.read_up_to(fd, SIZE + 1, 0)
-
-    def _read_closed(self) -> bytes:
-        try:
-            fd = self._files.open(LOCK_NAME)
-        except NotFoundError:
-            return b""
-        try:
-            return self._read(fd)
-        finally:
-            self._files.close(fd)
 
     def write(self, fd: int, lock: LockFile) -> None:
         """Let the lock file say what *lock* says."""

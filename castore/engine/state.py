@@ -34,7 +34,7 @@ from castore.errors import (
 from castore.formats.file import file_name
 from castore.formats.mark import LockFile
 from castore.reading.files import OpenFiles
-from castore.reading.mark import LOCK_NAME, MarkWorth, judge_mark
+from castore.reading.mark import LOCK_NAME, MarkWorth, judge_mark, read_lock
 from castore.storage import FileLock, Files
 
 
@@ -143,7 +143,9 @@ class State:
             raise ClosedError(what="the store is closed")
 
     def _read_lock(self) -> LockFile | None:
-        return self._text.read(self._lock.fd if self._lock is not None else None)
+        if self._lock is not None:
+            return self._text.read(self._lock.fd)
+        return read_lock(self.files)
 
     def _worth(self, seen: LockFile | None) -> MarkWorth:
         """Return what the mark in *seen* is worth; cheap for the journal in use."""
