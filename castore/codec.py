@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 import struct
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import cbor2
@@ -57,14 +57,30 @@ def encode_record(
         raise _fault(value, depth_max, name="record") from None
 
 
-def encode_known(value: list[Any]) -> bytes:
+def encode_known(value: list[Any], encoded: Sequence[bytes] = ()) -> bytes:
     """
-    Encode an array whose parts were each decoded or encoded as a record before.
+    Encode an array whose parts are known to be a record's: decoded or encoded as
+    one before, or made here. Nothing is looked at.
 
-    As `encode_record`, in a third of the time: nothing is looked at. For the
-    hashed form of an entry, which is put together of such parts.
+    Args:
+        value: The first items.
+
+        encoded: The other items, encoded already.
     """
-    return cbor2.dumps(value)
+    data = cbor2.dumps(value)
+    if not encoded:
+        return data
+    front = len(_array_front(len(value)))
+    count = len(value) + len(encoded)
+    return b"".join((_array_front(count), data[front:], *encoded))
+
+
+def _array_front(count: int) -> bytes:
+    """Return what stands before the items of an array of *count*, below 2^32."""
+    if count < 24:
+        return bytes((0x80 | count,))
+    size = 1 if count < 1 << 8 else 2 if count < 1 << 16 else 4
+    return bytes((0x97 + size.bit_length(),)) + count.to_bytes(size)
 
 
 def decode_record(

@@ -18,7 +18,7 @@ from castore.engine import Engine
 from castore.engine.change import Append, Change, Outcome
 from castore.engine.change import NewEntry as BuiltEntry
 from castore.engine.expect import Expect
-from castore.engine.putting import put_bytes
+from castore.engine.putting import keep_bytes, put_bytes
 from castore.errors import FormatError, LimitError
 from castore.formats.entry import BlobRef, Reference
 from castore.formats.ids import make_id
@@ -150,7 +150,7 @@ def append_store_log(
     With *maintenance* also where the store may not grow or the disk is full: for
     what takes something away.
     """
-    ref = put_bytes(engine, body)
+    ref = keep_bytes(engine, body)
     entry = BuiltEntry(kind, ref, tuple(refs), content=body)
     append = Append(engine.store, engine.store, (entry,), Expect.ANY)
     return engine.commit(Change((append,), maintenance=maintenance))

@@ -418,7 +418,7 @@ CASTORE = re.compile(
     + LIST
     + ', "writer_must_know": '
     + LIST
-    + r'\}, "store": "([0-9a-f]{32})", "suite": "([^"\\]*)"\}\n'
+    + r'\}, "store": "([0-9a-f]{32})", "suite": "([ !#-[\]-~]*)"\}\n'
 )
 KNOWN = {
     "castore.json",

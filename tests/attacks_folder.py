@@ -38,6 +38,15 @@ def marker_of_a_later_version(root: Path) -> Found:
 
 
 @attack
+def marker_with_an_odd_suite(root: Path) -> Found:
+    """What is no printable ASCII is no name of a suite, known or not."""
+    make_small(root)
+    path = root / "castore.json"
+    path.write_bytes(path.read_bytes().replace(b"blake3-", b"blake\xc3\xa9-"))
+    return {("malformed record", "castore.json")}
+
+
+@attack
 def other_names(root: Path) -> Found:
     """What is no part of a store is said and left alone."""
     maker = make_small(root)

@@ -23,14 +23,15 @@ from format_strategies import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from castore import limits
 from castore.codec import encode_record
 from castore.digest import format_digest, in_context
 from castore.errors import CorruptionError
 from castore.formats.entry import (
     BlobRef,
+    Origin,
     Reference,
     Start,
-    check_hashed_size,
     check_refs,
     check_start,
     decode_ref_list,
@@ -148,8 +149,22 @@ def test_stored_entries_give_their_hashed_forms(
         assert digest == in_context["entry"](hashed)
         assert time == times[index - first]
         assert place == (body if form[2] == 0 else tuple(form[2]))
-        assert len(hashed) <= check_hashed_size(form)
         prev = digest
+
+
+def test_the_largest_entry_is_within_its_limit() -> None:
+    """Whatever a writer may put into an entry, its hashed form can be read."""
+    blob = BlobRef(bytes(32), MOST, bytes(32))
+    refs = [Reference("r" * limits.ROLE_SIZE_MAX, blob).record()]
+    origin = Origin(bytes(16), bytes(16), MOST, bytes(32), bytes(32), MOST)
+    key = ("n" * 64, "k" * limits.NAME_SIZE_MAX)
+    start = Start(bytes(16), bytes(16), "compaction", origin, key)
+    body = [bytes(32), MOST]
+    many = refs * limits.ENTRY_REFS_COUNT_MAX
+    stored = [[MOST, "start", body, many, start.record()]]
+    found = decode_stored(encode_record(stored), 1)
+    rows = list(entries_of(found, first_index=MOST, prev=bytes(32), bodies=[]))
+    assert 1 == len(rows)
 
 
 @given(st.lists(stored_entries(), max_size=3), st.integers(0, 4))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from castore import merkle
 from castore.catalog.rows import Catalog, Run, SegmentRow
-from castore.engine.expect import head_of
+from castore.engine.expect import newest_head
 from castore.engine.fold import NODE_LEVEL_MIN
 from castore.engine.frames import FrameCache
 from castore.errors import CorruptionError
@@ -235,7 +235,7 @@ def check_last(row: SegmentRow, stop: int, last: bytes) -> None:
     Raises:
         CorruptionError: ``wrong head``.
     """
-    if stop == row.count and last != head_of(row.head).last:
+    if stop == row.count and last != newest_head(row).last:
         raise CorruptionError(
             what="the last entry is not the one that the head names",
             verdict="wrong head",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def put_bytes(
-    engine: Engine, data: bytes | memoryview, like: BlobRef | None = None
+    engine: Engine, data: bytes | bytearray | memoryview, like: BlobRef | None = None
 ) -> BlobRef:
     """
     Take *data* in and return its reference.
@@ -34,11 +34,21 @@ def put_bytes(
     return engine.pool.put(bytes(data), like)
 
 
+def keep_bytes(engine: Engine, data: bytes) -> BlobRef:
+    """
+    Take in *data* of the store's own, as `put_bytes`: it waits in memory.
+
+    For commits that take something away, and so are made where there is no room.
+    """
+    _check(engine)
+    return engine.pool.keep(data)
+
+
 def put_stream(engine: Engine, stream: BinaryIO) -> BlobRef:
     """Take in all that *stream* gives, in constant memory; as `put_bytes`."""
     _check(engine)
-    if isinstance(stream, io.TextIOBase):
-        raise TypeError("a stream of bytes is wanted, not of text")
+    if isinstance(stream, io.TextIOBase) or not hasattr(stream, "read"):
+        raise TypeError("bytes are wanted, or a stream of bytes")
     return engine.pool.put_stream(stream)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from castore import limits
-from castore.codec import encode_record
+from castore.codec import encode_known, encode_record
 from castore.digest import in_context
 from castore.formats.refuse import check_version, is_bytes, is_count, is_text, need
 
@@ -83,7 +83,7 @@ class Commit:
 
     def encode(self) -> bytes:
         """Return the bytes that are hashed."""
-        return encode_record(self.record())
+        return encode_known(self.record())
 
 
 def hash_commit(encoded: bytes) -> bytes:

@@ -150,15 +150,6 @@ def genesis(session: bytes, segment: bytes) -> bytes:
     return _genesis(session, segment)
 
 
-def check_hashed_size(stored: Sequence[Any]) -> int:
-    """
-    Return an upper bound of the bytes of a stored entry's hashed form.
-
-    Index, time, digest, size and ``prev`` take at most 100 bytes.
-    """
-    return len(encode_record([stored[1], *stored[3:]])) + 100
-
-
 def check_refs(value: Any, *, count_max: int, lists: bool) -> list[list[Any]]:
     """
     Return *value* if it is an array of references as spec/entry.md wants them.

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from castore.codec import encode_record
+from castore.codec import encode_known
 from castore.digest import in_context
 from castore.formats.refuse import FOREIGN, check_version, is_bytes, is_count, need
 
@@ -61,7 +61,7 @@ class Head:
 
     def encode(self) -> bytes:
         """Return the bytes that are hashed."""
-        return encode_record(self.record())
+        return encode_known(self.record())
 
 
 def hash_head(encoded: bytes) -> bytes:
