@@ -41,6 +41,12 @@ class Pending:
     payload: bytes
     base: bytes | None = None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing else is needed to read it."""
+        kind: int = self.descriptor[0]
+        return kind == frame_format.BLOB
+
 
 class Batches:
     """

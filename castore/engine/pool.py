@@ -10,9 +10,10 @@ Spec: spec/blob.md.
 
 from __future__ import annotations
 
+import itertools
 import threading
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 from castore import limits
@@ -54,7 +55,7 @@ class Pool:
     def put(self, data: bytes, like: BlobRef | None) -> BlobRef:
         """Take *data* in, as a difference to *like* where that pays."""
         if len(data) > limits.BLOB_RECORD_SIZE_MAX:
-            return self._put_chunks(data)
+            return self._put_chunks(data, like)
         ref = BlobRef(blob_digest(data), len(data))
         pending = self._as_difference(ref, data, like)
         # No difference goes to the side pack: its base may go before it is named.
@@ -89,7 +90,7 @@ class Pool:
         head = _read_full(stream, limits.BLOB_RECORD_SIZE_MAX + 1)
         if len(head) <= limits.BLOB_RECORD_SIZE_MAX:
             return self.put(head, None)
-        return self.put_parts(cut(_chain(head, stream)))
+        return self._write_parts(cut(_chain(head, stream)))
 
     def put_parts(self, parts: Iterable[bytes]) -> BlobRef:
         """
@@ -98,8 +99,33 @@ class Pool:
         Nothing of it is there before all of it is. Where that fails halfway, the
         side pack gets its room back.
         """
-        # What waits in memory is written too: a list and its chunks stay together.
-        batches = Batches(parts, self._written.__contains__)
+        coming = iter(parts)
+        first: list[bytes] = []
+        size = 0
+        for part in coming:
+            first.append(part)
+            size += len(part)
+            if size > limits.SIDE_SIZE_MIN:
+                return self._write_parts(itertools.chain(first, coming))
+        if len(first) <= 1:
+            return self.put(b"".join(first), None)
+        batches = Batches(first, lambda _: False)
+        for batch in batches:
+            for pending in batch:
+                self._wait(pending)
+        with self._guard:
+            self._chunks[batches.ref.digest] = _digests(batches)
+        return batches.ref
+
+    def _write_parts(
+        self, parts: Iterable[bytes], held: Collection[bytes] = ()
+    ) -> BlobRef:
+        # What waits in memory is written too, but for *held*: a list and its chunks
+        # stay together.
+        def is_known(digest: bytes) -> bool:
+            return digest in self._written or digest in held
+
+        batches = Batches(parts, is_known)
         written: list[Place] = []
         try:
             for batch in batches:
@@ -107,27 +133,52 @@ class Pool:
         except BaseException:
             self._side.take_back(written)
             raise
-        chunks = tuple(digest for digest, _ in batches.chunks)
         with self._guard:
             self._written.update((place.digest, place) for place in written)
-            self._chunks[batches.ref.digest] = chunks
+            self._chunks[batches.ref.digest] = _digests(batches)
         return batches.ref
 
-    def _put_chunks(self, data: bytes) -> BlobRef:
+    def _put_chunks(self, data: bytes, like: BlobRef | None = None) -> BlobRef:
         """
-        Take in *data* as chunks.
+        Take in *data* as chunks, those that changed as differences to *like*'s.
 
         Raises:
             LimitError: The store may not grow by that much. Nothing was written.
         """
+        held = self._hold_changed(data, like) if like is not None else set()
         try:
             self._side.check_fits(len(data))
         except LimitError:
             # As it is, it does not fit; how small it gets is found out.
-            batches = Batches(cut([data]), self._written.__contains__)
+            batches = Batches(cut([data]), held.__contains__)
             packed = (self._side.packed_size(self._records(each)) for each in batches)
             self._side.check_fits(sum(packed))
-        return self.put_parts(cut([data]))
+        return self._write_parts(cut([data]), held)
+
+    def _hold_changed(self, data: bytes, like: BlobRef) -> set[bytes]:
+        """
+        Hold the chunks of *data* that differ a little from what stands in their place.
+
+        Chunks that both blobs have are the anchors: between two of them the first
+        that is new stands for the first that is old, and so on.
+        """
+        held: set[bytes] = set()
+        try:
+            old = self.listed(like.digest)
+        except (NotFoundError, GoneError):
+            return held
+        numbers = {digest: number for number, (digest, _) in enumerate(old)}
+        at = 0
+        for part in cut([data]):
+            ref = BlobRef(blob_digest(part), len(part))
+            known = numbers.get(ref.digest)
+            if known is None and at < len(old):
+                pending = self._as_difference(ref, part, BlobRef(*old[at]))
+                if pending is not None:
+                    self._wait(pending)
+                    held.add(ref.digest)
+            at = (at if known is None else known) + 1
+        return held
 
     def _as_difference(
         self, ref: BlobRef, data: bytes, like: BlobRef | None
@@ -205,7 +256,8 @@ class Pool:
         with self._guard:
             full = self._waiting_size > limits.PENDING_SIZE_MAX
             waiting = self._waiting.values() if full else ()
-            spilled = [item for item in waiting if item.base is None]
+            # What cannot be read alone stays: what it needs may go meanwhile.
+            spilled = [item for item in waiting if item.is_whole]
         if spilled:
             self._write(spilled)
             self.done(item.ref.digest for item in spilled)
@@ -236,10 +288,12 @@ class Pool:
         """Return the chunks of the blob *digest* that waits, if it is large."""
         return self._chunks.get(digest, ())
 
-    def chunks(self, digest: bytes) -> list[bytes]:
-        """Return the chunks of the large blob *digest*, waiting or stored."""
-        listed = chunk_list(digest, self.record(digest))
-        return [name for name, _ in listed.chunks]
+    def listed(self, digest: bytes) -> Sequence[tuple[bytes, int]]:
+        """Return digest and size of the chunks of *digest*; none if it has none."""
+        record = self.record(digest)
+        if record.kind != frame_format.CHUNKED:
+            return ()
+        return chunk_list(digest, record).chunks
 
     def read(self, digest: bytes) -> bytes:
         """Return the bytes of *digest*, waiting or stored."""
@@ -284,6 +338,7 @@ class Pool:
                 gone = self._waiting.pop(digest, None)
                 if gone is not None:
                     self._waiting_size -= len(gone.payload)
+                    self._chunks.pop(digest, None)
 
     def let_go_of_heirs(self, base: bytes) -> None:
         """Let go of differences to *base*, which is gone; put again they are whole."""
@@ -296,6 +351,10 @@ class Pool:
             for place in places:
                 self._written.pop(place.digest, None)
                 self._chunks.pop(place.digest, None)
+
+
+def _digests(batches: Batches) -> tuple[bytes, ...]:
+    return tuple(digest for digest, _ in batches.chunks)
 
 
 def _read(stream: BinaryIO, size: int) -> bytes:

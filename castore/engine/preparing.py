@@ -203,12 +203,13 @@ def _closure(appends: Sequence[Append], pool: Pool, view: Catalog) -> _Needed:
                 needed.asked.add(digest)
                 # What is stored has all that it needs, but for chunks: their list
                 # may have come with a side pack after they went.
-                large = size > limits.BLOB_RECORD_SIZE_MAX
-                needs: Iterable[bytes] = pool.chunks(digest) if large else ()
+                large = size > limits.SIDE_SIZE_MIN
+                listed = pool.listed(digest) if large else ()
+                needs: Iterable[bytes] = [name for name, _ in listed]
             elif waiting is not None:
                 size = waiting.ref.size
                 needed.memory[digest] = waiting
-                needs = () if waiting.base is None else (waiting.base,)
+                needs = (waiting.base,) if waiting.base else pool.chunks_of(digest)
             else:
                 written = pool.find_written(digest)
                 if written is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, BinaryIO
 
 from castore.errors import ClosedError
@@ -50,6 +51,17 @@ def put_stream(engine: Engine, stream: BinaryIO) -> BlobRef:
     if isinstance(stream, io.TextIOBase) or not hasattr(stream, "read"):
         raise TypeError("bytes are wanted, or a stream of bytes")
     return engine.pool.put_stream(stream)
+
+
+def put_parts(engine: Engine, parts: Iterable[bytes]) -> BlobRef:
+    """
+    Take in what *parts* give together, each a chunk; as `put_bytes`.
+
+    Raises:
+        ValueError: A part is empty, or above ``limits.BLOB_RECORD_SIZE_MAX``.
+    """
+    _check(engine)
+    return engine.pool.put_parts(parts)
 
 
 def _check(engine: Engine) -> None:

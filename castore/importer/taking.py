@@ -7,12 +7,14 @@ from __future__ import annotations
 import os
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import attrs
 
 from castore.digest import blob_digest, format_digest
+from castore.engine.putting import put_parts
 from castore.errors import ConflictError, NotFoundError
 from castore.formats.entry import BlobRef, Reference
 from castore.importer.content import BODY_SIZE, PATH_ROLE, FileFacts, facts_of
@@ -24,7 +26,8 @@ from castore.importer.matching import (
     find_common,
     prefixes,
 )
-from castore.importer.source import TAIL, Source, absolute, open_source
+from castore.importer.source import READ_SIZE, TAIL, Source, absolute, open_source
+from castore.importer.strings import Strings
 from castore.limits import MIB, NAME_SIZE_MAX
 from castore.segment import Segment, SessionKey
 from castore.store import Store
@@ -80,6 +83,7 @@ def import_file(
     *,
     format: str | None = None,  # noqa: A002
     now_ms: int,
+    strings: Strings | None = None,
     progress: Progress | None = None,
 ) -> ImportedFile:
     """
@@ -104,6 +108,9 @@ def import_file(
 
         now_ms: The time, ms since 1970 UTC; no entry's time comes from it.
 
+        strings: Large strings met so far; one for all files of an import finds
+            what several of them repeat.
+
         progress: Called after each commit.
 
     Raises:
@@ -119,7 +126,7 @@ def import_file(
     """
     where = absolute(path)
     with open_source(where, format) as source:
-        taker = _Taker(store, source, now_ms, progress)
+        taker = _Taker(store, source, now_ms, strings or Strings(), progress)
         for _ in range(CONFLICT_COUNT_MAX):
             try:
                 return taker.take()
@@ -149,13 +156,19 @@ class _Taker:
     """
 
     def __init__(
-        self, store: Store, source: Source, now_ms: int, progress: Progress | None
+        self,
+        store: Store,
+        source: Source,
+        now_ms: int,
+        strings: Strings,
+        progress: Progress | None,
     ) -> None:
         self._store = store
         self._source = source
         self._now_ms = now_ms
         self._progress = progress
         self._new_count = 0
+        self._strings = strings
 
     def take(self) -> ImportedFile:
         """Take in what the store does not have."""
@@ -296,15 +309,18 @@ class _Taker:
         return self._source.digest(span.start, span.stop)
 
     def _body(self, span: Span) -> bytes | BlobRef:
-        """Return the bytes of *span*; put, if they are too many to be held."""
+        """Return the bytes of *span*; put, if they are too many, or hold strings."""
         if span.stop - span.start <= BODY_SIZE:
-            return self._source.read(span.start, span.stop)
+            data = self._source.read(span.start, span.stop)
+            parts = self._strings.cut(data)
+            return data if len(parts) == 1 else put_parts(self._store.engine, parts)
         try:
             # What is put goes to a file, known or not.
             ref = self._store.resolve(format_digest(self._digest(span)))
         except NotFoundError:
             with self._source.stream(span.start, span.stop) as stream:
-                ref = self._store.put(stream)
+                some = iter(partial(stream.read, READ_SIZE), b"")
+                ref = put_parts(self._store.engine, self._strings.cut_stream(some))
         if ref.size != span.stop - span.start:
             raise self._source.shrank()
         return ref

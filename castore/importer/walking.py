@@ -11,6 +11,7 @@ from pathlib import Path
 
 from castore.errors import CastoreError, ClosedError, LockedError
 from castore.importer.source import absolute, open_source, reading
+from castore.importer.strings import Strings
 from castore.importer.taking import ImportedFile, Progress, import_file
 from castore.store import Store
 from castore.transcript import DOCUMENT_FORMATS
@@ -60,13 +61,19 @@ def import_paths(
             raise error
         failed(path, error)
 
+    strings = Strings()
     for path in paths:
         where = absolute(path)
         found = _below(where, tell) if Path(where).is_dir() else iter([where])
         for file in found:
             try:
                 done = import_file(
-                    store, file, format=format, now_ms=now_ms, progress=progress
+                    store,
+                    file,
+                    format=format,
+                    now_ms=now_ms,
+                    strings=strings,
+                    progress=progress,
                 )
             except CastoreError as error:
                 tell(file, error)

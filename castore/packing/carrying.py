@@ -117,6 +117,8 @@ class Carrier:
                     pending = self._end_run(row.id, pending)
                     self._block.flush()
                 self._carry_blob(entry.body.digest)
+                if entry.body.size <= limits.BLOCK_SIZE:
+                    self._carry_chunks()
                 for ref in self._versions.take(entry):
                     self._payloads[ref.blob.digest] = None
                 pending.append(entry)
