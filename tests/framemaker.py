@@ -23,13 +23,13 @@ from castore.formats.entry import (
 )
 from castore.formats.file import FileHeader, encode_header, file_name
 from castore.formats.frame import (
+    Records,
     decode_raw,
     decode_table,
     encode_footer,
     finish,
     parse_header,
     seal_part,
-    split,
 )
 from castore.formats.storelog import Listing
 
@@ -92,7 +92,7 @@ class FileMaker:
             header = parse_header(view, room=len(view))
             table = decode_table(view[: header.size], header)
             raw = decode_raw(view[: header.size], header)
-            parts = split(table, raw)
+            parts = Records(table, raw)
             frames.append([(part.descriptor, bytes(part.payload)) for part in parts])
         return frames
 

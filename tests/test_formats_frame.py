@@ -20,6 +20,7 @@ from castore.formats.frame import (
     HEADER_SIZE,
     FrameHeader,
     Record,
+    Records,
     check_hash,
     check_shape,
     decode_footer,
@@ -30,7 +31,6 @@ from castore.formats.frame import (
     is_known,
     parse_header,
     seal_part,
-    split,
     stored_part,
 )
 
@@ -94,7 +94,7 @@ def read(data: bytes, place: dict[str, Any]) -> tuple[FrameHeader, bytes, list[R
     digest = check_hash(view[: header.size], header, **where)
     check_shape(header, offset=place["offset"], start=START)
     table = decode_table(view, header)
-    return header, digest, list(split(table, decode_raw(view, header)))
+    return header, digest, list(Records(table, decode_raw(view, header)))
 
 
 @given(

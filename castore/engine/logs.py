@@ -18,7 +18,13 @@ from castore.formats import frame as frame_format
 from castore.formats.entry import Entry
 from castore.formats.trees import tree_of
 from castore.reading.frames import Frame
-from castore.reading.image import RunHeader, read_run, run_hashes, run_headers
+from castore.reading.image import (
+    RunHeader,
+    read_numbered,
+    read_run,
+    run_hashes,
+    run_headers,
+)
 
 
 def truncated(segment: bytes, index: int) -> CorruptionError:
@@ -146,20 +152,16 @@ class Logs:
         prev: bytes | None = None
         for run, first, last in self.runs(row, start, stop):
             frame, header, body_frame = self.load(run)
-            # Hashed with the frame: their names are computed from these bytes.
-            local = {
-                blob[0]: record.payload
-                for blob, record in zip(
-                    body_frame.bodies, body_frame.whole_blobs, strict=True
-                )
-            }
-            entries = read_run(frame, header, body_frame.bodies)
-            check_link(run.segment, entries[first - run.first], prev)
-            check_last(row, last, entries[last - run.first - 1].hash)
-            for entry in entries[first - run.first : last - run.first]:
-                body = local.get(entry.body.digest)
-                yield entry, read(entry.body.digest) if body is None else bytes(body)
-            prev = entries[last - run.first - 1].hash
+            found = read_numbered(frame, header, body_frame.bodies)
+            check_link(run.segment, found[first - run.first][0], prev)
+            prev = found[last - run.first - 1][0].hash
+            check_last(row, last, prev)
+            payload = body_frame.bodies.payload
+            for entry, number in found[first - run.first : last - run.first]:
+                if number is None:
+                    yield entry, read(entry.body.digest)
+                else:  # its name was computed from these bytes
+                    yield entry, bytes(payload(number))
 
     def hashes(self, row: SegmentRow, start: int, stop: int) -> list[bytes]:
         """
@@ -171,7 +173,7 @@ class Logs:
         found: list[bytes] = []
         for run, first, last in self.runs(row, start, stop):
             frame, header, body_frame = self.load(run)
-            hashes = run_hashes(frame, header, body_frame.bodies)
+            hashes = run_hashes(frame, header, body_frame.bodies, last - run.first)
             if found and run.first == first and header.prev != found[-1]:
                 raise broken_link(run.segment, first)
             check_last(row, last, hashes[last - run.first - 1])

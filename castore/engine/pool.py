@@ -234,8 +234,11 @@ class Pool:
         """Return where the blob *digest* is if it waits in the side pack."""
         return self._written.get(digest)
 
-    def chunks_of(self, digest: bytes) -> tuple[bytes, ...]:
-        """Return the chunks of the blob *digest* that waits, if it is large."""
+    def needs(self, digest: bytes) -> tuple[bytes, ...]:
+        """Return what the waiting blob *digest* cannot be read without."""
+        waiting = self._waiting.get(digest)
+        if waiting is not None and waiting.base is not None:
+            return (waiting.base,)
         return self._chunks.get(digest, ())
 
     def chunks(self, digest: bytes) -> list[bytes]:

@@ -208,7 +208,7 @@ def _closure(appends: Sequence[Append], pool: Pool, view: Catalog) -> _Needed:
             elif waiting is not None:
                 size = waiting.ref.size
                 needed.memory[digest] = waiting
-                needs = () if waiting.base is None else (waiting.base,)
+                needs = pool.needs(digest)
             else:
                 written = pool.find_written(digest)
                 if written is None:
@@ -218,7 +218,7 @@ def _closure(appends: Sequence[Append], pool: Pool, view: Catalog) -> _Needed:
                     raise NotFoundError(what=what)
                 size = written.size
                 needed.written.add(digest)
-                needs = pool.chunks_of(digest)
+                needs = pool.needs(digest)
             if stated.get(digest, size) != size:
                 raise FormatError(
                     what=f"a reference states {stated[digest]} bytes for "

@@ -9,9 +9,10 @@ Spec: spec/frame.md.
 
 from __future__ import annotations
 
+import itertools
 import struct
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -85,7 +86,7 @@ class FrameHeader:
         return HEADER_SIZE + self.table_size + self.stored_size + HASH_SIZE
 
 
-@attrs.frozen
+@attrs.define
 class Record:
     """
     One record of a frame.
@@ -364,13 +365,29 @@ def stored_part(data: memoryview, header: FrameHeader) -> Part:
     return Part(header.codec, header.raw_size, stored, _stored_hash(stored))
 
 
-def split(table: Sequence[list[Any]], raw: memoryview) -> Iterator[Record]:
-    """Yield each record of a decoded frame with its payload."""
-    at = 0
-    for descriptor in table:
-        kind, size = descriptor[0], descriptor[1]
-        yield Record(kind, descriptor, raw[at : at + size])
-        at += size
+class Records(Sequence[Record]):
+    """
+    The records of a decoded frame, each made when it is asked for: a frame may
+    have thousands, and be kept for one.
+    """
+
+    def __init__(self, table: Sequence[list[Any]], raw: memoryview) -> None:
+        self.table = table
+        self._raw = raw
+        sizes = [item[1] for item in table]
+        self._starts = list(itertools.accumulate(sizes[:-1], initial=0))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, number: int) -> Record:  # type: ignore[override]
+        item = self.table[number]
+        return Record(item[0], item, self.payload(number))
+
+    def payload(self, number: int) -> memoryview:
+        """Return the payload of record *number*."""
+        start = self._starts[number]
+        return self._raw[start : start + self.table[number][1]]
 
 
 def encode_footer(offsets: Sequence[int]) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -17,7 +17,7 @@ from castore.digest import blob_digest
 from castore.errors import CorruptionError
 from castore.formats import file as file_format
 from castore.formats import frame as frame_format
-from castore.formats.frame import FrameHeader, Part, Record
+from castore.formats.frame import FrameHeader, Part, Records
 from castore.formats.refuse import placed
 from castore.reading.files import OpenFile, RawFile
 
@@ -77,7 +77,7 @@ class Frame:
             return frame_format.decode_table(self._data, self.header)
 
     @functools.cached_property
-    def records(self) -> list[Record]:
+    def records(self) -> Records:
         """
         The records with their payloads; decompresses the frame.
 
@@ -87,7 +87,7 @@ class Frame:
         table = self.table
         with placed(self.where):
             raw = frame_format.decode_raw(self._data, self.header)
-            return list(frame_format.split(table, raw))
+            return Records(table, raw)
 
     @property
     def stored_part(self) -> Part:
@@ -95,17 +95,39 @@ class Frame:
         return frame_format.stored_part(self._data, self.header)
 
     @functools.cached_property
-    def bodies(self) -> list[tuple[bytes, int]]:
-        """Digest and size of each whole blob (kind 1), in order, hashed here."""
-        return [
-            (blob_digest(record.payload), len(record.payload))
-            for record in self.whole_blobs
-        ]
+    def bodies(self) -> Bodies:
+        """Digest and size of each whole blob (kind 1), in order."""
+        return Bodies(self.records)
 
-    @property
-    def whole_blobs(self) -> list[Record]:
-        """The records of kind 1, in order."""
-        return [item for item in self.records if item.kind == frame_format.BLOB]
+
+class Bodies(Sequence[tuple[bytes, int]]):
+    """
+    Digest and size of each whole blob of *records*, hashed here when asked for.
+    """
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._numbers = [
+            number
+            for number, item in enumerate(records.table)
+            if item[0] == frame_format.BLOB
+        ]
+        self._digests: list[bytes | None] = [None] * len(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, number: int) -> tuple[bytes, int]:  # type: ignore[override]
+        digest = self._digests[number]
+        if digest is not None:
+            return digest, self._records.table[self._numbers[number]][1]
+        payload = self.payload(number)
+        digest = self._digests[number] = blob_digest(payload)
+        return digest, len(payload)
+
+    def payload(self, number: int) -> memoryview:
+        """Return the bytes of whole blob *number*."""
+        return self._records.payload(self._numbers[number])
 
 
 @attrs.frozen
