@@ -112,18 +112,17 @@ class Bodies(Sequence[tuple[bytes, int]]):
             for number, item in enumerate(records.table)
             if item[0] == frame_format.BLOB
         ]
-        self._digests: list[bytes | None] = [None] * len(self._numbers)
+        self._known: list[tuple[bytes, int] | None] = [None] * len(self._numbers)
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def __getitem__(self, number: int) -> tuple[bytes, int]:  # type: ignore[override]
-        digest = self._digests[number]
-        if digest is not None:
-            return digest, self._records.table[self._numbers[number]][1]
-        payload = self.payload(number)
-        digest = self._digests[number] = blob_digest(payload)
-        return digest, len(payload)
+        known = self._known[number]
+        if known is None:
+            payload = self._records.payload(self._numbers[number])
+            known = self._known[number] = (blob_digest(payload), len(payload))
+        return known
 
     def payload(self, number: int) -> memoryview:
         """Return the bytes of whole blob *number*."""
