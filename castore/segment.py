@@ -244,7 +244,7 @@ class Segment:
             raise IndexError(f"fork at {at} of {row.count} entries")
         with self._engine.reading():
             peaks = view.logs.peaks_at(row, at)
-            last = view.logs.hashes(row, at - 1, at)[0]
+            last = view.logs.last_hash(row, at)
             owner = view.logs.pieces(row, at - 1, at)[0][0]
         parent = view.known.find_segment(owner) or row
         root = merkle.root(tree_of(self.id, self._engine.store), peaks)

@@ -117,6 +117,7 @@ class Overlay:
         self._pending: list[tuple[Facts, Position]] = []
         self._own = MemoryCatalog()
         self._touched = _Touched()
+        self._dropped_count = 0  # facts that `_own` and *base* both have
 
     # --- writing -------------------------------------------------------------
 
@@ -140,14 +141,27 @@ class Overlay:
         with self._lock:
             return list(self._pending)
 
+    def pending_count(self) -> int:
+        """Return how many facts are here."""
+        return len(self._pending)
+
     def drop(self, count: int) -> None:
-        """Forget the first *count* of `pending`, which *base* now has."""
+        """
+        Forget the first *count* of `pending`, which *base* now has.
+
+        What is forgotten goes on answering, the same as *base*, until it is more
+        than what is left: to take in the rest anew after each slice would take
+        the square of its size.
+        """
         with self._lock:
-            kept = self._pending[count:]
-            self._pending = []
-            self._own = MemoryCatalog()
-            self._touched = _Touched()
-            self._take(kept)
+            self._pending = self._pending[count:]
+            self._dropped_count += count
+            if self._dropped_count >= len(self._pending):
+                kept, self._pending = self._pending, []
+                self._own = MemoryCatalog()
+                self._touched = _Touched()
+                self._dropped_count = 0
+                self._take(kept)
 
     def reset(self) -> None:
         """Forget all that *base* lacks: answer as *base*."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from castore import merkle
 from castore.catalog.rows import Catalog, Run, SegmentRow
 from castore.engine.expect import newest_head
-from castore.engine.fold import NODE_LEVEL_MIN
+from castore.engine.fold import NODE_LEVEL_MIN, split_peaks
 from castore.engine.frames import FrameCache
 from castore.errors import CorruptionError
 from castore.formats import frame as frame_format
@@ -43,6 +43,8 @@ class Logs:
         self._view = view
         self._frames = frames
         self._store = store
+        # The run hashed last: a fork asks for its tree, then for its last entry.
+        self._hashed: tuple[Run | None, bytes, list[bytes]] = (None, b"", [])
 
     def pieces(
         self, row: SegmentRow, start: int, stop: int
@@ -172,13 +174,28 @@ class Logs:
         """
         found: list[bytes] = []
         for run, first, last in self.runs(row, start, stop):
-            frame, header, body_frame = self.load(run)
-            hashes = run_hashes(frame, header, body_frame.bodies, last - run.first)
-            if found and run.first == first and header.prev != found[-1]:
+            prev, hashes = self._hash_run(run, last - run.first)
+            if found and run.first == first and prev != found[-1]:
                 raise broken_link(run.segment, first)
             check_last(row, last, hashes[last - run.first - 1])
             found += hashes[first - run.first : last - run.first]
         return found
+
+    def last_hash(self, row: SegmentRow, count: int) -> bytes:
+        """Return the hash of the last of the first *count* entries of *row*'s log."""
+        if count == row.count:
+            return newest_head(row).last
+        return self.hashes(row, count - 1, count)[0]
+
+    def _hash_run(self, run: Run, count: int) -> tuple[bytes, list[bytes]]:
+        """Return the ``prev`` of *run* and its first *count* entry hashes, or more."""
+        known, prev, hashes = self._hashed
+        if known != run or len(hashes) < count:
+            frame, header, body_frame = self.load(run)
+            prev = header.prev
+            hashes = run_hashes(frame, header, body_frame.bodies, count)
+            self._hashed = (run, prev, hashes)
+        return prev, hashes
 
     def read_tree(
         self, row: SegmentRow, positions: Sequence[merkle.Position]
@@ -225,6 +242,8 @@ class Logs:
 
     def peaks_at(self, row: SegmentRow, count: int) -> list[bytes]:
         """Return the peaks that *row*'s log had at *count* entries."""
+        if count == row.count:
+            return split_peaks(row.peaks)
         return merkle.peaks_at(count, lambda positions: self.read_tree(row, positions))
 
 
