@@ -23,7 +23,6 @@ from castore.formats.entry import (
 )
 from castore.formats.file import FileHeader, encode_header, file_name
 from castore.formats.frame import (
-    Records,
     decode_raw,
     decode_table,
     encode_footer,
@@ -32,6 +31,7 @@ from castore.formats.frame import (
     seal_part,
 )
 from castore.formats.storelog import Listing
+from castore.reading.frames import Records
 
 
 TIME_MS = 1_700_000_000_000

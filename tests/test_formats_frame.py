@@ -20,7 +20,6 @@ from castore.formats.frame import (
     HEADER_SIZE,
     FrameHeader,
     Record,
-    Records,
     check_hash,
     check_shape,
     decode_footer,
@@ -33,6 +32,7 @@ from castore.formats.frame import (
     seal_part,
     stored_part,
 )
+from castore.reading.frames import Records
 
 
 START = 188

@@ -132,8 +132,10 @@ class Overlay:
         with self._lock:
             # Only with the last of them is *position* reached: whoever stops
             # before it has to begin again where the first one began.
-            before = self.position() or _NOWHERE
-            added = [(each, before) for each in batch[:-1]] + [(batch[-1], position)]
+            added = [(batch[-1], position)]
+            if len(batch) > 1:
+                before = self.position() or _NOWHERE
+                added = [*((each, before) for each in batch[:-1]), *added]
             self._take(added)
 
     def pending(self) -> list[tuple[Facts, Position]]:

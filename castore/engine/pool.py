@@ -204,10 +204,10 @@ class Pool:
 
     def _wait(self, pending: Pending) -> None:
         self._hold(pending)
+        if self._waiting_size <= limits.PENDING_SIZE_MAX:
+            return
         with self._guard:
-            full = self._waiting_size > limits.PENDING_SIZE_MAX
-            waiting = self._waiting.values() if full else ()
-            spilled = [item for item in waiting if item.base is None]
+            spilled = [item for item in self._waiting.values() if item.base is None]
         if spilled:
             self._write(spilled)
             self.done(item.ref.digest for item in spilled)

@@ -9,7 +9,6 @@ Spec: spec/frame.md.
 
 from __future__ import annotations
 
-import itertools
 import struct
 
 from collections.abc import Callable, Sequence
@@ -363,31 +362,6 @@ def stored_part(data: memoryview, header: FrameHeader) -> Part:
     front = HEADER_SIZE + header.table_size
     stored = bytes(data[front : front + header.stored_size])
     return Part(header.codec, header.raw_size, stored, _stored_hash(stored))
-
-
-class Records(Sequence[Record]):
-    """
-    The records of a decoded frame, each made when it is asked for: a frame may
-    have thousands, and be kept for one.
-    """
-
-    def __init__(self, table: Sequence[list[Any]], raw: memoryview) -> None:
-        self.table = table
-        self._raw = raw
-        sizes = [item[1] for item in table]
-        self._starts = list(itertools.accumulate(sizes[:-1], initial=0))
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def __getitem__(self, number: int) -> Record:  # type: ignore[override]
-        item = self.table[number]
-        return Record(item[0], item, self.payload(number))
-
-    def payload(self, number: int) -> memoryview:
-        """Return the payload of record *number*."""
-        start = self._starts[number]
-        return self._raw[start : start + self.table[number][1]]
 
 
 def encode_footer(offsets: Sequence[int]) -> bytes:

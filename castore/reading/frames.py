@@ -7,6 +7,7 @@ Spec: spec/frame.md; spec/checking.md, step 4.
 from __future__ import annotations
 
 import functools
+import itertools
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from castore.digest import blob_digest
 from castore.errors import CorruptionError
 from castore.formats import file as file_format
 from castore.formats import frame as frame_format
-from castore.formats.frame import FrameHeader, Part, Records
+from castore.formats.frame import FrameHeader, Part, Record
 from castore.formats.refuse import placed
 from castore.reading.files import OpenFile, RawFile
 
@@ -98,6 +99,31 @@ class Frame:
     def bodies(self) -> Bodies:
         """Digest and size of each whole blob (kind 1), in order."""
         return Bodies(self.records)
+
+
+class Records(Sequence[Record]):
+    """
+    The records of a decoded frame, each made when it is asked for: a frame may
+    have thousands, and be kept for one.
+    """
+
+    def __init__(self, table: Sequence[list[Any]], raw: memoryview) -> None:
+        self.table = table
+        self._raw = raw
+        sizes = [item[1] for item in table]
+        self._starts = list(itertools.accumulate(sizes[:-1], initial=0))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, number: int) -> Record:  # type: ignore[override]
+        item = self.table[number]
+        return Record(item[0], item, self.payload(number))
+
+    def payload(self, number: int) -> memoryview:
+        """Return the payload of record *number*."""
+        start = self._starts[number]
+        return self._raw[start : start + self.table[number][1]]
 
 
 class Bodies(Sequence[tuple[bytes, int]]):
