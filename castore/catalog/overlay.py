@@ -190,12 +190,12 @@ class Overlay:
         """Return where those of *digests* are stored that are."""
         with self._lock:
             touched = self._touched
-            own = [digest for digest in digests if digest in touched.places]
-            below = [digest for digest in digests if digest not in touched.places]
+            own = touched.places.intersection(digests)
+            below = [digest for digest in digests if digest not in own]
             found = self._base.find_places(below)
             if touched.files:
                 found = {k: row for k, row in found.items() if not touched.place(row)}
-            return found | self._own.find_places(own)
+            return found | self._own.find_places(list(own)) if own else found
 
     def find_run(self, segment: bytes, index: int) -> Run | None:
         """Return the run of *segment*'s own entries that covers *index*."""

@@ -158,7 +158,8 @@ class _Needed:
 
 
 def _with_ref_lists(append: Append, lists: dict[bytes, tuple[bytes, int]]) -> Append:
-    if all(len(entry.refs) <= limits.ENTRY_REFS_COUNT_MAX for entry in append.entries):
+    most = max(map(len, [entry.refs for entry in append.entries]))
+    if most <= limits.ENTRY_REFS_COUNT_MAX:
         return append
     entries = []
     for entry in append.entries:
