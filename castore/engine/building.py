@@ -246,7 +246,7 @@ def _extend(
         index = first + len(hashes)
         runs.append((index, prev, len(chunk)))
         placed = entries_of(chunk, first_index=index, prev=prev, bodies=bodies)
-        hashes += [digest for digest, *_ in placed]
+        hashes += [item[0] for item in placed]
         prev = hashes[-1]
     tree = tree_of(append.segment, store)
     grown = grow(peaks, first, hashes, tree)
