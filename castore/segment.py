@@ -26,7 +26,7 @@ from castore.proof import InclusionProof
 from castore.writing import (
     NewEntry,
     append_store_log,
-    build_entry,
+    build_entries,
     check_references,
     check_session_key,
     check_text,
@@ -130,7 +130,7 @@ class Segment:
 
             StorageError: The medium failed; whole or absent, the key tells.
         """
-        built = tuple(self._build(entry) for entry in entries)
+        built = build_entries(self._engine, entries)
         if not built:
             raise ValueError("an append wants at least one entry")
         if key is not None:
@@ -140,9 +140,6 @@ class Segment:
         outcome = self._engine.commit(Change((append,), key))
         self._seen = outcome.head or self.head
         return outcome
-
-    def _build(self, entry: NewEntry) -> BuiltEntry:
-        return build_entry(self._engine, entry)
 
     # --- reading -------------------------------------------------------------
 
@@ -244,7 +241,7 @@ class Segment:
             raise IndexError(f"fork at {at} of {row.count} entries")
         with self._engine.reading():
             peaks = view.logs.peaks_at(row, at)
-            last = view.logs.hashes(row, at - 1, at)[0]
+            last = view.logs.last_hash(row, at)
             owner = view.logs.pieces(row, at - 1, at)[0][0]
         parent = view.known.find_segment(owner) or row
         root = merkle.root(tree_of(self.id, self._engine.store), peaks)
@@ -257,7 +254,7 @@ class Segment:
         first = BuiltEntry(
             "start", put_bytes(self._engine, body), tuple(refs), time_ms, start
         )
-        rest = tuple(self._build(entry) for entry in then)
+        rest = build_entries(self._engine, then)
         fork = (self.id, at, last, peaks)
         append = Append(session, segment, (first, *rest), ABSENT, fork)
         self._engine.commit(Change((append,)))
@@ -372,7 +369,7 @@ def begin_segment(
     session = session or new_id()
     start = Start(session, segment, cause, origin, key)
     first = BuiltEntry("start", put_bytes(engine, body), tuple(refs), time_ms, start)
-    rest = tuple(build_entry(engine, entry) for entry in then)
+    rest = build_entries(engine, then)
     append = Append(session, segment, (first, *rest), ABSENT)
     engine.commit(Change((append,), commit_key))
     return Segment(engine, segment)

@@ -208,8 +208,7 @@ class Twin(RuleBasedStateMachine):
         # Whether it waits, and is worth a difference, is the writer's choice.
         pool = handle.store.engine.pool
         if name not in handle.waiting and pool.has(name):
-            held = pool.find(name)
-            needs = (held.base,) if held and held.base else pool.chunks_of(name)
+            needs = pool.needs(name)
             assert set(needs) == set(waits[name]) or len(needs) == 1
             waits[name] = needs
         for name_now in waits:

@@ -117,14 +117,7 @@ def finish_commit(
             prev=prev,
         )
     )
-    for number, item in enumerate(prepared.pending, own):
-        places.append(
-            Place(item.ref.digest, position.journal, offset, number, item.ref.size)
-        )
-    for digest, count, number in prepared.ref_lists:
-        places.append(Place(digest, position.journal, offset, number, count))
-    if prepared.side:
-        places += prepared.side[1]
+    places += _own_places(prepared, position.journal, offset, own)
     listed = prepared.change.listed
     image = CommitImage(commit, [item for item, _ in extensions], places, listed)
     after = Position(
@@ -136,6 +129,21 @@ def finish_commit(
         position.gc_generation,
     )
     return b"".join(data), image, after
+
+
+def _own_places(
+    prepared: Prepared, journal: bytes, offset: int, first: int
+) -> list[Place]:
+    """Return where the blobs are that a commit makes visible, but for `payload`'s."""
+    places = [
+        Place(item.ref.digest, journal, offset, number, item.ref.size)
+        for number, item in enumerate(prepared.pending, first)
+    ]
+    for digest, count, number in prepared.ref_lists:
+        places.append(Place(digest, journal, offset, number, count))
+    if prepared.side:
+        places += prepared.side[1]
+    return places
 
 
 def _payload_frames(
@@ -238,7 +246,7 @@ def _extend(
         index = first + len(hashes)
         runs.append((index, prev, len(chunk)))
         placed = entries_of(chunk, first_index=index, prev=prev, bodies=bodies)
-        hashes += [digest for digest, *_ in placed]
+        hashes += [item[0] for item in placed]
         prev = hashes[-1]
     tree = tree_of(append.segment, store)
     grown = grow(peaks, first, hashes, tree)

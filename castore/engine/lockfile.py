@@ -6,7 +6,7 @@ Spec: spec/folder.md, "lock".
 
 from __future__ import annotations
 
-from castore.formats.mark import SIZE, LockFile, decode_lock, encode_lock
+from castore.formats.mark import SIZE, LockFile, encode_lock
 from castore.reading.mark import read_open_lock
 from castore.storage import Files
 
@@ -24,14 +24,14 @@ class LockText:
 
     def read(self, fd: int) -> LockFile | None:
         """Return what the lock file says, the same object while it says the same."""
-        data = self._files.read_up_to(fd, SIZE + 1, 0)
+        data = self._files.read_up_to(fd, SIZE, 0)
         known = self._known
-        if data != known[0]:
-            lock = decode_lock(data)
-            if lock is None:  # perhaps read while it was being written
-                return read_open_lock(self._files, fd)
-            known = self._known = (data, lock)
-        return known[1]
+        if data == known[0]:
+            return known[1]
+        lock = read_open_lock(self._files, fd)
+        if lock is not None:
+            self._known = (encode_lock(lock), lock)
+        return lock
 
     def write(self, fd: int, lock: LockFile) -> None:
         """Let the lock file say what *lock* says."""

@@ -253,9 +253,10 @@ class Pool:
 
     def _wait(self, pending: Pending) -> None:
         self._hold(pending)
+        if self._waiting_size <= limits.PENDING_SIZE_MAX:
+            return
         with self._guard:
-            full = self._waiting_size > limits.PENDING_SIZE_MAX
-            waiting = self._waiting.values() if full else ()
+            waiting = self._waiting.values()
             # What cannot be read alone stays: what it needs may go meanwhile.
             spilled = [item for item in waiting if item.is_whole]
         if spilled:
@@ -284,8 +285,11 @@ class Pool:
         """Return where the blob *digest* is if it waits in the side pack."""
         return self._written.get(digest)
 
-    def chunks_of(self, digest: bytes) -> tuple[bytes, ...]:
-        """Return the chunks of the blob *digest* that waits, if it is large."""
+    def needs(self, digest: bytes) -> tuple[bytes, ...]:
+        """Return what the waiting blob *digest* cannot be read without."""
+        waiting = self._waiting.get(digest)
+        if waiting is not None and waiting.base is not None:
+            return (waiting.base,)
         return self._chunks.get(digest, ())
 
     def listed(self, digest: bytes) -> Sequence[tuple[bytes, int]]:

@@ -158,7 +158,8 @@ class _Needed:
 
 
 def _with_ref_lists(append: Append, lists: dict[bytes, tuple[bytes, int]]) -> Append:
-    if all(len(entry.refs) <= limits.ENTRY_REFS_COUNT_MAX for entry in append.entries):
+    most = max(map(len, [entry.refs for entry in append.entries]))
+    if most <= limits.ENTRY_REFS_COUNT_MAX:
         return append
     entries = []
     for entry in append.entries:
@@ -209,7 +210,7 @@ def _closure(appends: Sequence[Append], pool: Pool, view: Catalog) -> _Needed:
             elif waiting is not None:
                 size = waiting.ref.size
                 needed.memory[digest] = waiting
-                needs = (waiting.base,) if waiting.base else pool.chunks_of(digest)
+                needs = pool.needs(digest)
             else:
                 written = pool.find_written(digest)
                 if written is None:
@@ -219,7 +220,7 @@ def _closure(appends: Sequence[Append], pool: Pool, view: Catalog) -> _Needed:
                     raise NotFoundError(what=what)
                 size = written.size
                 needed.written.add(digest)
-                needs = pool.chunks_of(digest)
+                needs = pool.needs(digest)
             if stated.get(digest, size) != size:
                 raise FormatError(
                     what=f"a reference states {stated[digest]} bytes for "

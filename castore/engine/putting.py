@@ -31,7 +31,7 @@ def put_bytes(
     Raises:
         ClosedError: The store is closed or read-only.
     """
-    _check(engine)
+    check_writable(engine)
     return engine.pool.put(bytes(data), like)
 
 
@@ -41,13 +41,13 @@ def keep_bytes(engine: Engine, data: bytes) -> BlobRef:
 
     For commits that take something away, and so are made where there is no room.
     """
-    _check(engine)
+    check_writable(engine)
     return engine.pool.keep(data)
 
 
 def put_stream(engine: Engine, stream: BinaryIO) -> BlobRef:
     """Take in all that *stream* gives, in constant memory; as `put_bytes`."""
-    _check(engine)
+    check_writable(engine)
     if isinstance(stream, io.TextIOBase) or not hasattr(stream, "read"):
         raise TypeError("bytes are wanted, or a stream of bytes")
     return engine.pool.put_stream(stream)
@@ -60,11 +60,17 @@ def put_parts(engine: Engine, parts: Iterable[bytes]) -> BlobRef:
     Raises:
         ValueError: A part is empty, or above ``limits.BLOB_RECORD_SIZE_MAX``.
     """
-    _check(engine)
+    check_writable(engine)
     return engine.pool.put_parts(parts)
 
 
-def _check(engine: Engine) -> None:
+def check_writable(engine: Engine) -> None:
+    """
+    Refuse an engine that takes nothing in.
+
+    Raises:
+        ClosedError: The store is closed or read-only.
+    """
     engine.check_usable()
     if engine.read_only:
         raise ClosedError(what="the store was opened read-only")

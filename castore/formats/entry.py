@@ -17,7 +17,7 @@ import attrs
 from castore import limits
 from castore.codec import encode_known, encode_record
 from castore.digest import format_digest, in_context
-from castore.formats.refuse import is_bytes, is_count, is_text, need, record
+from castore.formats.refuse import is_bytes, is_count, is_text, need, record, refusal
 
 
 VERSION = 1
@@ -285,19 +285,20 @@ def decode_stored(payload: bytes | memoryview, count: int) -> list[list[Any]]:
 
 def _check_stored(stored: Any) -> None:
     need(isinstance(stored, list) and len(stored) in (4, 5), "stored entry: fields")
-    time, kind, body, refs = stored[:4]
+    time, kind, body, refs, *start = stored
     need(time is None or type(time) is int, "stored entry: time")
     need(is_text(kind, size_min=1, size_max=limits.KIND_SIZE_MAX), "stored entry: kind")
     if type(body) is not int:
         need(isinstance(body, list) and len(body) == 2, "stored entry: body")
         need(is_bytes(body[0], 32) and is_count(body[1]), "stored entry: body")
-    else:
-        need(body >= 0, "stored entry: body")
+    elif body < 0:
+        raise refusal("stored entry: body")
     if refs != []:
         check_refs(refs, count_max=limits.ENTRY_REFS_COUNT_MAX, lists=True)
-    need((kind == START) == (len(stored) == 5), "stored entry: start")
-    if kind == START:
-        parse_start(stored[4])
+    if (kind == START) != bool(start):
+        raise refusal("stored entry: start")
+    if start:
+        parse_start(start[0])
 
 
 def entries_of(
@@ -326,21 +327,23 @@ def entries_of(
             range, an entry too large.
     """
     clock = 0
+    count = len(bodies)
     need(is_count(first_index + len(stored) - 1), "stored entries: index out of range")
     for index, item in enumerate(stored, first_index):
         delta, body = item[0], item[2]
         time_ms = None
         if delta is not None:
-            clock += delta
+            time_ms = clock = clock + delta
             need(is_count(clock), "stored entry: time out of range")
-            time_ms = clock
         if type(body) is int:
-            need(body < len(bodies), "stored entry: no such body")
+            if body >= count:
+                raise refusal("stored entry: no such body")
             place = bodies[body]
         else:
             place = (body[0], body[1])
         form = [VERSION, index, prev, time_ms, item[1], *place, *item[3:]]
         encoded = encode_known(form)
-        need(len(encoded) <= limits.ENTRY_SIZE_MAX, "entry: too large")
+        if len(encoded) > limits.ENTRY_SIZE_MAX:
+            raise refusal("entry: too large")
         prev = _entry_hash(encoded)
         yield prev, time_ms, item, place

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -85,7 +85,7 @@ class FrameHeader:
         return HEADER_SIZE + self.table_size + self.stored_size + HASH_SIZE
 
 
-@attrs.frozen
+@attrs.define
 class Record:
     """
     One record of a frame.
@@ -362,15 +362,6 @@ def stored_part(data: memoryview, header: FrameHeader) -> Part:
     front = HEADER_SIZE + header.table_size
     stored = bytes(data[front : front + header.stored_size])
     return Part(header.codec, header.raw_size, stored, _stored_hash(stored))
-
-
-def split(table: Sequence[list[Any]], raw: memoryview) -> Iterator[Record]:
-    """Yield each record of a decoded frame with its payload."""
-    at = 0
-    for descriptor in table:
-        kind, size = descriptor[0], descriptor[1]
-        yield Record(kind, descriptor, raw[at : at + size])
-        at += size
 
 
 def encode_footer(offsets: Sequence[int]) -> bytes:

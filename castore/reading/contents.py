@@ -178,7 +178,7 @@ def read_contents(
             continue
         found, waiting = _decode(item, file)
         contents.frames.append(found)
-        bodies = [] if found.refusal else item.bodies
+        bodies = [] if found.refusal else list(item.bodies)
         pending.add(found, waiting, bodies)
         if not waiting:
             pending.settle()
@@ -284,7 +284,7 @@ def _complete(
     found: FrameContents,
     file: OpenFile,
     waiting: _Waiting,
-    bodies: list[tuple[bytes, int]],
+    bodies: Sequence[tuple[bytes, int]],
 ) -> None:
     """Read the entries of *found* whose bodies the frame behind it holds."""
     try:
@@ -300,7 +300,7 @@ def _read_run(
     stored: list[list[object]],
     offset: int,
     file: bytes,
-    body_list: list[tuple[bytes, int]],
+    body_list: Sequence[tuple[bytes, int]],
 ) -> StoredRun:
     hashes: list[bytes] = []
     bodies: list[bytes] = []

@@ -7,8 +7,9 @@ Spec: spec/frame.md; spec/checking.md, step 4.
 from __future__ import annotations
 
 import functools
+import itertools
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -77,7 +78,7 @@ class Frame:
             return frame_format.decode_table(self._data, self.header)
 
     @functools.cached_property
-    def records(self) -> list[Record]:
+    def records(self) -> Records:
         """
         The records with their payloads; decompresses the frame.
 
@@ -87,7 +88,7 @@ class Frame:
         table = self.table
         with placed(self.where):
             raw = frame_format.decode_raw(self._data, self.header)
-            return list(frame_format.split(table, raw))
+            return Records(table, raw)
 
     @property
     def stored_part(self) -> Part:
@@ -95,17 +96,63 @@ class Frame:
         return frame_format.stored_part(self._data, self.header)
 
     @functools.cached_property
-    def bodies(self) -> list[tuple[bytes, int]]:
-        """Digest and size of each whole blob (kind 1), in order, hashed here."""
-        return [
-            (blob_digest(record.payload), len(record.payload))
-            for record in self.whole_blobs
-        ]
+    def bodies(self) -> Bodies:
+        """Digest and size of each whole blob (kind 1), in order."""
+        return Bodies(self.records)
 
-    @property
-    def whole_blobs(self) -> list[Record]:
-        """The records of kind 1, in order."""
-        return [item for item in self.records if item.kind == frame_format.BLOB]
+
+class Records(Sequence[Record]):
+    """
+    The records of a decoded frame, each made when it is asked for: a frame may
+    have thousands, and be kept for one.
+    """
+
+    def __init__(self, table: Sequence[list[Any]], raw: memoryview) -> None:
+        self.table = table
+        self._raw = raw
+        sizes = [item[1] for item in table]
+        self._starts = list(itertools.accumulate(sizes[:-1], initial=0))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, number: int) -> Record:  # type: ignore[override]
+        item = self.table[number]
+        return Record(item[0], item, self.payload(number))
+
+    def payload(self, number: int) -> memoryview:
+        """Return the payload of record *number*."""
+        start = self._starts[number]
+        return self._raw[start : start + self.table[number][1]]
+
+
+class Bodies(Sequence[tuple[bytes, int]]):
+    """
+    Digest and size of each whole blob of *records*, hashed here when asked for.
+    """
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._numbers = [
+            number
+            for number, item in enumerate(records.table)
+            if item[0] == frame_format.BLOB
+        ]
+        self._known: list[tuple[bytes, int] | None] = [None] * len(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, number: int) -> tuple[bytes, int]:  # type: ignore[override]
+        known = self._known[number]
+        if known is None:
+            payload = self._records.payload(self._numbers[number])
+            known = self._known[number] = (blob_digest(payload), len(payload))
+        return known
+
+    def payload(self, number: int) -> memoryview:
+        """Return the bytes of whole blob *number*."""
+        return self._records.payload(self._numbers[number])
 
 
 @attrs.frozen
