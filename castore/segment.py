@@ -9,9 +9,10 @@ Spec: spec/entry.md; spec/head.md; spec/merkle.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from castore import limits, merkle
+from castore.catalog.rows import Catalog
 from castore.engine import Engine
 from castore.engine.change import Append, Change, Outcome
 from castore.engine.change import NewEntry as BuiltEntry
@@ -38,6 +39,7 @@ from castore.writing import (
 ABSENT = Expect.ABSENT
 ANY = Expect.ANY
 SessionKey = tuple[str, str]
+Guard = Callable[[Catalog], None]
 
 
 class Segment:
@@ -205,6 +207,7 @@ class Segment:
         time_ms: int | None = None,
         turn: int | None = None,
         then: Iterable[NewEntry] = (),
+        guard: Guard | None = None,
     ) -> Segment:
         """
         Return a new segment whose first *at* entries are those of this one.
@@ -227,6 +230,8 @@ class Segment:
             turn: Which turn that was, if the writer counts turns.
 
             then: Entries that follow the start entry in the same commit.
+
+            guard: As for `begin_segment`.
 
         Raises:
             IndexError: *at* is out of range.
@@ -257,7 +262,7 @@ class Segment:
         rest = build_entries(self._engine, then)
         fork = (self.id, at, last, peaks)
         append = Append(session, segment, (first, *rest), ABSENT, fork)
-        self._engine.commit(Change((append,)))
+        self._engine.commit(Change((append,), guard=guard))
         return Segment(self._engine, segment)
 
     def delete(self) -> None:
@@ -336,7 +341,7 @@ def begin_segment(
     refs: Sequence[Reference] = (),
     time_ms: int | None = None,
     then: Iterable[NewEntry] = (),
-    commit_key: str | None = None,
+    guard: Guard | None = None,
 ) -> Segment:
     """
     Begin a segment that inherits nothing, as one commit, and return it.
@@ -360,7 +365,8 @@ def begin_segment(
 
         then: Entries that follow the start entry in the same commit.
 
-        commit_key: Idempotence key.
+        guard: Called under the store's lock with what is known then; what it
+            raises gives the segment up.
     """
     check_session_key(key)
     check_references(refs)
@@ -371,5 +377,5 @@ def begin_segment(
     first = BuiltEntry("start", put_bytes(engine, body), tuple(refs), time_ms, start)
     rest = build_entries(engine, then)
     append = Append(session, segment, (first, *rest), ABSENT)
-    engine.commit(Change((append,), commit_key))
+    engine.commit(Change((append,), guard=guard))
     return Segment(engine, segment)

@@ -183,6 +183,7 @@ class State:
             raise ClosedError(what="the store was opened read-only")
         self._lock.acquire(self._timeout_s)
         try:
+            self.check_usable()  # another thread may have closed it meanwhile
             if self._poisoned:
                 raise ClosedError(what=self._poisoned)
             yield self._settle()
@@ -374,20 +375,13 @@ class State:
             if self._lock is not None:
                 steps.callback(self._lock.close)
             steps.callback(self._let_journal_go)
-            self._view = None
             if isinstance(self._catalog, SqliteCatalog):
-                self._close_catalog(self._catalog)
-
-    def _close_catalog(self, catalog: SqliteCatalog) -> None:
-        # Closing checkpoints, so it wants the lock (SQLite's WAL-reset race).
-        if self._lock is None:
-            catalog.close()
-            return
-        self._lock.acquire(self._timeout_s)
-        try:
-            catalog.close()
-        finally:
-            self._lock.release()
+                # Another thread may be at a commit; and closing checkpoints, so
+                # it wants the lock (SQLite's WAL-reset race).
+                if self._lock is not None:
+                    self._lock.acquire(self._timeout_s)
+                self._view = None
+                self._catalog.close()
 
     def in_child(self) -> None:
         """Close this process's copies of the descriptors, after a fork."""

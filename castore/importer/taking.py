@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from castore.catalog.rows import Catalog
 from castore.digest import blob_digest, format_digest
 from castore.engine.putting import put_parts
 from castore.errors import ConflictError, NotFoundError
@@ -29,7 +30,7 @@ from castore.importer.matching import (
 from castore.importer.source import READ_SIZE, TAIL, Source, absolute, open_source
 from castore.importer.strings import Strings
 from castore.limits import MIB, NAME_SIZE_MAX
-from castore.segment import Segment, SessionKey
+from castore.segment import Segment, SessionKey, begin_segment
 from castore.store import Store
 from castore.transcript import Span
 from castore.writing import NewEntry, new_id
@@ -169,9 +170,17 @@ class _Taker:
         self._progress = progress
         self._new_count = 0
         self._strings = strings
+        self._label = blob_digest(os.fsencode(source.path))
+        self._begun: list[bytes] = []  # segments of this path when it was looked
 
     def take(self) -> ImportedFile:
-        """Take in what the store does not have."""
+        """
+        Take in what the store does not have.
+
+        Raises:
+            ConflictError: Another importer did a part of it meanwhile; again.
+        """
+        self._begun = self._store.engine.refresh().known.labelled(self._label)
         own = find_imported(self._store, self._source.path)
         if own is not None:
             match = find_common(self._store, [own], self._source.pieces())
@@ -244,7 +253,19 @@ class _Taker:
             "refs": [Reference(role, self._store.put(data)) for role, data in labels],
             "time_ms": told.started_ms,
             "then": batch,
+            "guard": self._check_first,
         }
+
+    def _check_first(self, known: Catalog) -> None:
+        """Refuse to begin a second segment beside one that another importer began."""
+        begun = known.labelled(self._label)
+        if begun != self._begun:
+            raise ConflictError(
+                what=f"another import of {self._source.path} came first",
+                subject="segment",
+                expected=len(self._begun),
+                actual=len(begun),
+            )
 
     def _fork(self, match: Match, start: dict[str, Any]) -> Segment:
         """Begin with what *match* has, in the session that the file names."""
@@ -262,9 +283,13 @@ class _Taker:
         else:
             key = key or ("path", _path_key(self._source.path))
             session = self._find_session(key)
-        if session is None:
-            return self._store.create_session(key=key, cause="import", **start)
-        return self._store.new_segment(session, cause="import", **start)
+        return begin_segment(
+            self._store.engine,
+            session=session,
+            key=key if session is None else None,
+            cause="import",
+            **start,
+        )
 
     def _native_key(self) -> SessionKey | None:
         """Return the key of the session that the file names, if it names one."""
