@@ -74,7 +74,7 @@ class Plan:
 
         hits: Names of the calls that failed.
 
-        unsynced: Whether a journal or side pack of the open store is among what
+        unsynced: Whether a file of frames of the open store is among what
             could not be synced.
     """
 
@@ -159,7 +159,8 @@ class FaultyFiles(NotingFiles):
             named = kind == file_format.SIDE or (
                 mark is not None and mark.journal == front[28:44]
             )
-            failed = kind == file_format.JOURNAL and self.plan.error == errno.EIO
+            new = kind in (file_format.JOURNAL, file_format.PACK)
+            failed = new and self.plan.error == errno.EIO
             self.plan.unsynced |= named or failed
         for offset, old, size in reversed(undo):
             os.pwrite(fd, old, offset)

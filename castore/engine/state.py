@@ -261,12 +261,12 @@ class State:
 
     @contextlib.contextmanager
     def poisoned_by_failing(self) -> Iterator[None]:
-        """Poison the handle where a journal cannot be made for more than no room."""
+        """Poison the handle where files cannot be synced for more than no room."""
         try:
             yield
         except StorageError as error:
             if not error.transient:
-                self.poison("a journal could not be made; open the store again")
+                self.poison("a sync failed; open the store again")
             raise
 
     def journal_fd(self, journal: bytes) -> int:

@@ -179,7 +179,7 @@ def rewrite(
             errno=errno.ENOSPC,
             transient=True,
         )
-    writer = PackWriter(engine.files, engine.store, level)
+    writer = PackWriter(engine.state, level)
     try:
         stops = {item.file.id: item.stop for item in inputs}
         carrier = Carrier(engine, stops, dead, writer, progress)
@@ -238,7 +238,8 @@ def _unlink(engine: Engine, gone: Collection[OpenFile]) -> None:
         return
     for file in gone:
         engine.files.unlink(file.name)
-    engine.files.sync_folder("files")
+    with engine.state.poisoned_by_failing():
+        engine.files.sync_folder("files")
     engine.state.opened.forget()
 
 
