@@ -19,10 +19,9 @@ MIB, TOP, JOURNAL, PACK, NONE = 1 << 20, 1 << 63, 1, 3, [0] * 5
 FRAME, MARK = struct.Struct(">4sBBHIIIQ"), struct.Struct(">8x16sQQ16sQ32s")
 HEADER = struct.Struct(">8s4B16s16sQ16sQ32sQ32sQ")
 BOOT = Path("/proc/sys/kernel/random/boot_id")  # where it is not, no mark is exact
-MARKER = re.compile(  # folder.md, castore.json
-    rb'\{"castore": (\d+), "features": \{"all_must_know": (\[[^]]*\]), "reader_may_ignore": '
-    rb'\[[^]]*\], "writer_must_know": \[[^]]*\]\}, "store": "([0-9a-f]{32})", '
-    rb'"suite": "([ !#-\[\]-\x7f]*)"\}\n')
+MARKER = re.compile(rb'\{"castore": (\d+), "features": \{"all_must_know": (\[[^]]*\]), '
+    rb'"reader_may_ignore": \[[^]]*\], "writer_must_know": \[[^]]*\]\}, '
+    rb'"store": "([0-9a-f]{32})", "suite": "([ !#-\[\]-~]*)"\}\n')
 # A stored blob or ref list: what it is, what it is made of, where its payload stands.
 Blob = namedtuple("Blob", "digest size kind base parts file frame start length")
 Entry = namedtuple("Entry", "segment index prev hash form start")  # form: the hashed form
@@ -64,14 +63,13 @@ keys = lambda **shapes: lambda v: (
 ANY, NULL, RAW = lambda v: True, lambda v: v is None, lambda v: type(v) is bytes
 ZERO, ONE, BIT, TWO, UINT, COUNT = map(integer, (0, 1, 0, 2, 0, 1), (1, 2, 2, 3, TOP, TOP))
 SMALL, PART, LARGE = integer(0, 8 * MIB + 1), integer(1, 8 * MIB + 1), integer(8 * MIB + 1)
-ID, HASH, KIND, ROLE = octets(16), octets(32), text(1, 64), text(0, 64)
+ID, HASH, KIND, ROLE, NAME = octets(16), octets(32), text(1, 64), text(0, 64), text(1, 1024)
 REF = either(row(ROLE, HASH, SMALL, ZERO, NULL), row(ROLE, HASH, LARGE, ZERO, HASH))  # entry.md
 LIST = row(text(0, 0), HASH, integer(1, 65537), TWO, NULL)
 ORIGIN = either(NULL, row(ID, ID, UINT, HASH, HASH, either(NULL, integer(0, 2 * TOP))))
-CAUSE = lambda v: v in ("new", "fork", "compaction", "import")
-KEY = either(NULL, row(KIND, text(1, 1024)))
+KEY = either(NULL, row(KIND, NAME))
 STORED = [either(NULL, integer(-TOP)), KIND, either(UINT, row(HASH, UINT)), flat(either(REF, LIST))]
-START = row(ID, ID, CAUSE, ORIGIN, KEY)
+START = row(ID, ID, lambda v: v in ("new", "fork", "compaction", "import"), ORIGIN, KEY)
 HEAD_ROW = row(ONE, ID, ID, ID, UINT, ZERO, COUNT, COUNT, HASH, HASH, COUNT, UINT)
 HEAD = lambda v: HEAD_ROW(v) and v[4] < v[7]
 COMMIT = row(ONE, COUNT, HASH, UINT, lambda v: flat(HASH)(v) and 0 < len(v) <= 1024,
@@ -79,8 +77,9 @@ COMMIT = row(ONE, COUNT, HASH, UINT, lambda v: flat(HASH)(v) and 0 < len(v) <= 1
 RECORDS = {1: row(SMALL), 2: row(UINT, HASH, PART, HASH, integer(1, 256)),  # frame.md
            3: row(UINT, HASH, COUNT), 4: row(UINT, ID, UINT, HASH, COUNT, BIT), 5: row(UINT),
            6: row(ZERO, HEAD), 7: row(ZERO, COMMIT), 8: row(UINT)}
-CHUNKS = row(flat(HASH, PART), RAW)  # blob.md
-BODIES = {"packs": keys(add=flat(row(ID, integer(2, 4), UINT, HASH)), drop=flat(ID)),
+BODIES = {"start": keys(created_by=text(0, TOP)), "instance": keys(instance=ID),  # storelog.md
+          "tagged": keys(name=NAME), "untagged": keys(name=NAME),
+          "packs": keys(add=flat(row(ID, integer(2, 4), UINT, HASH)), drop=flat(ID)),
           "collected": keys(run=integer(-TOP, 2 * TOP), blobs=flat(HASH)),
           "deleted": keys(segment=ID, session=ID, head=RAW, key=KEY)}
 
@@ -167,7 +166,7 @@ class File:  # file.md; steps 2 and 4: header, all whole frames, where gaps befo
                     digest, parts = H("refs", payload), record(payload, flat(REF))
                     need(0 < (whole := len(parts)) <= 65536)
                 if kind == 3:
-                    chunks, slices = record(payload, CHUNKS)
+                    chunks, slices = record(payload, row(flat(HASH, PART), RAW))
                     parts, count = [*zip(chunks[::2], chunks[1::2])], -(-whole // MIB)
                     need(sum(chunks[1::2]) == whole and len(slices) == 32 * LARGE(whole) * count)
                 blob = Blob(digest, whole, kind, base, parts, self, frame, at, size)
@@ -309,6 +308,7 @@ class Store:  # checking.md: checks a store; then `heads`, `logs` and `blob` can
             try:
                 need(self.good[e.form[5]].size <= 64 * MIB)
                 body = record(self.blob(e.form[5]), BODIES[e.form[4]], 64)
+                need(e.form[4] != "tagged" or [x[0] for x in e.form[7]] == ["tag"])
                 if e.form[4] == "deleted":
                     head, ids = record(body["head"], HEAD), [body["session"], body["segment"]]
                     need(head[1:4] == [self.id, *ids] and head[3] != self.id)

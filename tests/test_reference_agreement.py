@@ -28,7 +28,6 @@ CASES = 60  # damages of each kind, at a budget of 1
 #: What is left to `castore verify`, each with the reason: nothing of it is about
 #: bytes that are lost or wrong. The reference must not fail with it.
 LEFT = {
-    "note_of_an_unknown_kind": "a notice; the entry changes nothing",
     "other_names": "a notice; what has such a name is never read",
     "slices_of_another_reference": "slices are hashed where a range is read",
     "slices_of_other_bytes": "slices are hashed where a range is read",

@@ -17,7 +17,6 @@ from castore.digest import blob_digest
 from castore.errors import CorruptionError, NotFoundError
 from castore.formats import file as file_format
 from castore.formats import frame as frame_format
-from castore.formats import storelog
 from castore.formats.entry import BlobRef, Reference
 from castore.formats.trees import tree_of
 from castore.reading.mark import MarkWorth, judge_mark, read_lock

@@ -78,7 +78,7 @@ def fold_log(
 
         reader: Reads the entries.
 
-        findings: Takes what is refused and what is not known.
+        findings: Takes what is refused.
     """
     records = Records()
     for contents in chain:
@@ -109,8 +109,6 @@ def _apply(
             body = bodies.read(entry.body.digest)
         except CorruptionError:
             return  # what is missing or corrupt is found with all other blobs
-    else:
-        findings.notice(where, "a kind of store-log entry that is not known")
     try:
         folded.apply(entry.index, entry.kind, body, entry.refs)
     except CorruptionError as error:
