@@ -126,8 +126,8 @@ class FileContents:
 #: Digest and size of each whole blob of a frame.
 _Bodies = list[tuple[bytes, int]]
 
-#: Entries of a frame that wait for the bodies in the next: header and stored form.
-_Waiting = list[tuple[RunHeader, list[list[object]]]]
+#: Entries of a frame that wait for the bodies in the next: header and payload.
+_Waiting = list[tuple[RunHeader, memoryview]]
 
 
 def read_contents(
@@ -235,12 +235,12 @@ def _fill_runs(found: FrameContents, frame: Frame) -> _Waiting:
     waiting: _Waiting = []
     runs = []
     for header in run_headers(frame):
-        stored = decode_stored(frame.records[header.record].payload, header.count)
+        payload = frame.records[header.record].payload
         if header.bodies:
-            waiting.append((header, stored))
+            waiting.append((header, payload))
         else:
             runs.append(
-                _read_run(header, stored, found.offset, frame.file, frame.bodies)
+                _read_run(header, payload, found.offset, frame.file, frame.bodies)
             )
     found.runs = runs
     return waiting
@@ -263,7 +263,7 @@ def _complete(
 
 def _read_run(
     header: RunHeader,
-    stored: list[list[object]],
+    payload: memoryview,
     offset: int,
     file: bytes,
     body_list: list[tuple[bytes, int]],
@@ -272,6 +272,7 @@ def _read_run(
     bodies: list[bytes] = []
     wants: list[Want] = []
     starts: dict[int, Start] = {}
+    stored = decode_stored(payload, header.count)
     placed_entries = entries_of(
         stored, first_index=header.first, prev=header.prev, bodies=body_list
     )

@@ -186,7 +186,7 @@ def take_entries(
         name = run.prev_at(start)
     if None not in (name, prev) and name != prev:
         _break(log, log.fork_index, findings)
-        bad = log.fork_index
+        bad = log.fork_index or bad  # a genesis is no entry: the tree knows none
     log.pieces = pieces[::-1]
     log.good = bad
 
