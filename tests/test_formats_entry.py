@@ -88,19 +88,23 @@ def test_start_records_come_back(start: Start) -> None:
 @given(starts(), st.integers(0, 3))
 def test_a_start_record_fits_one_place(start: Start, index: int) -> None:
     """
-    A start record stands at index 0, or, a fork's, at the count of its origin;
-    in the session and segment that it names.
+    A start record stands at index 0, or, a fork's, at the count of its origin,
+    behind the last entry of it; in the session and segment that it names.
     """
     own = {"session": start.session, "segment": start.segment}
-    at = start.origin.count if start.cause == "fork" and start.origin else 0
-    check_start(start, **own, index=at)
+    origin = start.origin if start.cause == "fork" else None
+    at, prev = (origin.count, origin.last) if origin else (0, b"genesis")
+    check_start(start, **own, index=at, prev=prev)
 
     for wrong in (own | {"session": b"x"}, own | {"segment": b"x"}):
         with pytest.raises(CorruptionError, match="another session or segment"):
-            check_start(start, **wrong, index=at)
+            check_start(start, **wrong, index=at, prev=prev)
     if index != at:
         with pytest.raises(CorruptionError, match="start record"):
-            check_start(start, **own, index=index)
+            check_start(start, **own, index=index, prev=prev)
+    if origin:
+        with pytest.raises(CorruptionError, match="origin of other entries"):
+            check_start(start, **own, index=at, prev=b"another")
 
 
 @given(st.lists(plain_references, min_size=1, max_size=5))

@@ -29,7 +29,7 @@ from castore.formats.entry import Start
 from castore.formats.file import JOURNAL, SIZE, encode_header, file_name, parse_name
 from castore.formats.mark import LockFile, encode_lock
 from castore.formats.refuse import placed
-from castore.reading.files import OpenFile, RawFile
+from castore.reading.files import OpenFile
 from castore.reading.frames import find_frame
 from castore.reading.image import commits
 from castore.storage import FileLock, Files
@@ -142,7 +142,7 @@ def _is_unfinished(files: Files, name: str) -> bool:
     file = parse_name(name.removeprefix("files/"))
     if file is None:
         return False
-    size = RawFile(files, file).size()
+    size = _size_of(files, name)
     if size <= SIZE:
         return True  # a header at most, whole or torn
     if size > _UNFINISHED_SIZE_MAX:
@@ -157,6 +157,14 @@ def _is_unfinished(files: Files, name: str) -> bool:
             return False
         at = frame.end
     return journal.header.kind == JOURNAL and journal.header.number == 1
+
+
+def _size_of(files: Files, name: str) -> int:
+    fd = files.open(name)
+    try:
+        return files.size(fd)
+    finally:
+        files.close(fd)
 
 
 def _begin(files: Files, store: bytes) -> None:

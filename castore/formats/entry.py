@@ -214,7 +214,6 @@ def parse_start(value: Any) -> Start:
     session, segment, cause, origin, key = value
     need(is_bytes(session, 16) and is_bytes(segment, 16), "start record: ids")
     need(type(cause) is str and cause in CAUSES, "start record: cause")
-    need(cause != "fork" or origin is not None, "start record: fork of nothing")
     return Start(session, segment, cause, _parse_origin(origin), parse_key(key))
 
 
@@ -241,7 +240,9 @@ def parse_key(value: Any) -> tuple[str, str] | None:
     return space, text
 
 
-def check_start(start: Start, *, session: bytes, segment: bytes, index: int) -> None:
+def check_start(
+    start: Start, *, session: bytes, segment: bytes, index: int, prev: bytes
+) -> None:
     """
     Refuse a start record that does not fit where it stands.
 
@@ -254,14 +255,17 @@ def check_start(start: Start, *, session: bytes, segment: bytes, index: int) -> 
 
         index: Where it stands.
 
+        prev: Hash of the entry before it.
+
     Raises:
         CorruptionError: ``malformed record``.
     """
     same = (start.session, start.segment) == (session, segment)
     need(same, "start record: another session or segment")
     need((start.cause == "fork") == (index > 0), "start record: cause")
-    count = start.origin.count if start.origin else 0
-    need(index in (0, count), "start record: origin at another count")
+    origin = start.origin
+    fits = origin is not None and (origin.count, origin.last) == (index, prev)
+    need(index == 0 or fits, "start record: origin of other entries")
 
 
 def decode_stored(payload: bytes | memoryview, count: int) -> list[list[Any]]:

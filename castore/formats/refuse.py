@@ -46,13 +46,6 @@ def record(data: bytes | memoryview, size_max: int, what: str) -> list[Any]:
     return value
 
 
-def check_version(value: object, version: int, what: str) -> None:
-    """Refuse what is no array that begins with *version*, whatever else it holds."""
-    first = value[0] if isinstance(value, list) and value else None
-    need(type(first) is int, f"{what}: version")
-    need(first == version, f"{what}: version", UNSUPPORTED)
-
-
 @contextmanager
 def placed(where: str) -> Iterator[None]:
     """Fill in *where* in a refusal that comes out of the block without one."""

@@ -20,7 +20,7 @@ from castore.formats import file as file_format
 from castore.formats import frame as frame_format
 from castore.formats.frame import FrameHeader, Part, Record
 from castore.formats.refuse import placed
-from castore.reading.files import OpenFile, RawFile
+from castore.reading.files import OpenFile
 
 
 _GUESS = 64 << 10  # bytes read at once before the frame's size is known
@@ -178,16 +178,14 @@ def read_frame(file: OpenFile, offset: int, stop: int) -> Frame:
     Raises:
         CorruptionError: ``corrupt frame``: no whole frame stands there.
     """
-    return _read(file, offset, stop, file.hash, file.read_up_to, _GUESS)
+    return _read(file, offset, stop, file.read_up_to, _GUESS)
 
 
 #: Gives *size* bytes from an offset, fewer only where the file ends.
 _Get = Callable[[int, int], bytes]
 
 
-def _read(
-    file: RawFile, offset: int, stop: int, file_hash: bytes, get: _Get, guess: int
-) -> Frame:
+def _read(file: OpenFile, offset: int, stop: int, get: _Get, guess: int) -> Frame:
     room = stop - offset
     with placed(f"{file.name}@{offset}"):
         data = get(max(min(room, guess), 0) + 32, offset - 32)
@@ -196,7 +194,7 @@ def _read(
         if header.size > len(front):
             front = memoryview(get(header.size, offset))
         digest = frame_format.check_hash(
-            front[: header.size], header, offset=offset, file_hash=file_hash, prev=prev
+            front[: header.size], header, offset=offset, file_hash=file.hash, prev=prev
         )
     return Frame(file.id, file.name, offset, header, digest, front[: header.size])
 
@@ -204,7 +202,7 @@ def _read(
 class _Window:
     """What of a file stands around the place of a walk, read a piece at a time."""
 
-    def __init__(self, file: RawFile) -> None:
+    def __init__(self, file: OpenFile) -> None:
         self._file = file
         self._start = 0
         self._data = b""
@@ -239,7 +237,7 @@ def walk(file: OpenFile, start: int, stop: int) -> Iterator[Frame | Gap]:
     offset = start
     while offset < stop:
         try:
-            frame = _read(file, offset, stop, file.hash, get, frame_format.HEADER_SIZE)
+            frame = _read(file, offset, stop, get, frame_format.HEADER_SIZE)
         except CorruptionError as error:
             found = find_frame(file, offset + 1, stop)
             yield Gap(offset, found.offset if found else None, error.what)
@@ -251,9 +249,7 @@ def walk(file: OpenFile, start: int, stop: int) -> Iterator[Frame | Gap]:
         offset = frame.end
 
 
-def find_frame(
-    file: RawFile, start: int, stop: int, file_hash: bytes | None = None
-) -> Frame | None:
+def find_frame(file: OpenFile, start: int, stop: int) -> Frame | None:
     """
     Return the first whole frame that begins in ``[start, stop)``, None if none does.
 
@@ -263,11 +259,8 @@ def find_frame(
         start: First offset that is tried, at least 32.
 
         stop: Where the frame must end at the latest.
-
-        file_hash: Other than that of the file's header.
     """
     window = _Window(file)
-    own = file_hash or file.hash
     at = start
     while at < stop:
         size = min(_SCAN, stop - at)
@@ -276,7 +269,7 @@ def find_frame(
         while hit >= 0:
             try:
                 size_min = frame_format.HEADER_SIZE
-                return _read(file, at + hit, stop, own, window.get, size_min)
+                return _read(file, at + hit, stop, window.get, size_min)
             except CorruptionError:
                 hit = data.find(frame_format.MAGIC, hit + 1)
         at += size
