@@ -142,7 +142,7 @@ def _is_unfinished(files: Files, name: str) -> bool:
     file = parse_name(name.removeprefix("files/"))
     if file is None:
         return False
-    size = _size_of(files, name)
+    size = files.size_of(name)
     if size <= SIZE:
         return True  # a header at most, whole or torn
     if size > _UNFINISHED_SIZE_MAX:
@@ -157,14 +157,6 @@ def _is_unfinished(files: Files, name: str) -> bool:
             return False
         at = frame.end
     return journal.header.kind == JOURNAL and journal.header.number == 1
-
-
-def _size_of(files: Files, name: str) -> int:
-    fd = files.open(name)
-    try:
-        return files.size(fd)
-    finally:
-        files.close(fd)
 
 
 def _begin(files: Files, store: bytes) -> None:
