@@ -267,7 +267,7 @@ def test_nothing_is_found_without_a_bug(
     workload: str, options: Options, tmp_path: Path
 ) -> None:
     """What finds the planted bugs finds nothing where none is planted."""
-    few = attrs.evolve(options, per_step=0.5, doubtful=options.doubtful * 5)
+    few = attrs.evolve(options, per_step=0.5, doubtful=options.doubtful * 10)
     assert [] == Campaign(ALL[workload], SEEDS[0], tmp_path, few).run().faults
 
 
