@@ -210,7 +210,7 @@ class State:
 
     def _recover(self, seen: LockFile | None, worth: MarkWorth) -> LockFile:
         # Another device or inode: a copy of a store, or one that was put back.
-        self.is_copy = seen is not None and worth is MarkWorth.NONE
+        self.is_copy |= seen is not None and worth is MarkWorth.NONE
         self._let_journal_go()
         self.opened.forget()
         self._exact_place = None
