@@ -117,7 +117,7 @@ class Committer:
         with self._queue_guard:
             group, self._queue = self._queue, []
         try:
-            with self._state.locked() as seen, self._state.guard:
+            with self._state.locked() as seen:
                 self._commit_group(group, seen)
                 if self._state.seen is not None:
                     self._upkeep.maintain()
