@@ -156,7 +156,7 @@ class Committer:
         with self._guard:
             group, self._queue, self._heir = self._queue, [], None
         try:
-            with self._state.locked() as seen, self._state.guard:
+            with self._state.locked() as seen:
                 self._commit_group(group, seen)
                 if self._state.seen is not None:
                     self._upkeep.maintain()

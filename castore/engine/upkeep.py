@@ -77,7 +77,7 @@ class Upkeep:
         """Bring the catalog up to the view, lock by lock. Takes the lock."""
         more = True
         while more:
-            with self._state.locked(), self._state.guard:
+            with self._state.locked():
                 more = self._apply_slice()
 
     def apply_before_closing(self) -> None:
@@ -132,7 +132,7 @@ class Upkeep:
 
         Files that it no longer names may go only then.
         """
-        with self._state.locked(), self._state.guard:
+        with self._state.locked():
             catalog = self._state.catalog
             return catalog is not None and catalog.checkpoint("TRUNCATE")
 
@@ -143,6 +143,6 @@ class Upkeep:
 
     def condemn(self, blobs: dict[bytes, int]) -> None:
         """Make *blobs* all that is condemned."""
-        with self._state.locked(), self._state.guard:
+        with self._state.locked():
             if self._state.catalog is not None:
                 self._state.catalog.condemn(blobs)
