@@ -25,7 +25,6 @@ MARKER = re.compile(rb'\{"castore": (\d+), "features": \{"all_must_know": (\[[^]
 # A stored blob or ref list: what it is, what it is made of, where its payload stands.
 Blob = namedtuple("Blob", "digest size kind base parts file frame start length")
 Entry = namedtuple("Entry", "segment index prev hash form start")  # form: the hashed form
-
 class Refused(Exception): pass  # conventions.md: what a reader MUST refuse; its verdict
 BAD = (Refused, cbor2.CBORDecodeError, zstandard.ZstdError)
 def need(true: object, verdict: str = "malformed record") -> None:
@@ -42,14 +41,12 @@ def root(hashes: list[bytes], sha: bool) -> bytes:  # merkle.md
     return mix("node", b"\1", root(hashes[:k], sha) + root(hashes[k:], sha))
 def place(segment: bytes, index: int | None = None) -> str:  # verdicts.md
     return f"segment:{segment.hex()}" + ("" if index is None else f"[{index}]")
-
 # ---- encoding.md: a value has one encoding, so encoded again it gives the same bytes
 TAGS = dict.fromkeys(range(1 << 16), lambda *_: None)  # ... which no tag does then
 def record(data: bytes, shape: Any, depth: int = 4) -> Any:
     value = cbor2.loads(data, semantic_decoders=TAGS, max_depth=depth)
     need(shape(value) and cbor2.dumps(value) == data)
     return value
-
 # ---- Shapes: tests of a decoded value, put together as the tables of the pages are
 integer = lambda low, high=TOP: lambda v: type(v) is int and low <= v < high
 octets = lambda size: lambda v: type(v) is bytes and len(v) == size
@@ -196,6 +193,7 @@ class Store:  # checking.md: checks a store; then `heads`, `logs` and `blob` can
         if not marker or marker.group(1, 2, 4) != (b"1", b"[]", b"blake3-256"):
             return self.say("unsupported version" if marker else "malformed record", "castore.json")
         self.id, names = bytes.fromhex(marker[3].decode()), "[0-9a-f]" * 32 + ".cas"
+        self.lock = bytes(load(self.path / "lock")[:257]) if (self.path / "lock").exists() else b""
         files = [File(x, self.id) for x in sorted((self.path / "files").glob(names))]
         self.files, others = {f.id: f for f in files}, [f for f in files if f.kind != JOURNAL]
         self.find_files()  # only the chain of journals: nothing is listed yet
@@ -213,15 +211,15 @@ class Store:  # checking.md: checks a store; then `heads`, `logs` and `blob` can
         self.check_blobs()
     def say(self, verdict: str, where: str) -> None: self.findings.add((where, verdict))
     def read_mark(self) -> tuple[bytes, int, bytes, bool]:  # folder.md: and whether it is exact
-        path, none = self.path / "lock", (b"", 188, b"", False)
-        lock = bytes(load(path)[:257]) if path.exists() else b""
+        none, lock = (b"", 188, b"", False), self.lock  # it was read before the files
         if lock[:8] != b"cslock01" or H("mark", lock[:240])[:16] != lock[240:]:
             return self.say("not covered", "lock") or none
         name, device, inode, boot, *end = MARK.unpack(lock[:96])
         file = self.path / f"files/{name.hex()}.cas"
-        now = (file if file.exists() else path).stat()
+        now = (file if file.exists() else self.path).stat()
         if now.st_dev != device or (file.exists() and now.st_ino != inode): return none
         return name, *end, BOOT.exists() and uuid.UUID(BOOT.read_text().strip()).bytes == boot
+
     def find_files(self) -> None:  # step 3: the files of the store
         self.used, self.counted, (name, end, tag, is_exact) = [], [], self.read_mark()
         journals = []
@@ -272,6 +270,7 @@ class Store:  # checking.md: checks a store; then `heads`, `logs` and `blob` can
         if f.is_clean and not met: self.say("truncated log", f"{where}@{max(f.ends)}")
         if met and f.kind == PACK and len(f.data) > end: self.say("corrupt frame", f"{where}@{end}")
         return f if is_first else None
+
     def index(self, frames: list[Any]) -> None:  # what stands in these; which blobs are good
         self.known: Any = {kind: defaultdict(dict) for kind in (1, 4, 6, 7)}
         for kind, key, name, value in (y for x in frames for y in x.holds):
@@ -303,6 +302,7 @@ class Store:  # checking.md: checks a store; then `heads`, `logs` and `blob` can
         return True
     def blob(self, digest: bytes) -> bytes:  # KeyError: none was found to be good
         return b"".join(self.pieces(self.good[digest]))
+
     def fold(self, log: list[Entry]) -> None:  # storelog.md: as far as it can be read
         for e in (e for e in log if e.form[4] in BODIES and e.form[5] in self.good):
             try:
