@@ -338,18 +338,18 @@ class Store:  # checking.md: checks a store; then `heads`, `logs` and `blob` can
     def read_log(self, head: list[Any]) -> list[Entry]:  # step 7: each entry names the one before
         log, owner, index, name = [], head[3], head[7], head[9]
         fault = "wrong head", place(owner)
-        while index > self.heads.get(owner, NONE)[4]:
+        while index > (low := self.heads.get(owner, NONE)[4]):
             if options := self.known[4].get((owner, index - 1)):
                 e = options.get(name) or min(options.items())[1]
                 if name not in (None, e.hash): self.say(*fault)
                 log.append(e)
                 index, name, fault = e.index, e.prev, ("broken link", place(owner, e.index))
-                if index and e.start and e.start[3]: owner = e.start[3][1]
+                if 0 < index == low and e.start and e.start[3]: owner = e.start[3][1]
             else:
                 there = [i + 1 for s, i in self.known[4] if s == owner and i < index]
-                index, name = max([self.heads.get(owner, NONE)[4], *there]), None
+                index, name = max([low, *there]), None
                 self.say("truncated log", place(owner, index))
-        if name not in (None, H("genesis", head[2], owner)): self.say(*fault)
+        if name not in (None, H("genesis", self.heads.get(owner, head)[2], owner)): self.say(*fault)
         return log[::-1]
     def check_logs(self) -> None:  # step 7
         segments, owners = {*self.known[6], *self.deleted, *(x for x, _ in self.known[4])}, {}
