@@ -18,8 +18,8 @@ SCHEMAS: dict[str, dict[str, str]] = {
     "import": {
         "files": "list of what is in the store now (below)",
         "files[].path": "absolute path",
-        "files[].format": "claude-code, claw-code, claw-legacy, claw-port, pi, "
-        "swe-agent, jsonl",
+        "files[].format": "claude-code, claw-code, claw-legacy, claw-port, codex, "
+        "gemini, gemini-json, pi, swe-agent, jsonl",
         "files[].session_id": "32 hex digits",
         "files[].segment_id": "32 hex digits",
         "files[].entries": "entries that hold the file",

@@ -28,7 +28,7 @@ from castore.importer.source import TAIL, Source, absolute, open_source
 from castore.limits import MIB, NAME_SIZE_MAX
 from castore.segment import Segment, SessionKey
 from castore.store import Store
-from castore.transcript import Span
+from castore.transcript import NAMESPACES, Span
 from castore.writing import NewEntry, new_id
 
 
@@ -260,7 +260,8 @@ class _Taker:
         if told.relation == "subagent":
             name = told.parent or name
         text = _text(name)
-        return (self._source.format, text) if text else None
+        namespace = NAMESPACES.get(self._source.format, self._source.format)
+        return (namespace, text) if text else None
 
     def _find_session(self, key: SessionKey | None) -> bytes | None:
         if key is None:
