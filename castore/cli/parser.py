@@ -208,6 +208,11 @@ def _import(parser: argparse.ArgumentParser) -> None:
 def _restore(parser: argparse.ArgumentParser) -> None:
     _segment(parser)
     _placed(parser)
+    parser.add_argument(
+        "--zst",
+        action="store_true",
+        help="write it as one zstd frame, as Codex reads it (.jsonl.zst)",
+    )
 
 
 def _put(parser: argparse.ArgumentParser) -> None:

@@ -26,6 +26,8 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "files[].bad_lines": "how many of them are broken; kept as they are",
         "files[].raw_bytes": "size of the file",
         "files[].new_entries": "entries that were not there before",
+        "files[].packed": "null; of a .jsonl.zst whole, torn, damaged or over: how "
+        "unpacking it ended. Its content is kept, its own bytes are not",
         "failed": "list of files that could not be taken in",
         "failed[].path": "which",
         "failed[].what": "why",

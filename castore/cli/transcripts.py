@@ -9,6 +9,7 @@ import stat
 import time
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -20,12 +21,13 @@ from castore.cli.output import Output
 from castore.cli.progress import Progress
 from castore.cli.target import STDOUT, Counting, target
 from castore.cli.text import count_text, size_text
+from castore.compress import packing
 from castore.errors import CastoreError
 from castore.importer import ImportedFile, facts_of, find_segment, import_paths
 from castore.importer import restore as restore_segment
 
 
-_SUFFIXES = {".json", ".jsonl", ".traj"}
+_SUFFIXES = {".json", ".jsonl", ".traj", ".zst"}
 
 
 def import_(options: argparse.Namespace, out: Output) -> Exit:
@@ -70,14 +72,23 @@ def _import_line(file: ImportedFile) -> str:
         line += f", {count_text(file.bad_lines, 'bad line')} kept as they are"
     if file.new_entries != file.entries:
         line += f", {file.new_entries:,} new"
-    return line
+    return line + _UNPACKED.get(file.packed or "whole", "")
+
+
+_UNPACKED = {
+    "torn": "; unpacked as far as it goes: it ends inside of a frame",
+    "damaged": "; unpacked as far as it goes: what follows is no zstd",
+    "over": "; unpacked in part: it would be far too large",
+}
 
 
 def _import_summary(files: list[ImportedFile]) -> str:
     size = sum(file.raw_bytes for file in files)
     new = sum(file.new_entries for file in files)
     entries = count_text(new, "new entry", "new entries")
-    return f"{count_text(len(files), 'file')}, {size_text(size)}, {entries}"
+    line = f"{count_text(len(files), 'file')}, {size_text(size)}, {entries}"
+    partly = sum(file.packed in _UNPACKED for file in files)
+    return f"{line}, {partly:,} unpacked in part" if partly else line
 
 
 class _Watch:
@@ -128,7 +139,9 @@ def restore(options: argparse.Namespace, out: Output) -> Exit:
             target(options.output, force=options.force) as file,
         ):
             counting = Counting(file, lambda done: progress.update(done, total))
-            size = restore_segment(store, segment, cast(BinaryIO, counting))
+            plain = cast(BinaryIO, counting)
+            with packing(plain) if options.zst else nullcontext(plain) as plain:
+                size = restore_segment(store, segment, plain)
         if options.output != STDOUT:
             out.line(f"{options.output}: {size_text(size)}, every byte checked")
         out.object(

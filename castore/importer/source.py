@@ -12,6 +12,7 @@ import errno
 import io
 import os
 import stat
+import tempfile
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -20,6 +21,7 @@ from typing import Any, BinaryIO
 
 import attrs
 
+from castore.compress import Unpacking, is_stream
 from castore.digest import blob_digest, blob_hash
 from castore.errors import FormatError, NotFoundError, StorageError
 from castore.limits import MIB
@@ -35,6 +37,7 @@ from castore.transcript import (
 
 READ_SIZE = MIB  # bytes read at once
 TAIL = "tail"  # kind of a last line that no line end ends
+PACKED = ".zst"
 
 
 @attrs.frozen
@@ -64,26 +67,39 @@ class Source:
     Attributes:
         path: Absolute path.
 
+        place: Path of the content: without its ``.zst`` if it is packed.
+
+        packed: None for a plain file, else how `Unpacking` ended; the content is
+            what was unpacked, and all offsets are in it.
+
         format: As from `detect`, or as the caller says.
     """
 
-    def __init__(self, file: BinaryIO, path: str, format: str | None) -> None:  # noqa: A002
+    def __init__(
+        self,
+        file: BinaryIO,
+        path: str,
+        format: str | None,  # noqa: A002
+        packed: str | None = None,
+    ) -> None:
         self._file = file
         self._fd = file.fileno()
         self.path = path
-        self.format = format or detect(file, path)
+        self.place = path if packed is None else path.removesuffix(PACKED)
+        self.packed = packed
+        self.format = format or detect(file, self.place)
         self._window = b""
         self._window_start = 0
 
     @property
     def size(self) -> int:
-        """Bytes of the file now."""
+        """Bytes of the content now."""
         return os.fstat(self._fd).st_size
 
     @cached_property
     def description(self) -> Description:
         """What the file says of itself in its first MiB."""
-        return describe(self._file, self.format, self.path)
+        return describe(self._file, self.format, self.place)
 
     # --- cutting -------------------------------------------------------------
 
@@ -170,6 +186,9 @@ def open_source(path: str, format: str | None) -> Iterator[Source]:  # noqa: A00
     """
     Open the file at *path*, which is absolute.
 
+    A ``.jsonl.zst`` that is one is unpacked first, into a file without a name in
+    the folder for temporary files (``TMPDIR``).
+
     Raises:
         NotFoundError: There is none.
 
@@ -184,7 +203,15 @@ def open_source(path: str, format: str | None) -> Iterator[Source]:  # noqa: A00
         with os.fdopen(fd, "rb", buffering=0) as file:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise FormatError(what=f"{path} is no plain file")
-            yield Source(file, path, format)
+            named = path.endswith(f".jsonl{PACKED}")
+            if not named or not is_stream(os.pread(fd, 4, 0)):
+                yield Source(file, path, format)
+                return
+            with tempfile.TemporaryFile() as plain:
+                unpacking = Unpacking(iter(lambda: file.read(READ_SIZE), b""))
+                plain.writelines(unpacking)
+                plain.flush()
+                yield Source(plain, path, format, unpacking.state)
 
 
 def absolute(path: str | os.PathLike[str]) -> str:

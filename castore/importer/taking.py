@@ -62,6 +62,9 @@ class ImportedFile:
         raw_bytes: Bytes of the file.
 
         new_entries: How many of the entries this import added.
+
+        packed: None for a plain file; for a ``.jsonl.zst`` how unpacking it ended
+            (`castore.compress.Unpacking`), and all else is of its content.
     """
 
     path: str
@@ -72,6 +75,7 @@ class ImportedFile:
     bad_lines: int
     raw_bytes: int
     new_entries: int
+    packed: str | None = None
 
 
 def import_file(
@@ -159,7 +163,7 @@ class _Taker:
 
     def take(self) -> ImportedFile:
         """Take in what the store does not have."""
-        own = find_imported(self._store, self._source.path)
+        own = find_imported(self._store, self._source.place)
         if own is not None:
             match = find_common(self._store, [own], self._source.pieces())
             if self._goes_on(match):
@@ -216,15 +220,16 @@ class _Taker:
         source = self._source
         told = source.description
         facts = FileFacts(
-            path=os.fsencode(source.path).decode(errors="backslashreplace"),
+            path=os.fsencode(source.place).decode(errors="backslashreplace"),
             format=source.format,
             size=source.size,
             imported_ms=self._now_ms,
             native_session=_text(told.session_id),
             parent=_text(told.parent),
             relation=told.relation,
+            packed=source.packed,
         )
-        labels = [(PATH_ROLE, os.fsencode(source.path))]
+        labels = [(PATH_ROLE, os.fsencode(source.place))]
         labels += [(PREFIX_ROLE, payload) for payload in prefix]
         return {
             "body": facts.encode(),
@@ -247,7 +252,7 @@ class _Taker:
         if key is None and own is not None:
             session: bytes | None = own.session_id
         else:
-            key = key or ("path", _path_key(self._source.path))
+            key = key or ("path", _path_key(self._source.place))
             session = self._find_session(key)
         if session is None:
             return self._store.create_session(key=key, cause="import", **start)
@@ -334,6 +339,7 @@ class _Taker:
             bad_lines=tally.bad_count,
             raw_bytes=tally.offset,
             new_entries=self._new_count,
+            packed=self._source.packed,
         )
 
 

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from castore.errors import CastoreError, ClosedError, LockedError
-from castore.importer.source import absolute, open_source, reading
+from castore.importer.source import PACKED, absolute, open_source, reading
 from castore.importer.taking import ImportedFile, Progress, import_file
 from castore.store import Store
 from castore.transcript import DOCUMENT_FORMATS
 
 
+_PACKED_LINES = f".jsonl{PACKED}"
 #: Told of each file or folder that was left out: its path, and why.
 Failed = Callable[[str, CastoreError], None]
 
@@ -32,8 +33,10 @@ def import_paths(
     """
     Take in the files at *paths* and below them, and yield each when it is done.
 
-    Of folders: ``*.jsonl``, ``*.traj``, and ``*.json`` that are transcripts, in
-    order of their names, files first. No links are followed but those named.
+    Of folders: ``*.jsonl``, ``*.jsonl.zst``, ``*.traj``, and ``*.json`` that are
+    transcripts, in order of their names, files first. No links are followed but
+    those named. Where a file and its ``.zst`` are both there, the plain one is
+    taken, as Codex does.
 
     Args:
         store: Where.
@@ -62,7 +65,7 @@ def import_paths(
 
     for path in paths:
         where = absolute(path)
-        found = _below(where, tell) if Path(where).is_dir() else iter([where])
+        found = _below(where, tell) if Path(where).is_dir() else iter([_plain(where)])
         for file in found:
             try:
                 done = import_file(
@@ -88,11 +91,20 @@ def _below(folder: str, tell: Failed) -> Iterator[str]:
             yield item.path
 
 
+def _plain(path: str) -> str:
+    """Return the plain file that stands beside a packed one, else *path*."""
+    plain = path.removesuffix(PACKED)
+    both = path.endswith(_PACKED_LINES) and Path(plain).is_file()
+    return plain if both else path
+
+
 def _files_first(item: os.DirEntry[str]) -> tuple[bool, str]:
     return item.is_dir(follow_symlinks=False), item.name
 
 
 def _is_wanted(path: str, tell: Failed) -> bool:
+    if path.endswith(_PACKED_LINES):
+        return _plain(path) == path
     if not path.endswith(".json"):
         return path.endswith((".jsonl", ".traj"))
     try:
