@@ -14,7 +14,8 @@ absolute path) and ``prefix`` (what stands for its first lines, `matching`).
 
 from castore.importer.content import FileFacts, facts_of, find_native, restore
 from castore.importer.finding import find_segment
-from castore.importer.taking import ImportedFile, import_file
+from castore.importer.imported import ImportedFile
+from castore.importer.taking import import_file
 from castore.importer.walking import import_paths
 
 

@@ -73,6 +73,8 @@ class Source:
             what was unpacked, and all offsets are in it.
 
         format: As from `detect`, or as the caller says.
+
+        facts: What the system said of the file when it was opened.
     """
 
     def __init__(
@@ -80,10 +82,15 @@ class Source:
         file: BinaryIO,
         path: str,
         format: str | None,  # noqa: A002
+        *,
+        original: int,
+        facts: os.stat_result,
         packed: str | None = None,
     ) -> None:
         self._file = file
         self._fd = file.fileno()
+        self._original = original
+        self.facts = facts
         self.path = path
         self.place = path if packed is None else path.removesuffix(PACKED)
         self.packed = packed
@@ -95,6 +102,11 @@ class Source:
     def size(self) -> int:
         """Bytes of the content now."""
         return os.fstat(self._fd).st_size
+
+    def is_unchanged(self) -> bool:
+        """Return whether the file is what it was when it was opened."""
+        now = os.fstat(self._original)
+        return _stamp(now) == _stamp(self.facts)
 
     @cached_property
     def description(self) -> Description:
@@ -201,17 +213,25 @@ def open_source(path: str, format: str | None) -> Iterator[Source]:  # noqa: A00
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
         fd = os.open(path, flags)
         with os.fdopen(fd, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
+            facts = os.fstat(fd)
+            if not stat.S_ISREG(facts.st_mode):
                 raise FormatError(what=f"{path} is no plain file")
             named = path.endswith(f".jsonl{PACKED}")
             if not named or not is_stream(os.pread(fd, 4, 0)):
-                yield Source(file, path, format)
+                yield Source(file, path, format, original=fd, facts=facts)
                 return
             with tempfile.TemporaryFile() as plain:
                 unpacking = Unpacking(iter(lambda: file.read(READ_SIZE), b""))
                 plain.writelines(unpacking)
                 plain.flush()
-                yield Source(plain, path, format, unpacking.state)
+                state = unpacking.state
+                yield Source(
+                    plain, path, format, original=fd, facts=facts, packed=state
+                )
+
+
+def _stamp(facts: os.stat_result) -> tuple[int, int, int]:
+    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
 def absolute(path: str | os.PathLike[str]) -> str:

@@ -8,7 +8,7 @@ import os
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, Self
 
 import attrs
 
@@ -17,6 +17,7 @@ from castore.errors import ConflictError, NotFoundError
 from castore.formats.entry import BlobRef, Reference
 from castore.importer.content import BODY_SIZE, PATH_ROLE, FileFacts, facts_of
 from castore.importer.finding import find_imported, is_text
+from castore.importer.imported import ImportedFile
 from castore.importer.matching import (
     COMMON_COUNT_MIN,
     Match,
@@ -24,6 +25,7 @@ from castore.importer.matching import (
     find_common,
     prefixes,
 )
+from castore.importer.remembering import Identity, Memory, Remembered, imported
 from castore.importer.source import TAIL, Source, absolute, open_source
 from castore.limits import MIB, NAME_SIZE_MAX
 from castore.segment import Segment, SessionKey
@@ -41,43 +43,6 @@ CONFLICT_COUNT_MAX = 1000  # with others who import the same; each did a part
 Progress = Callable[[str, int, int], None]
 
 
-@attrs.frozen
-class ImportedFile:
-    """
-    A file that is in the store now.
-
-    Attributes:
-        path: Absolute path.
-
-        format: As from `castore.transcript.detect`.
-
-        session_id: 32 hex digits.
-
-        segment_id: 32 hex digits.
-
-        entries: Entries that hold the file, inherited ones included.
-
-        bad_lines: How many of them are not what should stand there.
-
-        raw_bytes: Bytes of the file.
-
-        new_entries: How many of the entries this import added.
-
-        packed: None for a plain file; for a ``.jsonl.zst`` how unpacking it ended
-            (`castore.compress.Unpacking`), and all else is of its content.
-    """
-
-    path: str
-    format: str
-    session_id: str
-    segment_id: str
-    entries: int
-    bad_lines: int
-    raw_bytes: int
-    new_entries: int
-    packed: str | None = None
-
-
 def import_file(
     store: Store,
     path: str | os.PathLike[str],
@@ -85,9 +50,13 @@ def import_file(
     format: str | None = None,  # noqa: A002
     now_ms: int,
     progress: Progress | None = None,
+    memory: Memory | None = None,
 ) -> ImportedFile:
     """
     Take the file at *path* in, as far as the store does not have it.
+
+    A file that was taken in and is known to be unchanged is not opened; of one
+    that is known to have only grown, what is new is cut (`remembering`).
 
     The segment that was imported from this path last goes on if the file has
     grown; nothing is committed if it has not. Else the file becomes a new
@@ -110,6 +79,8 @@ def import_file(
 
         progress: Called after each commit.
 
+        memory: Of this store; who gives one flushes it.
+
     Raises:
         NotFoundError: There is no such file.
 
@@ -122,8 +93,18 @@ def import_file(
         ValueError: There is no such *format*.
     """
     where = absolute(path)
+    if memory is None:
+        memory = Memory(store)
+        done = import_file(
+            store, where, format=format, now_ms=now_ms, progress=progress, memory=memory
+        )
+        memory.flush()
+        return done
+    known = memory.unchanged(where, format)
+    if known is not None:
+        return imported(where, *known)
     with open_source(where, format) as source:
-        taker = _Taker(store, source, now_ms, progress)
+        taker = _Taker(store, source, now_ms, progress, memory)
         for _ in range(CONFLICT_COUNT_MAX):
             try:
                 return taker.take()
@@ -139,12 +120,21 @@ class _Tally:
 
     Attributes:
         tail: Digest of the tail that is the log's last entry, None if none is.
+
+        lines: As in `Remembered`.
     """
 
     count: int = 0
     bad_count: int = 0
     offset: int = 0
     tail: bytes | None = None
+    lines: tuple[int, int, int] = (0, 0, 0)
+
+    @classmethod
+    def of(cls, match: Match) -> Self:
+        """Return that of what is common."""
+        known = (match.count, match.bad_count, match.offset)
+        return cls(*known, lines=known)
 
 
 class _Taker:
@@ -153,22 +143,39 @@ class _Taker:
     """
 
     def __init__(
-        self, store: Store, source: Source, now_ms: int, progress: Progress | None
+        self,
+        store: Store,
+        source: Source,
+        now_ms: int,
+        progress: Progress | None,
+        memory: Memory,
     ) -> None:
         self._store = store
         self._source = source
         self._now_ms = now_ms
         self._progress = progress
+        self._memory = memory
         self._new_count = 0
 
     def take(self) -> ImportedFile:
         """Take in what the store does not have."""
         own = find_imported(self._store, self._source.place)
         if own is not None:
-            match = find_common(self._store, [own], self._source.pieces())
+            match = self._known_match(own)
+            if match is None:
+                match = find_common(self._store, [own], self._source.pieces())
             if self._goes_on(match):
                 return self._go_on(match)
         return self._begin(own)
+
+    def _known_match(self, own: Segment) -> Match | None:
+        """Return what `find_common` would, if the file is known to begin so."""
+        found = self._memory.grown(self._source)
+        if found is None or found[1].id != own.id:
+            return None
+        known, segment = found
+        count, bad_count, offset = known.lines
+        return Match(segment, segment.count, count, offset, bad_count, whole=True)
 
     def _goes_on(self, match: Match) -> bool:
         """Whether the file begins with all that the log has of it."""
@@ -183,7 +190,7 @@ class _Taker:
 
     def _go_on(self, match: Match) -> ImportedFile:
         segment = match.segment
-        tally = _Tally(match.count, match.bad_count, match.offset)
+        tally = _Tally.of(match)
         last = segment.entry(-1)
         if last.kind == TAIL:
             tally.tail = last.body.digest
@@ -193,9 +200,7 @@ class _Taker:
     def _begin(self, own: Segment | None) -> ImportedFile:
         payloads = prefixes(islice(self._source.pieces(), COMMON_COUNT_MIN))
         match = self._find_common(payloads)
-        tally = _Tally()
-        if match is not None:
-            tally = _Tally(match.count, match.bad_count, match.offset)
+        tally = _Tally() if match is None else _Tally.of(match)
         batches = self._batches(tally)
         batch = next(batches, [])
         start = self._start(payloads[-1:], batch)
@@ -290,6 +295,8 @@ class _Taker:
             tally.count += 1
             tally.bad_count += span.bad
             tally.offset = span.stop
+            if span.kind != TAIL:
+                tally.lines = (tally.count, tally.bad_count, tally.offset)
             if span.kind == TAIL and self._digest(span) == tally.tail:
                 continue
             tally.tail = None
@@ -330,6 +337,20 @@ class _Taker:
             self._progress(self._source.path, tally.offset, self._source.size)
 
     def _result(self, segment: Segment, tally: _Tally) -> ImportedFile:
+        source = self._source
+        found = Remembered(
+            identity=Identity.of(source.facts),
+            segment=segment.id,
+            revision=segment.revision,
+            format=source.format,
+            packed=source.packed,
+            count=tally.count,
+            bad_count=tally.bad_count,
+            size=tally.offset,
+            lines=tally.lines,
+            prefix=b"",
+        )
+        self._memory.note(source, found, self._now_ms)
         return ImportedFile(
             path=self._source.path,
             format=self._source.format,

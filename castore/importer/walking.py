@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from castore.errors import CastoreError, ClosedError, LockedError
+from castore.importer.imported import ImportedFile
+from castore.importer.remembering import Memory
 from castore.importer.source import PACKED, absolute, open_source, reading
-from castore.importer.taking import ImportedFile, Progress, import_file
+from castore.importer.taking import Progress, import_file
 from castore.store import Store
 from castore.transcript import DOCUMENT_FORMATS
 
@@ -63,18 +65,27 @@ def import_paths(
             raise error
         failed(path, error)
 
-    for path in paths:
-        where = absolute(path)
-        found = _below(where, tell) if Path(where).is_dir() else iter([_plain(where)])
-        for file in found:
-            try:
-                done = import_file(
-                    store, file, format=format, now_ms=now_ms, progress=progress
-                )
-            except CastoreError as error:
-                tell(file, error)
-            else:
-                yield done
+    memory = Memory(store)
+    try:
+        for path in paths:
+            where = absolute(path)
+            is_folder = Path(where).is_dir()
+            for file in _below(where, tell) if is_folder else [_plain(where)]:
+                try:
+                    done = import_file(
+                        store,
+                        file,
+                        format=format,
+                        now_ms=now_ms,
+                        progress=progress,
+                        memory=memory,
+                    )
+                except CastoreError as error:
+                    tell(file, error)
+                else:
+                    yield done
+    finally:
+        memory.flush()
 
 
 def _below(folder: str, tell: Failed) -> Iterator[str]:
