@@ -25,6 +25,9 @@ FORMATS = (
     "claw-code",
     "claw-legacy",
     "claw-port",
+    "codex",
+    "gemini",
+    "gemini-json",
     "jsonl",
     "pi",
     "swe-agent",
@@ -199,12 +202,60 @@ def _pack(parser: argparse.ArgumentParser) -> None:
 def _import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="files and folders")
     parser.add_argument("--format", choices=FORMATS, help="of all of them")
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        metavar="GLOB",
+        help="leave out what it matches, by name or path; may be repeated",
+    )
+    parser.add_argument(
+        "--since", type=parse_time, metavar="TIME", help="only files changed since; UTC"
+    )
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="go on taking in what grows, until SIGINT or SIGTERM",
+    )
+    parser.add_argument(
+        "--interval",
+        type=parse_duration,
+        metavar="DURATION",
+        default=5.0,
+        help="between two looks of --watch (default: 5s)",
+    )
+    parser.add_argument(
+        "--remove",
+        action="store_true",
+        help="remove each original that the store gave back equal, byte for byte",
+    )
+    parser.add_argument(
+        "--older-than",
+        type=parse_duration,
+        metavar="DURATION",
+        help="with --remove: that was not changed for so long: 14d, 2w",
+    )
     _bounded(parser)
 
 
 def _restore(parser: argparse.ArgumentParser) -> None:
-    _segment(parser)
+    parser.add_argument(
+        "segment",
+        nargs="?",
+        metavar="SEGMENT",
+        help="id, unique prefix of it, session key, or path that was imported",
+    )
     _placed(parser)
+    parser.add_argument(
+        "--all", action="store_true", help="all that was imported, below the folder -o"
+    )
+    parser.add_argument(
+        "--to-origin", action="store_true", help="where it was imported from"
+    )
+    parser.add_argument(
+        "--zst",
+        action="store_true",
+        help="as one zstd frame, as Codex reads it (.jsonl.zst)",
+    )
 
 
 def _put(parser: argparse.ArgumentParser) -> None:
@@ -307,7 +358,7 @@ def _help(parser: argparse.ArgumentParser) -> None:
 
 COMMANDS = (
     Command("init", "make a store", _none, "stores:init"),
-    Command("import", "take transcripts in", _import, "transcripts:import_"),
+    Command("import", "take transcripts in", _import, "importing:import_"),
     Command("restore", "give a transcript back", _restore, "transcripts:restore"),
     Command("put", "take a payload in, print its reference", _put, "payloads:put"),
     Command("get", "write a payload", _get, "payloads:get"),

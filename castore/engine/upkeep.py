@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 
+from collections.abc import Mapping
+
 from castore import limits
 from castore.catalog.rows import Position
 from castore.engine import journal as journals
@@ -146,3 +148,14 @@ class Upkeep:
         with self._state.locked():
             if self._state.catalog is not None:
                 self._state.catalog.condemn(blobs)
+
+    def remembered(self, name: bytes) -> bytes | None:
+        """Return what a caller remembers under *name*; the catalog may forget it."""
+        catalog = self._state.catalog
+        return catalog.remembered(name) if catalog is not None else None
+
+    def remember(self, values: Mapping[bytes, bytes]) -> None:
+        """Keep *values* under their names as long as this catalog lives."""
+        with self._state.locked(), self._state.guard:
+            if self._state.catalog is not None:
+                self._state.catalog.remember(values)

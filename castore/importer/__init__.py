@@ -14,17 +14,32 @@ absolute path) and ``prefix`` (what stands for its first lines, `matching`).
 
 from castore.importer.content import FileFacts, facts_of, find_native, restore
 from castore.importer.finding import find_segment
-from castore.importer.taking import ImportedFile, import_file
-from castore.importer.walking import import_paths
+from castore.importer.imported import ImportedFile
+from castore.importer.removing import Judged, remove_originals
+from castore.importer.returning import (
+    PACKED_FORMATS,
+    ReturnedFile,
+    give_back,
+    imported_segments,
+)
+from castore.importer.taking import import_file
+from castore.importer.walking import Choice, import_paths
 
 
 __all__ = [
+    "PACKED_FORMATS",
+    "Choice",
     "FileFacts",
     "ImportedFile",
+    "Judged",
+    "ReturnedFile",
     "facts_of",
     "find_native",
     "find_segment",
+    "give_back",
     "import_file",
     "import_paths",
+    "imported_segments",
+    "remove_originals",
     "restore",
 ]
