@@ -19,7 +19,7 @@ from castore.engine.putting import put_parts
 from castore.errors import ConflictError, NotFoundError
 from castore.formats.entry import BlobRef, Reference
 from castore.importer.content import BODY_SIZE, PATH_ROLE, FileFacts, facts_of
-from castore.importer.finding import find_imported, is_text
+from castore.importer.finding import find_imported, is_text, path_key
 from castore.importer.imported import ImportedFile
 from castore.importer.matching import (
     COMMON_COUNT_MIN,
@@ -30,7 +30,7 @@ from castore.importer.matching import (
 )
 from castore.importer.remembering import Identity, Memory, Remembered, imported
 from castore.importer.source import READ_SIZE, TAIL, Source, absolute, open_source
-from castore.limits import MIB, NAME_SIZE_MAX
+from castore.limits import MIB
 from castore.segment import Segment, SessionKey, begin_segment
 from castore.store import Store
 from castore.transcript import NAMESPACES, Span
@@ -280,7 +280,7 @@ class _Taker:
         if key is None and own is not None:
             session: bytes | None = own.session_id
         else:
-            key = key or ("path", _path_key(self._source.place))
+            key = key or ("path", path_key(self._source.place))
             session = self._find_session(key)
         return begin_segment(
             self._store.engine,
@@ -339,8 +339,8 @@ class _Taker:
         """Return the bytes of *span*; put, if they are too many, or hold strings."""
         if span.stop - span.start <= BODY_SIZE:
             data = self._source.read(span.start, span.stop)
-            parts = self._memory.strings.cut(data)
-            return data if len(parts) == 1 else put_parts(self._store.engine, parts)
+            cut = self._memory.strings.cut(data)
+            return data if len(cut) == 1 else put_parts(self._store.engine, cut)
         try:
             # What is put goes to a file, known or not.
             ref = self._store.resolve(format_digest(self._digest(span)))
@@ -398,11 +398,3 @@ class _Taker:
 def _text(name: str | None) -> str | None:
     """Return *name* if it can be stored: a file's name may be no UTF-8."""
     return name if name and is_text(name) else None
-
-
-def _path_key(path: str) -> str:
-    """Return what stands for *path* in a session key: itself, if it fits there."""
-    data = os.fsencode(path)
-    if len(data) > NAME_SIZE_MAX or not is_text(path):
-        return format_digest(blob_digest(data))
-    return path
