@@ -35,7 +35,7 @@ from crash.workloads import ALL
 
 
 STATE_COUNT = 20_000  # at least, for each whole 1 of the budget
-OPTIONS = Options(grid=1.0, per_step=3.0, again=300, doubtful=35, go_on_every=3)
+OPTIONS = Options(grid=1.0, per_step=3.0, again=250, doubtful=28, go_on_every=3)
 PROCESS_COUNT = 2
 MEMORY = Path("/dev/shm")  # where there is one, states are put there
 
