@@ -157,7 +157,7 @@ class StoreMachine(Twin):
             "fork to new": new_id(),
             "fork to other": others[pick % len(others)] if others else None,
         }.get(how)
-        facts = {
+        facts: dict[str, Any] = {
             "body": entries[0].body,
             "refs": entries[0].refs,
             "time_ms": entries[0].time_ms,
