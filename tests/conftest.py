@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 
 
-hypothesis.settings.register_profile("dev", max_examples=50)
+hypothesis.settings.register_profile("dev", max_examples=50, deadline=None)
 hypothesis.settings.register_profile(
     "ci", max_examples=200, derandomize=True, deadline=None
 )

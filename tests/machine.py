@@ -157,7 +157,7 @@ class StoreMachine(Twin):
             "fork to new": new_id(),
             "fork to other": others[pick % len(others)] if others else None,
         }.get(how)
-        facts = {
+        facts: dict[str, Any] = {
             "body": entries[0].body,
             "refs": entries[0].refs,
             "time_ms": entries[0].time_ms,
@@ -394,7 +394,18 @@ class StoreMachine(Twin):
 
 
 def rows_of(store: Store) -> dict[str, set[Any]]:
-    """Return the index of *store*; of a blob that is stored twice any copy will do."""
-    rows = attrs.asdict(store.engine.refresh().known.dump(), recurse=False)
+    """
+    Return the index of *store*: of a blob that is stored twice any copy will do,
+    and of a deleted log only what others inherit is ever read.
+    """
+    known = store.engine.refresh().known
+    rows = attrs.asdict(known.dump(), recurse=False)
     rows["places"] = [(place.digest, place.size) for place in rows["places"]]
+    stops = {
+        row.segment: max((c.fork_index for c in known.children(row.segment)), default=0)
+        for row in rows["deleted"]
+    }
+    rows["runs"] = [
+        run for run in rows["runs"] if run.first < stops.get(run.segment, run.first + 1)
+    ]
     return {kind: set(some) for kind, some in rows.items()}
