@@ -104,7 +104,7 @@ def _large(
 ) -> Iterator[castore.BlobRef]:
     """Put a blob as chunks into the side pack, as only larger ones are."""
     parts = [dice.randbytes(90), b"chunk" * 9, dice.randbytes(30)]
-    ref = store.engine.pool.put_parts(parts)
+    ref = store.engine.pool._write_parts(parts)
     segment.append([_refer(b"large", ref)])
     yield ref
 

@@ -49,6 +49,7 @@ from castore.verify import verify
 
 gc = importlib.import_module("castore.gc")
 rewrite = importlib.import_module("castore.packing.rewrite")
+packing_run = importlib.import_module("castore.packing.pack")
 
 MEMORY = Path("/dev/shm")  # where there is one, stores are put there
 RUN_COUNT = 12  # turns of one pair, for a budget of 1
@@ -435,7 +436,7 @@ def test_a_race_that_was_mended_is_found(
     """Who acts between the two questions of the old code shows its bug."""
     within: Within = []
     faults = 0
-    with mock.patch.object(rewrite, where, lambda engine: bug(engine, within)):
+    with mock.patch.object(packing_run, where, lambda engine: bug(engine, within)):
         attempt(folder, work, other, -1)
         for at in within[0]:
             try:
