@@ -54,6 +54,7 @@ def check(command: str, value: dict[str, Any]) -> None:
 
 
 ARGUMENTS: dict[str, list[str]] = {
+    "scan": ["{root}/a.jsonl"],
     "init": [],
     "import": ["{root}/a.jsonl"],
     "restore": ["{root}/a.jsonl", "-o", "{root}/copy"],

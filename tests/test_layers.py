@@ -30,7 +30,7 @@ LAYERS = [
     {"session"},
     {"store"},
     {"importer", "marking", "packing", "verify"},
-    {"gc"},
+    {"gc", "scanning"},
     {"cli"},
     {"__init__", "__main__"},
 ]

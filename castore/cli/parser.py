@@ -202,6 +202,17 @@ def _import(parser: argparse.ArgumentParser) -> None:
     _bounded(parser)
 
 
+def _scan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="files and folders")
+    parser.add_argument(
+        "--limit",
+        type=parse_count,
+        metavar="N",
+        default=20,
+        help="name so many files, the largest first (default: 20)",
+    )
+
+
 def _restore(parser: argparse.ArgumentParser) -> None:
     _segment(parser)
     _placed(parser)
@@ -306,6 +317,7 @@ def _help(parser: argparse.ArgumentParser) -> None:
 
 
 COMMANDS = (
+    Command("scan", "say what an import of files would save", _scan, "scanning:run"),
     Command("init", "make a store", _none, "stores:init"),
     Command("import", "take transcripts in", _import, "transcripts:import_"),
     Command("restore", "give a transcript back", _restore, "transcripts:restore"),

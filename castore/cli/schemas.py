@@ -10,6 +10,22 @@ from __future__ import annotations
 
 
 SCHEMAS: dict[str, dict[str, str]] = {
+    "scan": {
+        "files": "list, largest first",
+        "files[].path": "absolute path",
+        "files[].format": "as of import",
+        "files[].size": "bytes",
+        "files[].lines": "lines, or messages of a document and what is around them",
+        "files[].line_repeats": "bytes of lines that came before, in any of the files",
+        "files[].string_repeats": "bytes of large strings that came before, elsewhere",
+        "files[].estimate": "bytes that it would add to a store; an estimate",
+        "total": "object: size, lines, line_repeats, string_repeats, estimate",
+        "sampled": "whether repeats are estimated from a sample of the lines",
+        "compressed_in_part": "whether estimates come from some of the bytes",
+        "failed": "list of files that could not be read",
+        "failed[].path": "which",
+        "failed[].what": "why",
+    },
     "init": {
         "path": "folder of the store",
         "store_id": "32 hex digits",

@@ -14,17 +14,22 @@ absolute path) and ``prefix`` (what stands for its first lines, `matching`).
 
 from castore.importer.content import FileFacts, facts_of, find_native, restore
 from castore.importer.finding import find_segment
+from castore.importer.source import Source, open_source
 from castore.importer.taking import ImportedFile, import_file
-from castore.importer.walking import import_paths
+from castore.importer.walking import Failed, find_files, import_paths
 
 
 __all__ = [
+    "Failed",
     "FileFacts",
     "ImportedFile",
+    "Source",
     "facts_of",
+    "find_files",
     "find_native",
     "find_segment",
     "import_file",
     "import_paths",
+    "open_source",
     "restore",
 ]

@@ -60,18 +60,34 @@ def import_paths(
             raise error
         failed(path, error)
 
+    for file in find_files(paths, tell):
+        try:
+            done = import_file(
+                store, file, format=format, now_ms=now_ms, progress=progress
+            )
+        except CastoreError as error:
+            tell(file, error)
+        else:
+            yield done
+
+
+def find_files(
+    paths: Iterable[str | os.PathLike[str]], failed: Failed
+) -> Iterator[str]:
+    """
+    Yield the absolute paths of the files that `import_paths` takes in.
+
+    Args:
+        paths: Files and folders.
+
+        failed: Called for each folder, and each ``*.json``, that cannot be read.
+    """
     for path in paths:
         where = absolute(path)
-        found = _below(where, tell) if Path(where).is_dir() else iter([where])
-        for file in found:
-            try:
-                done = import_file(
-                    store, file, format=format, now_ms=now_ms, progress=progress
-                )
-            except CastoreError as error:
-                tell(file, error)
-            else:
-                yield done
+        if Path(where).is_dir():
+            yield from _below(where, failed)
+        else:
+            yield where
 
 
 def _below(folder: str, tell: Failed) -> Iterator[str]:
