@@ -66,6 +66,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "show": ["by:hand[1]"],
     "fork": ["{root}/a.jsonl"],
     "rm": ["{root}/a.jsonl"],
+    "maintain": [],
     "pack": [],
     "verify": [],
     "gc": [],

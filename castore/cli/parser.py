@@ -15,7 +15,13 @@ from typing import NamedTuple, NoReturn
 
 from castore.cli.exits import CommandError, Exit
 from castore.cli.output import Output
-from castore.cli.text import parse_count, parse_duration, parse_size, parse_time
+from castore.cli.text import (
+    parse_count,
+    parse_duration,
+    parse_share,
+    parse_size,
+    parse_time,
+)
 
 
 Arguments = Callable[[argparse.ArgumentParser], None]
@@ -186,13 +192,29 @@ def _leveled(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _pack(parser: argparse.ArgumentParser) -> None:
-    _leveled(parser)
+def _timed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-duration",
         type=parse_duration,
         metavar="DURATION",
         help="begin nothing more after this: 90s, 10m, 2h",
+    )
+
+
+def _pack(parser: argparse.ArgumentParser) -> None:
+    _leveled(parser)
+    _timed(parser)
+
+
+def _maintain(parser: argparse.ArgumentParser) -> None:
+    _pack(parser)
+    _collecting(parser)
+    parser.add_argument(
+        "--verify-share",
+        type=parse_share,
+        metavar="1/N",
+        default=7,
+        help="check so much, what was not checked for longest first (default: 1/7)",
     )
 
 
@@ -275,7 +297,7 @@ def _verify(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _gc(parser: argparse.ArgumentParser) -> None:
+def _collecting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--grace",
         type=parse_duration,
@@ -289,10 +311,14 @@ def _gc(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="release all but the newest N checkpoints of each log",
     )
-    parser.add_argument("--dry-run", action="store_true", help="change nothing")
     parser.add_argument(
         "--yes", action="store_true", help="even if more than half of the store goes"
     )
+
+
+def _gc(parser: argparse.ArgumentParser) -> None:
+    _collecting(parser)
+    parser.add_argument("--dry-run", action="store_true", help="change nothing")
 
 
 def _doctor(parser: argparse.ArgumentParser) -> None:
@@ -329,6 +355,7 @@ COMMANDS = (
     Command("show", "say what an entry is", _show, "logs:show"),
     Command("fork", "begin a segment with entries of another", _fork, "logs:fork"),
     Command("rm", "delete a segment", _segment, "logs:rm"),
+    Command("maintain", "pack, gc, verify a share", _maintain, "maintaining:run"),
     Command("pack", "rewrite closed files as packs", _pack, "stores:pack"),
     Command("verify", "check everything, offline", _verify, "checking:verify"),
     Command("gc", "remove what nothing needs", _gc, "checking:gc"),

@@ -115,6 +115,16 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "session_id": "32 hex digits",
         "entries": "how many it had, inherited ones included",
     },
+    "maintain": {
+        "pack": "object as of pack; null if it failed",
+        "gc": "object as of gc; null if it failed or there was no time",
+        "verify": "null likewise, or object: ok, files, files_total, bytes, "
+        "bytes_total, findings (as of verify)",
+        "failed": "list of the parts that failed",
+        "failed[].part": "pack, gc or verify",
+        "failed[].what": "why",
+        "skipped": "list of parts for which there was no time",
+    },
     "pack": {
         "files_before": "files that were replaced",
         "files_after": "packs that replace them",
