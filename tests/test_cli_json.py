@@ -72,6 +72,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "gc": [],
     "rebuild": [],
     "stats": [],
+    "report": ["-o", "{root}/page.html"],
     "doctor": [],
     "demo": ["{root}/a.jsonl"],
     "completion": ["bash"],

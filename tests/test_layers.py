@@ -30,7 +30,7 @@ LAYERS = [
     {"session"},
     {"store"},
     {"importer", "marking", "packing", "verify"},
-    {"gc", "scanning", "sweeping"},
+    {"gc", "report", "scanning", "sweeping"},
     {"maintain"},
     {"cli"},
     {"__init__", "__main__"},

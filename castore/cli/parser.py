@@ -321,6 +321,21 @@ def _gc(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="change nothing")
 
 
+def _report(parser: argparse.ArgumentParser) -> None:
+    _placed(parser)
+    parser.add_argument(
+        "--names", action="store_true", help="tell paths and keys of sessions"
+    )
+    parser.add_argument("--verify", action="store_true", help="check everything too")
+    parser.add_argument(
+        "--limit",
+        type=parse_count,
+        metavar="N",
+        default=20,
+        help="list so many sessions, the largest first (default: 20)",
+    )
+
+
 def _doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deep", action="store_true", help="compare the whole catalog with the files"
@@ -361,6 +376,7 @@ COMMANDS = (
     Command("gc", "remove what nothing needs", _gc, "checking:gc"),
     Command("rebuild", "make the catalog anew", _none, "stores:rebuild"),
     Command("stats", "print totals", _none, "stores:stats"),
+    Command("report", "write a page about the store", _report, "reporting:run"),
     Command("doctor", "say what castore sees here", _doctor, "doctor:doctor"),
     Command("demo", "show it at work", _demo, "demo:demo"),
     Command("completion", "print a script for a shell", _completion, "completion:run"),
