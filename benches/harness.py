@@ -6,6 +6,7 @@ see the same machine; only ratios mean something.
 """
 
 import json
+import os
 import platform
 import random
 import shutil
@@ -31,12 +32,12 @@ def folder() -> Iterator[Path]:
 
 
 def entry_bodies(count: int, *, seed: int, size: int = 1400) -> list[bytes]:
-    """Return JSON lines about as repetitive as an agent's log."""
+    """Return JSON lines of *size* bytes on average, as repetitive as an agent's."""
     rng = random.Random(seed)
     words = [f"{rng.getrandbits(40):x}" for _ in range(2000)]
     lines = []
     for number in range(count):
-        text = " ".join(rng.choices(words, k=max(1, (size - 700) // 12)))
+        text = " ".join(rng.choices(words, k=max(1, (size - 502) // 11)))
         line = {
             "parentUuid": f"{rng.getrandbits(128):032x}",
             "isSidechain": False,
@@ -59,6 +60,25 @@ def entry_bodies(count: int, *, seed: int, size: int = 1400) -> list[bytes]:
         }
         lines.append(json.dumps(line).encode() + b"\n")
     return lines
+
+
+def real_lines() -> list[bytes]:
+    """Return the lines of the real transcripts, none without CASTORE_TEST_DATA."""
+    data = os.environ.get("CASTORE_TEST_DATA")
+    files = sorted(Path(data).glob("*/**/*.jsonl")) if data else []
+    lines = []
+    for file in files:
+        lines += [*file.read_bytes().splitlines(keepends=True)]
+    return [line for line in lines if is_json(line)]
+
+
+def is_json(line: bytes) -> bool:
+    """Return whether *line* is one whole JSON value."""
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def times(step: Callable[[int], object], count: int) -> list[float]:

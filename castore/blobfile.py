@@ -51,17 +51,18 @@ class BlobReader(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Fill *buffer* from the position on; 0 at the end."""
+        """Fill *buffer* from the position on; less only at the end."""
         view = memoryview(buffer).cast("B")
-        if not view or (self._is_checked and self._at >= self.ref.size):
-            return 0
-        if not self._start <= self._at < self._start + len(self._data):
-            self._fill()
-        offset = self._at - self._start
-        part = self._data[offset : offset + len(view)]
-        view[: len(part)] = part
-        self._at += len(part)
-        return len(part)
+        done = 0
+        while done < len(view) and not (self._is_checked and self._at >= self.ref.size):
+            if not self._start <= self._at < self._start + len(self._data):
+                self._fill()
+            offset = self._at - self._start
+            part = self._data[offset : offset + len(view) - done]
+            view[done : done + len(part)] = part
+            self._at += len(part)
+            done += len(part)
+        return done
 
     def _fill(self) -> None:
         stretch = 4 * limits.MIB

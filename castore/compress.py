@@ -31,7 +31,6 @@ from castore.errors import FormatError
 
 
 LONG_WINDOW_LOG = limits.FRAME_RAW_SIZE_MAX.bit_length() - 1  # a whole frame
-BASE_SIZE_MIN = 8  # bytes; zstd takes no shorter prefix
 _WINDOW_LOG_MIN = 10  # of zstd
 
 
@@ -84,7 +83,7 @@ def diff(base: bytes | memoryview, data: bytes | memoryview, level: int) -> byte
     3 MB at level 3. No reference to *base* is kept.
 
     Args:
-        base: At least `BASE_SIZE_MIN` bytes.
+        base: At least `limits.DIFFERENCE_BASE_SIZE_MIN` bytes.
 
         data: At least one byte.
 
@@ -93,10 +92,9 @@ def diff(base: bytes | memoryview, data: bytes | memoryview, level: int) -> byte
     Raises:
         ValueError: *base* or *data* is too short.
     """
-    if len(base) < BASE_SIZE_MIN or not len(data):
-        raise ValueError(
-            f"a difference needs {BASE_SIZE_MIN} bytes of base and 1 of data"
-        )
+    least = limits.DIFFERENCE_BASE_SIZE_MIN
+    if len(base) < least or not len(data):
+        raise ValueError(f"a difference needs {least} bytes of base and 1 of data")
     zstd = _prefix_zstd()
     window_log = (len(base) + len(data) - 1).bit_length()
     name = zstd.CompressionParameter
@@ -132,8 +130,9 @@ def patch(
         FormatError: As in `decompress`, or *base* is too short.
     """
     _check_header(delta, raw_size)
-    if len(base) < BASE_SIZE_MIN:
-        raise FormatError(f"a base of {len(base)} bytes, below {BASE_SIZE_MIN}")
+    least = limits.DIFFERENCE_BASE_SIZE_MIN
+    if len(base) < least:
+        raise FormatError(f"a base of {len(base)} bytes, below {least}")
     zstd = _prefix_zstd()
     options = {zstd.DecompressionParameter.window_log_max: limits.WINDOW_LOG_MAX}
     prefix = zstd.ZstdDict(base, is_raw=True).as_prefix

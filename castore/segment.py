@@ -9,9 +9,10 @@ Spec: spec/entry.md; spec/head.md; spec/merkle.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from castore import limits, merkle
+from castore.catalog.rows import Catalog
 from castore.engine import Engine
 from castore.engine.change import Append, Change, Outcome
 from castore.engine.change import NewEntry as BuiltEntry
@@ -26,7 +27,7 @@ from castore.proof import InclusionProof
 from castore.writing import (
     NewEntry,
     append_store_log,
-    build_entry,
+    build_entries,
     check_references,
     check_session_key,
     check_text,
@@ -38,6 +39,7 @@ from castore.writing import (
 ABSENT = Expect.ABSENT
 ANY = Expect.ANY
 SessionKey = tuple[str, str]
+Guard = Callable[[Catalog], None]
 
 
 class Segment:
@@ -130,7 +132,7 @@ class Segment:
 
             StorageError: The medium failed; whole or absent, the key tells.
         """
-        built = tuple(self._build(entry) for entry in entries)
+        built = build_entries(self._engine, entries)
         if not built:
             raise ValueError("an append wants at least one entry")
         if key is not None:
@@ -140,9 +142,6 @@ class Segment:
         outcome = self._engine.commit(Change((append,), key))
         self._seen = outcome.head or self.head
         return outcome
-
-    def _build(self, entry: NewEntry) -> BuiltEntry:
-        return build_entry(self._engine, entry)
 
     # --- reading -------------------------------------------------------------
 
@@ -208,6 +207,7 @@ class Segment:
         time_ms: int | None = None,
         turn: int | None = None,
         then: Iterable[NewEntry] = (),
+        guard: Guard | None = None,
     ) -> Segment:
         """
         Return a new segment whose first *at* entries are those of this one.
@@ -231,6 +231,8 @@ class Segment:
 
             then: Entries that follow the start entry in the same commit.
 
+            guard: As for `begin_segment`.
+
         Raises:
             IndexError: *at* is out of range.
         """
@@ -244,7 +246,7 @@ class Segment:
             raise IndexError(f"fork at {at} of {row.count} entries")
         with self._engine.reading():
             peaks = view.logs.peaks_at(row, at)
-            last = view.logs.hashes(row, at - 1, at)[0]
+            last = view.logs.last_hash(row, at)
             owner = view.logs.pieces(row, at - 1, at)[0][0]
         parent = view.known.find_segment(owner) or row
         root = merkle.root(tree_of(self.id, self._engine.store), peaks)
@@ -257,10 +259,10 @@ class Segment:
         first = BuiltEntry(
             "start", put_bytes(self._engine, body), tuple(refs), time_ms, start
         )
-        rest = tuple(self._build(entry) for entry in then)
+        rest = build_entries(self._engine, then)
         fork = (self.id, at, last, peaks)
         append = Append(session, segment, (first, *rest), ABSENT, fork)
-        self._engine.commit(Change((append,)))
+        self._engine.commit(Change((append,), guard=guard))
         return Segment(self._engine, segment)
 
     def delete(self) -> None:
@@ -339,7 +341,7 @@ def begin_segment(
     refs: Sequence[Reference] = (),
     time_ms: int | None = None,
     then: Iterable[NewEntry] = (),
-    commit_key: str | None = None,
+    guard: Guard | None = None,
 ) -> Segment:
     """
     Begin a segment that inherits nothing, as one commit, and return it.
@@ -363,7 +365,8 @@ def begin_segment(
 
         then: Entries that follow the start entry in the same commit.
 
-        commit_key: Idempotence key.
+        guard: Called under the store's lock with what is known then; what it
+            raises gives the segment up.
     """
     check_session_key(key)
     check_references(refs)
@@ -372,7 +375,7 @@ def begin_segment(
     session = session or new_id()
     start = Start(session, segment, cause, origin, key)
     first = BuiltEntry("start", put_bytes(engine, body), tuple(refs), time_ms, start)
-    rest = tuple(build_entry(engine, entry) for entry in then)
+    rest = build_entries(engine, then)
     append = Append(session, segment, (first, *rest), ABSENT)
-    engine.commit(Change((append,), commit_key))
+    engine.commit(Change((append,), guard=guard))
     return Segment(engine, segment)

@@ -130,7 +130,7 @@ class Store:
 
     def put(
         self,
-        data: bytes | memoryview | BinaryIO,
+        data: bytes | bytearray | memoryview | BinaryIO,
         *,
         like: BlobRef | None = None,
         tag: str | None = None,
@@ -142,7 +142,7 @@ class Store:
         append, or the tag.
 
         Args:
-            data: Bytes, or a stream of them; any size, constant memory.
+            data: Bytes, or a blocking stream of them; any size, constant memory.
 
             like: A blob that *data* is similar to; stored as the difference to
                 it where that is less than half. Not for streams.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 
@@ -18,7 +18,7 @@ from castore.engine import Engine
 from castore.engine.change import Append, Change, Outcome
 from castore.engine.change import NewEntry as BuiltEntry
 from castore.engine.expect import Expect
-from castore.engine.putting import put_bytes
+from castore.engine.putting import check_writable, keep_bytes
 from castore.errors import FormatError, LimitError
 from castore.formats.entry import BlobRef, Reference
 from castore.formats.ids import make_id
@@ -51,9 +51,11 @@ def new_id() -> bytes:
     return make_id(time.time_ns() // 1_000_000, os.urandom(10))
 
 
-def build_entry(engine: Engine, entry: NewEntry) -> BuiltEntry:
+def build_entries(
+    engine: Engine, entries: Iterable[NewEntry]
+) -> tuple[BuiltEntry, ...]:
     """
-    Return *entry* with its body put.
+    Return *entries* with their bodies put.
 
     Raises:
         ValueError: Its kind is reserved.
@@ -61,14 +63,21 @@ def build_entry(engine: Engine, entry: NewEntry) -> BuiltEntry:
         LimitError: Kind, time or a role are not within their bounds.
 
         FormatError: A reference that no entry can hold.
+
+        ClosedError: The store is closed or read-only.
     """
+    check_writable(engine)
+    return tuple([_build(engine, entry) for entry in entries])
+
+
+def _build(engine: Engine, entry: NewEntry) -> BuiltEntry:
     if entry.kind == "start":
         raise ValueError("the kind 'start' is the store's own")
     check_text(entry.kind, "a kind", 1, limits.KIND_SIZE_MAX)
     check_time(entry.time_ms)
     check_references(entry.refs)
     body = entry.body
-    ref = body if isinstance(body, BlobRef) else put_bytes(engine, body)
+    ref = body if isinstance(body, BlobRef) else engine.pool.put(bytes(body), None)
     return BuiltEntry(entry.kind, ref, tuple(entry.refs), entry.time_ms)
 
 
@@ -150,7 +159,7 @@ def append_store_log(
     With *maintenance* also where the store may not grow or the disk is full: for
     what takes something away.
     """
-    ref = put_bytes(engine, body)
+    ref = keep_bytes(engine, body)
     entry = BuiltEntry(kind, ref, tuple(refs), content=body)
     append = Append(engine.store, engine.store, (entry,), Expect.ANY)
     return engine.commit(Change((append,), maintenance=maintenance))

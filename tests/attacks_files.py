@@ -29,16 +29,25 @@ def _second_journal(root: Path, **facts: object) -> Maker:
     return maker
 
 
-def _refused_header(folder: Path, verdict: str, **facts: object) -> Found:
+def _other_header(folder: Path, **facts: object) -> Maker:
+    """Return a store whose only journal was made with other facts in its header."""
     maker, _ = started(folder)
     journal = maker.journal
     changed = attrs.evolve(journal.header, **facts)  # type: ignore[arg-type]
     copy = FileMaker(folder, changed)
     copy.rewrite(journal.records())
     copy.path.replace(journal.path)
-    maker.mark()
-    segment = f"segment:{maker.store.hex()}"
-    return {(verdict, at(journal, 0)), ("wrong head", segment)}
+    maker.mark(frame=copy.last)
+    return maker
+
+
+def _without_a_journal(maker: Maker) -> Found:
+    return {("missing pack", "files"), ("wrong head", f"segment:{maker.store.hex()}")}
+
+
+def _refused_header(folder: Path, verdict: str, **facts: object) -> Found:
+    maker = _other_header(folder, **facts)
+    return {(verdict, at(maker.journal, 0)), *_without_a_journal(maker)}
 
 
 @attack
@@ -55,8 +64,9 @@ def header_of_another_file(root: Path) -> Found:
 
 @attack
 def header_without_a_number(root: Path) -> Found:
-    """A journal with number 0."""
-    return _refused_header(root, "malformed record", number=0)
+    """Numbers order journals; which they are does not matter."""
+    _other_header(root, number=0)
+    return set()
 
 
 @attack
@@ -73,8 +83,9 @@ def header_of_no_kind(root: Path) -> Found:
 
 @attack
 def header_with_another_genesis(root: Path) -> Found:
-    """A first journal that names a commit before the first."""
-    return _refused_header(root, "malformed record", commit=bytes(32))
+    """The first commit names the genesis, whatever the header says."""
+    _other_header(root, commit=bytes(32))
+    return set()
 
 
 @attack
@@ -84,8 +95,7 @@ def header_cut(root: Path) -> Found:
     maker.mark()
     with maker.journal.path.open("rb+") as file:
         file.truncate(100)
-    segment = f"segment:{maker.store.hex()}"
-    return {("corrupt frame", at(maker.journal, 0)), ("wrong head", segment)}
+    return {("corrupt frame", at(maker.journal, 0)), *_without_a_journal(maker)}
 
 
 @attack
@@ -109,19 +119,19 @@ def predecessor_gone(root: Path) -> Found:
 
 @attack
 def predecessor_of_a_higher_number(root: Path) -> Found:
-    """A journal whose predecessor was made after it."""
+    """A journal whose predecessor was made after it: the chain closes."""
     maker = _second_journal(root, number=5)
     before = maker.journals[0]
     changed = attrs.evolve(before.header, number=7, pred=maker.journal.header.id)
     copy = FileMaker(root, changed)
     copy.rewrite(before.records())
     maker.mark()
-    return said(root)
+    return said(root, ("truncated log", at(before, len(before.data))))
 
 
 @attack
 def predecessor_is_a_pack(root: Path) -> Found:
-    """A journal that names a pack as its predecessor."""
+    """A journal that names a pack as its predecessor leaves out what was before."""
     maker, log = started(root)
     pack = maker.pack([log, maker.store_log])
     maker.list_files([pack])
@@ -129,7 +139,7 @@ def predecessor_is_a_pack(root: Path) -> Found:
     maker.open_journal(pred=pack.header.id, pred_end=end, pred_frame=pack.last)
     maker.note("instance", storelog.instance(bytes(16)))
     maker.mark()
-    return said(root, ("broken link", at(maker.journal)))
+    return said(root, ("not covered", at(maker.journals[0])), ("broken link", "seq:4"))
 
 
 @attack
@@ -178,7 +188,7 @@ def predecessor_end_inside_a_frame(root: Path) -> Found:
     maker.append(log, [line(b"three")])
     maker.mark()
     first = maker.journals[0]
-    return said(root, ("corrupt frame", at(first, first.offsets[-1])))
+    return said(root, ("truncated log", at(first, first.offsets[-1])))
 
 
 @attack
@@ -317,7 +327,20 @@ def mark_behind_the_successor(root: Path) -> Found:
     facts = {"pred_end": end, "pred_frame": bytes(journal.data[end - 32 : end])}
     maker.open_journal(**facts, seq=0, commit=journal.header.commit)
     (root / "lock").write_bytes(lock)
-    return said(root, ("truncated log", at(journal)))
+    return said(root, ("truncated log", at(journal, end)))
+
+
+@attack
+def mark_beside_the_chain(root: Path) -> Found:
+    """A newer journal that does not come from the one that the mark is in."""
+    maker, _log = started(root)
+    maker.mark()
+    lock = (root / "lock").read_bytes()
+    journal = maker.journal
+    facts = {"pred": b"another journal.", "pred_end": len(journal.data)}
+    maker.open_journal(**facts)
+    (root / "lock").write_bytes(lock)
+    return said(root, ("truncated log", at(journal, 188)))
 
 
 @attack
@@ -337,8 +360,7 @@ def only_journal_removed(root: Path) -> Found:
     maker, _ = started(root)
     maker.mark(device=1)
     maker.journal.path.unlink()
-    segment = f"segment:{maker.store.hex()}"
-    return {("missing pack", "files"), ("wrong head", segment)}
+    return _without_a_journal(maker)
 
 
 @attack

@@ -56,7 +56,7 @@ def fork_with_another_root(root: Path) -> Found:
 def fork_with_another_last(root: Path) -> Found:
     """An origin whose last entry is another."""
     _, _, log = _forked(root, last=bytes(32))
-    return {("broken link", entry_at(log, 2))}
+    return {("malformed record", entry_at(log, 2))}
 
 
 @attack
@@ -83,13 +83,12 @@ def fork_of_nothing(root: Path) -> Found:
 
 @attack
 def fork_of_the_store_log(root: Path) -> Found:
-    """The store log is never forked."""
+    """The store log has another tree: no fork of it has the right root."""
     maker, _ = started(root)
     maker.append(maker.store_log, [Item("instance", storelog.instance(bytes(16)))])
     log = maker.fork(maker.store_log, 2)
     maker.mark()
-    where = entry_at(log, 2)  # whose tree is another, too
-    return {("malformed record", where), ("root mismatch", where)}
+    return {("root mismatch", entry_at(log, 2))}
 
 
 @attack
@@ -101,6 +100,16 @@ def fork_of_itself(root: Path) -> Found:
     origin = Origin(log.session, log.segment, 2, bytes(32), log.inherited[-1])
     start = Start(log.session, log.segment, "fork", origin)
     maker.append(log, [Item("start", b"{}", start=start)])
+    maker.mark()
+    return {("broken link", entry_at(log, 2))}
+
+
+@attack
+def fork_that_names_no_owner(root: Path) -> Found:
+    """An origin that names a fork for entries which that has inherited itself."""
+    maker, parent = started(root)
+    child = maker.fork(parent, 3)
+    log = maker.fork(child, 2)
     maker.mark()
     return {("broken link", entry_at(log, 2))}
 
@@ -126,7 +135,7 @@ def second_start_entry(root: Path) -> Found:
     start = Start(log.session, log.segment, "new")
     maker.append(log, [Item("start", b"{}", start=start)])
     maker.mark()
-    return {("malformed record", entry_at(log, 3)), ("wrong head", entry_at(log))}
+    return {("malformed record", entry_at(log, 3))}
 
 
 @attack
@@ -174,7 +183,7 @@ def _noted(root: Path, kind: str, body: bytes) -> Found:
 @attack
 def note_that_is_no_object(root: Path) -> Found:
     """A body that does not decode."""
-    return _noted(root, "tagged", b"\xff")
+    return _noted(root, "packs", b"\xff")
 
 
 @attack
@@ -207,35 +216,32 @@ def note_that_deletes_no_head(root: Path) -> Found:
 
 @attack
 def note_of_an_unknown_kind(root: Path) -> Found:
-    """What this version does not know is said and passed over."""
+    """What this version does not know is data."""
     maker, _ = started(root)
     maker.note("erased", b"whatever")
     maker.mark()
-    return {("not covered", entry_at(maker.store_log, 1))}
+    return set()
 
 
 @attack
 def note_that_drops_the_newest_journal(root: Path) -> Found:
-    """An entry that would take the store away is refused."""
+    """The newest journal counts whatever is said of it."""
     maker, _ = started(root)
     maker.list_files([], [maker.journal])
     maker.mark()
-    return {("malformed record", entry_at(maker.store_log, 1))}
+    return set()
 
 
 @attack
 def note_that_lists_a_dropped_file(root: Path) -> Found:
-    """A file, once dropped, is never listed again."""
+    """A file, once dropped, is never read again."""
     maker, log = started(root)
     pack = maker.pack([log])
     maker.list_files([pack])
     maker.list_files([], [pack])
     maker.list_files([pack])
     maker.mark()
-    return {
-        ("malformed record", entry_at(maker.store_log, 3)),
-        ("not covered", at(pack)),
-    }
+    return {("not covered", at(pack))}
 
 
 @attack
@@ -267,7 +273,7 @@ def deleted_segment_with_another_final_head(root: Path) -> Found:
     other = attrs.evolve(log.head, root=bytes(32))
     maker.note("deleted", storelog.deleted(other, None))
     maker.mark()
-    return {("fork evidence", entry_at(log))}
+    return said(root, ("fork evidence", entry_at(log)))
 
 
 @attack

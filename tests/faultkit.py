@@ -40,7 +40,11 @@ SYSTEM_CALLS = (
     *("open", "close", "link", "listdir", "pread", "pwrite", "fdatasync", "fsync"),
     *("ftruncate", "fstat", "lstat"),
 )
-GROWING = {"make_folder", "create", "link", "write", "sync", "open_catalog"}
+GROWING = {
+    *("make_folder", "create", "link", "write", "sync"),
+    *("pwrite", "fdatasync", "fsync"),
+    *("create_catalog", "open_catalog", "write_catalog"),
+}
 
 
 @attrs.define
@@ -57,6 +61,11 @@ class Plan:
 
         full: Whether only calls that want room fail.
 
+        short: Whether only writes of the system count, and the one that is hit
+            does half of its work.
+
+        twice: Whether the call after the first one fails too.
+
         raw: Whether the seam lets the system's own error through: a planted bug.
 
         armed: Whether calls count.
@@ -65,7 +74,7 @@ class Plan:
 
         hits: Names of the calls that failed.
 
-        unsynced: Whether a journal or side pack of the open store is among what
+        unsynced: Whether a file of frames of the open store is among what
             could not be synced.
     """
 
@@ -73,6 +82,8 @@ class Plan:
     error: int = errno.EIO
     forever: bool = False
     full: bool = False
+    short: bool = False
+    twice: bool = False
     raw: bool = False
     armed: bool = False
     count: int = 0
@@ -83,8 +94,13 @@ class Plan:
         """Return whether *call*, which is being made, fails."""
         if not self.armed or (self.full and call not in GROWING):
             return False
+        if self.short and call != "pwrite":
+            return False
         number, self.count = self.count, self.count + 1
-        wanted = number == self.number or (self.forever and number > self.number >= 0)
+        later = number - self.number if self.number >= 0 else -1
+        wanted = (
+            later == 0 or (self.twice and later == 1) or (self.forever and later > 0)
+        )
         if wanted:
             self.hits.append(call)
         return wanted
@@ -143,7 +159,8 @@ class FaultyFiles(NotingFiles):
             named = kind == file_format.SIDE or (
                 mark is not None and mark.journal == front[28:44]
             )
-            failed = kind == file_format.JOURNAL and self.plan.error == errno.EIO
+            new = kind in (file_format.JOURNAL, file_format.PACK)
+            failed = new and self.plan.error == errno.EIO
             self.plan.unsynced |= named or failed
         for offset, old, size in reversed(undo):
             os.pwrite(fd, old, offset)
@@ -184,8 +201,12 @@ def faulty_system(plan: Plan) -> Iterator[None]:
         method = getattr(os, name)
 
         def call(*args: Any, **options: Any) -> Any:
-            if not plan.hit(name):
+            made = name == "open" and args[1] & os.O_CREAT
+            if not plan.hit("create" if made else name):
                 return method(*args, **options)
+            if plan.short and plan.count == plan.number + 1:
+                fd, data, offset = args
+                return method(fd, data[: len(data) // 2], offset)
             if name == "close":
                 method(*args)
             raise OSError(plan.error, os.strerror(plan.error))
@@ -220,7 +241,8 @@ def faulty_catalog(plan: Plan) -> Iterator[None]:
         method = getattr(Database, name)
 
         def call(*args: Any, **options: Any) -> Any:
-            if plan.hit(f"{name}_catalog"):
+            writes = name == "using" and "BEGIN IMMEDIATE" in args
+            if plan.hit("write_catalog" if writes else f"{name}_catalog"):
                 raise plan.fault(name)
             return method(*args, **options)
 

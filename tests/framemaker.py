@@ -29,9 +29,9 @@ from castore.formats.frame import (
     finish,
     parse_header,
     seal_part,
-    split,
 )
 from castore.formats.storelog import Listing
+from castore.reading.frames import Records
 
 
 TIME_MS = 1_700_000_000_000
@@ -92,7 +92,7 @@ class FileMaker:
             header = parse_header(view, room=len(view))
             table = decode_table(view[: header.size], header)
             raw = decode_raw(view[: header.size], header)
-            parts = split(table, raw)
+            parts = Records(table, raw)
             frames.append([(part.descriptor, bytes(part.payload)) for part in parts])
         return frames
 

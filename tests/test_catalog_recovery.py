@@ -11,6 +11,7 @@ import shutil
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import attrs
 import pytest
@@ -27,6 +28,7 @@ from castore.catalog.rows import Facts
 from castore.engine import catalogs
 from castore.engine.catalogs import catalog_name
 from castore.errors import StorageError
+from castore.formats import mark as mark_format
 from castore.formats.mark import decode_lock, encode_lock
 from castore.storage import Files
 
@@ -267,6 +269,25 @@ def test_folder_in_its_place(root: Path, made: Made) -> None:
     with castore.open(root, read_only=True) as store:
         assert made.seen == look(store)
     assert (path / "mine").exists()
+
+
+def test_mark_read_while_it_is_written(root: Path, made: Made) -> None:
+    """A mark that was read half new and half old is no reason to read all files."""
+    read = Files.read_up_to
+    torn = iter([True, True])
+
+    def reading(self: Files, fd: int, size: int, offset: int) -> bytes:
+        data = read(self, fd, size, offset)
+        if len(data) == mark_format.SIZE and next(torn, False):
+            return data[:100] + bytes(len(data) - 100)
+        return data
+
+    with (
+        mock.patch.object(Files, "read_up_to", reading),
+        mock.patch.object(catalogs, "rebuilt_in_memory", None),
+        castore.open(root, read_only=True) as store,
+    ):
+        assert made.seen == look(store)
 
 
 # --- flips -------------------------------------------------------------------

@@ -39,7 +39,7 @@ def recovery(made: Recovery) -> Iterator[Recovery]:
 @pytest.fixture
 def fresh(recovery: Recovery, monkeypatch: pytest.MonkeyPatch) -> Recovery:
     """The store, as a process that has written none of it finds it."""
-    monkeypatch.setattr(building, "_built", set())
+    monkeypatch.setattr(building, "_built", {})
     return recovery
 
 

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from castore import limits
-from castore.compress import BASE_SIZE_MIN, compress, decompress, diff, patch
+from castore.compress import compress, decompress, diff, patch
 from castore.errors import FormatError
 
 
@@ -72,7 +72,7 @@ def test_round_trip(data: bytes, level: int, long: bool) -> None:
 
 
 @given(
-    st.binary(min_size=BASE_SIZE_MIN, max_size=5000),
+    st.binary(min_size=limits.DIFFERENCE_BASE_SIZE_MIN, max_size=5000),
     st.binary(min_size=1, max_size=5000),
     st.integers(1, 12),
 )
@@ -195,7 +195,7 @@ def test_flipped_bits(read: Callable[[bytes, int], bytes]) -> None:
 
 def test_too_short() -> None:
     """Nothing is no frame, and a base has some bytes."""
-    base = bytes(BASE_SIZE_MIN)
+    base = bytes(limits.DIFFERENCE_BASE_SIZE_MIN)
     with pytest.raises(ValueError, match="stored as it is"):
         compress(b"", 3)
     with pytest.raises(ValueError, match="needs"):

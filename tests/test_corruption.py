@@ -150,9 +150,8 @@ def expected_of_cut(bed: Bed, name: str, size: int) -> set[tuple[str, str]]:
     part = bed.part_at(name, size)
     if part.is_void:
         return set()
-    is_pack = bed.files[name][10] == file_format.PACK
     between = size == part.start and part.start > 0
-    verdict = "truncated log" if between and not is_pack else "corrupt frame"
+    verdict = "truncated log" if between else "corrupt frame"
     return {(verdict, f"{name}@{part.start}")}
 
 

@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import random
 import shutil
 import tempfile
+import threading
+import time
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -38,6 +42,7 @@ from faultwork import run, small
 import castore
 
 from castore import LimitError, NewEntry, Reference, Store
+from castore.digest import blob_digest
 from castore.engine import Engine
 from castore.engine.commits import Committer
 from castore.engine.creating import create_store, store_id
@@ -45,6 +50,7 @@ from castore.engine.reserve import NAME as RESERVE
 from castore.engine.side import SidePack
 from castore.engine.state import State
 from castore.errors import StorageError
+from castore.formats.file import SIZE
 from castore.gc import collect
 from castore.packing.rewrite import close_journal
 from castore.storage import Files
@@ -53,6 +59,7 @@ from castore.verify import verify
 
 MEMORY = Path("/dev/shm")  # where there is one, stores are put there
 RUN_COUNT = 10  # runs of one mode, for a budget of 1
+ALL = 10  # budget from which every call fails in turn
 MODES: dict[str, dict[str, Any]] = {
     "EIO": {"error": errno.EIO},
     "ENOSPC": {"error": errno.ENOSPC},
@@ -61,6 +68,11 @@ MODES: dict[str, dict[str, Any]] = {
     "disk full": {"error": errno.ENOSPC, "forever": True, "full": True},
 }
 LAYERS = ("seam", "system", "catalog")
+SHORT: dict[str, dict[str, Any]] = {
+    "goes on": {"short": True},
+    "ENOSPC": {"short": True, "twice": True, "error": errno.ENOSPC},
+    "EIO for good": {"short": True, "forever": True},
+}
 
 
 @pytest.fixture
@@ -96,19 +108,25 @@ def attempt(folder: Path, layer: str, plan: Plan, *, creating: bool = False) -> 
 
 
 def campaign(
-    folder: Path, layer: str, mode: str, count: int, *, creating: bool = False
+    folder: Path,
+    layer: str,
+    mode: dict[str, Any],
+    budget: float,
+    *,
+    creating: bool = False,
 ) -> list[str]:
-    """Return what is wrong after failures at some *count* points, evenly spread."""
-    whole = Plan()
+    """
+    Return what is wrong after failures at some points, evenly spread; from a
+    budget of `ALL` on, at every one.
+    """
+    whole = Plan(full=mode.get("full", False), short=mode.get("short", False))
     attempt(folder, layer, whole, creating=creating)
-    if MODES[mode].get("full"):
-        whole = Plan(full=True)
-        attempt(folder, layer, whole, creating=creating)
-    step = max(1.0, whole.count / count)
+    assert whole.count
+    step = 1.0 if budget >= ALL else max(1.0, whole.count / (RUN_COUNT * budget))
     shift = random.Random(f"{layer} {mode}").random() * step
     faults = []
     for at in range(int(whole.count / step)):
-        plan = Plan(int(at * step + shift), **MODES[mode])
+        plan = Plan(int(at * step + shift), **mode)
         try:
             attempt(folder, layer, plan, creating=creating)
         except Exception as fault:  # noqa: BLE001 - any error but a typed one is a fault
@@ -122,7 +140,7 @@ def test_working_while_calls_fail(
     layer: str, mode: str, folder: Path, budget: float
 ) -> None:
     """Any call may fail: errors are typed and nothing acknowledged is lost."""
-    assert [] == campaign(folder, layer, mode, int(RUN_COUNT * budget))
+    assert [] == campaign(folder, layer, MODES[mode], budget)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -131,15 +149,24 @@ def test_making_a_store_while_calls_fail(
     layer: str, mode: str, folder: Path, budget: float
 ) -> None:
     """A creation that failed is no store, and made again it is one."""
-    count = int(RUN_COUNT * budget)
-    assert [] == campaign(folder, layer, mode, count, creating=True)
+    assert [] == campaign(folder, layer, MODES[mode], budget, creating=True)
 
 
-def test_partial_calls(folder: Path) -> None:
+@pytest.mark.parametrize("mode", SHORT)
+@pytest.mark.parametrize("creating", [False, True], ids=["working", "making"])
+def test_short_writes(
+    mode: str, folder: Path, budget: float, *, creating: bool
+) -> None:
+    """A write that does half of its work is finished, or taken back."""
+    assert [] == campaign(folder, "system", SHORT[mode], budget, creating=creating)
+
+
+def test_partial_calls(folder: Path, budget: float) -> None:
     """Reads and writes that do less than they were asked for are finished."""
-    files = NotingFiles(folder / "store")
-    with partial_system(random.Random(1)):
-        run(files, Plan())
+    for seed in range(max(1, int(budget))):
+        files = NotingFiles(folder / str(seed))
+        with partial_system(random.Random(seed)):
+            run(files, Plan())
 
 
 # --- bounds ------------------------------------------------------------------
@@ -212,15 +239,30 @@ def test_deleting_on_a_full_disk(
     assert verify(files.root).ok
 
 
+class CountingFiles(Files):
+    """Files that count what is written to them."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.written = 0
+        self.largest = 0
+
+    def write(self, fd: int, data: bytes | memoryview, offset: int) -> None:
+        """Write and count."""
+        self.written += len(data)
+        super().write(fd, data, offset)
+        self.largest = max(self.largest, sum(sizes(self).values()))
+
+
 @pytest.mark.parametrize("size", [30_000, 2_000_000, 9_000_000])
 def test_a_bounded_store_writes_nothing_more(size: int, folder: Path) -> None:
     """What passes `max_bytes` is refused before a byte of it is written."""
-    files = Files(folder / "store")
+    files = CountingFiles(folder / "store")
     create_store(files)
     data = random.Random(5).randbytes(size)
     with open_in(files, max_bytes=200_000) as store:
         large = fill(store, LimitError)
-        before = sizes(files)
+        before = sizes(files), files.written
         with pytest.raises(LimitError):
             large.append([NewEntry("tool", data)])
         with pytest.raises(LimitError):
@@ -229,10 +271,123 @@ def test_a_bounded_store_writes_nothing_more(size: int, folder: Path) -> None:
             store.put(data[2:], tag="no")
         with pytest.raises(LimitError):
             refer_to_new(store, large, data[3:])
-        assert before == sizes(files)
+        assert before == (sizes(files), files.written)
         large.delete()
         collect(store.engine, grace_s=0, yes=True)
         store.create_session(body=b"again").append([NewEntry("tool", b"more")])
+    assert verify(files.root).ok
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_large_blob_that_does_not_fit(folder: Path, *, begun: bool) -> None:
+    """
+    Of bytes whose first frames would fit none is written; a stream whose size
+    nobody knows is taken back: no blob, no room lost, and never too large.
+    """
+    files = CountingFiles(folder / "store")
+    create_store(files)
+    rng = random.Random(5)
+    data = rng.randbytes(15 << 20)
+    with open_in(files, max_bytes=12 << 20) as store:
+        segment = store.create_session()
+        if begun:  # the process has a file of large blobs
+            refer_to_new(store, segment, rng.randbytes(3 << 20))
+        before = sizes(files), files.written
+        with pytest.raises(LimitError):
+            store.put(data)
+        assert before == (sizes(files), files.written)
+        with pytest.raises(LimitError):
+            store.put(io.BytesIO(data))
+        assert not store.has(f"blake3:{blob_digest(data).hex()}")
+        assert sum(before[0].values()) + SIZE >= sum(sizes(files).values())
+        assert files.largest <= 12 << 20
+        # What shrinks enough is taken, whatever its size.
+        for more in (data[: 2 << 20], bytes(100 << 20), data[: 2 << 20] * 16):
+            refer_to_new(store, segment, more)
+        assert segment.entry(-1).refs[0].blob.size == 32 << 20
+    assert verify(files.root).ok
+
+
+def test_a_full_file_of_large_blobs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file grows above the limit of a file; who opens again has a new one."""
+    monkeypatch.setattr(castore.limits, "FILE_SIZE_MAX", 5 << 20)
+    files = CountingFiles(folder / "store")
+    create_store(files)
+    rng = random.Random(5)
+    with open_in(files) as store:
+        segment = store.create_session()
+        refer_to_new(store, segment, rng.randbytes(2 << 20))
+        before = sizes(files), files.written
+        with pytest.raises(LimitError):
+            store.put(rng.randbytes(4 << 20))
+        assert before == (sizes(files), files.written)
+    with open_in(files) as store:
+        refer_to_new(store, store.segment(segment.id), rng.randbytes(4 << 20))
+    assert verify(files.root).ok
+
+
+def test_groups_of_commits_keep_the_bound(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commits that share a sync are weighed together."""
+    files = CountingFiles(folder / "store")
+    create_store(files)
+    bound = 300_000
+    rng = random.Random(6)
+    bodies = [rng.randbytes(50_000) for _ in range(16)]
+    with open_in(files, max_bytes=bound) as store:
+        segments = [store.create_session() for _ in bodies]
+        waiting = threading.Barrier(len(bodies))
+        queue = Committer._lead
+
+        def lead(committer: Committer) -> None:
+            while len(committer._queue) < len(bodies):
+                time.sleep(0.001)
+            queue(committer)
+
+        monkeypatch.setattr(Committer, "_lead", lead)
+
+        def append(number: int) -> bool:
+            waiting.wait()
+            try:
+                segments[number].append([NewEntry("tool", bodies[number])])
+            except LimitError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(len(bodies)) as pool:
+            done = list(pool.map(append, range(len(bodies))))
+    assert 0 < sum(done) < len(done)
+    assert files.largest <= bound
+
+
+def test_taking_away_where_nothing_fits(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A handle that holds many refused blobs, in a store that is full, still deletes
+    and collects, also where what the store says about that is large.
+    """
+    monkeypatch.setattr(castore.limits, "PENDING_SIZE_MAX", 100_000)
+    monkeypatch.setattr(castore.limits, "SIDE_SIZE_MIN", 2000)
+    files = CountingFiles(folder / "store")
+    create_store(files)
+    rng = random.Random(7)
+    with open_in(files, max_bytes=400_000) as store:
+        large = store.create_session()
+        kept = store.create_session()
+        for _ in range(100):
+            ref = store.put(rng.randbytes(1000))
+            kept.append([NewEntry("tool", refs=[Reference("checkpoint", ref)])])
+        fill(store, LimitError)
+        with contextlib.suppress(LimitError):
+            for _ in range(200):
+                store.put(rng.randbytes(1500))
+        large.delete()
+        report = collect(store.engine, grace_s=0, yes=True, keep_checkpoints=1)
+        assert report.deleted_blob_count >= 99
     assert verify(files.root).ok
 
 

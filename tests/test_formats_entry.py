@@ -23,14 +23,15 @@ from format_strategies import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from castore import limits
 from castore.codec import encode_record
 from castore.digest import format_digest, in_context
 from castore.errors import CorruptionError
 from castore.formats.entry import (
     BlobRef,
+    Origin,
     Reference,
     Start,
-    check_hashed_size,
     check_refs,
     check_start,
     decode_ref_list,
@@ -87,19 +88,23 @@ def test_start_records_come_back(start: Start) -> None:
 @given(starts(), st.integers(0, 3))
 def test_a_start_record_fits_one_place(start: Start, index: int) -> None:
     """
-    A start record stands at index 0, or, a fork's, at the count of its origin;
-    in the session and segment that it names.
+    A start record stands at index 0, or, a fork's, at the count of its origin,
+    behind the last entry of it; in the session and segment that it names.
     """
     own = {"session": start.session, "segment": start.segment}
-    at = start.origin.count if start.cause == "fork" and start.origin else 0
-    check_start(start, **own, index=at)
+    origin = start.origin if start.cause == "fork" else None
+    at, prev = (origin.count, origin.last) if origin else (0, b"genesis")
+    check_start(start, **own, index=at, prev=prev)
 
     for wrong in (own | {"session": b"x"}, own | {"segment": b"x"}):
         with pytest.raises(CorruptionError, match="another session or segment"):
-            check_start(start, **wrong, index=at)
+            check_start(start, **wrong, index=at, prev=prev)
     if index != at:
         with pytest.raises(CorruptionError, match="start record"):
-            check_start(start, **own, index=index)
+            check_start(start, **own, index=index, prev=prev)
+    if origin:
+        with pytest.raises(CorruptionError, match="origin of other entries"):
+            check_start(start, **own, index=at, prev=b"another")
 
 
 @given(st.lists(plain_references, min_size=1, max_size=5))
@@ -148,8 +153,22 @@ def test_stored_entries_give_their_hashed_forms(
         assert digest == in_context["entry"](hashed)
         assert time == times[index - first]
         assert place == (body if form[2] == 0 else tuple(form[2]))
-        assert len(hashed) <= check_hashed_size(form)
         prev = digest
+
+
+def test_the_largest_entry_is_within_its_limit() -> None:
+    """Whatever a writer may put into an entry, its hashed form can be read."""
+    blob = BlobRef(bytes(32), MOST, bytes(32))
+    refs = [Reference("r" * limits.ROLE_SIZE_MAX, blob).record()]
+    origin = Origin(bytes(16), bytes(16), MOST, bytes(32), bytes(32), MOST)
+    key = ("n" * 64, "k" * limits.NAME_SIZE_MAX)
+    start = Start(bytes(16), bytes(16), "compaction", origin, key)
+    body = [bytes(32), MOST]
+    many = refs * limits.ENTRY_REFS_COUNT_MAX
+    stored = [[MOST, "start", body, many, start.record()]]
+    found = decode_stored(encode_record(stored), 1)
+    rows = list(entries_of(found, first_index=MOST, prev=bytes(32), bodies=[]))
+    assert 1 == len(rows)
 
 
 @given(st.lists(stored_entries(), max_size=3), st.integers(0, 4))

@@ -30,9 +30,9 @@ from castore.formats.frame import (
     is_known,
     parse_header,
     seal_part,
-    split,
     stored_part,
 )
+from castore.reading.frames import Records
 
 
 START = 188
@@ -94,7 +94,7 @@ def read(data: bytes, place: dict[str, Any]) -> tuple[FrameHeader, bytes, list[R
     digest = check_hash(view[: header.size], header, **where)
     check_shape(header, offset=place["offset"], start=START)
     table = decode_table(view, header)
-    return header, digest, list(split(table, decode_raw(view, header)))
+    return header, digest, list(Records(table, decode_raw(view, header)))
 
 
 @given(

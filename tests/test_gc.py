@@ -2,6 +2,7 @@
 Garbage collection: what goes, what stays, and when it refuses.
 """
 
+import errno
 import os
 import time
 
@@ -14,11 +15,20 @@ import pytest
 import castore
 
 from castore.catalog.rows import Facts
-from castore.errors import CorruptionError, GoneError, LimitError, LostError
+from castore.errors import (
+    ClosedError,
+    CorruptionError,
+    GoneError,
+    LimitError,
+    LostError,
+    StorageError,
+)
 from castore.gc import collect
 from castore.packing import pack
+from castore.packing.rewrite import close_journal
 from castore.reading.survey import survey
 from castore.storage import Files
+from castore.storage.files import storage_error
 
 
 @pytest.fixture
@@ -222,7 +232,7 @@ def test_unlisted_pack_is_garbage(store: castore.Store) -> None:
 
     segment = store.create_session(then=[entry("a", 3000)])
     pack(store.engine)
-    writer = PackWriter(Files(store.engine.files.root), store.id, 3)
+    writer = PackWriter(store.engine.state, 3)
     writer.write([[1, 3]], [b"abc"])
     (listing,) = writer.finish()
     name = f"files/{listing.file.hex()}.cas"
@@ -232,6 +242,38 @@ def test_unlisted_pack_is_garbage(store: castore.Store) -> None:
 
     assert not store.engine.files.exists(name)
     assert 2 == len(list(segment.read()))
+
+
+@pytest.mark.parametrize("call", ["sync", "sync_folder"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_pack_that_cannot_be_synced(
+    call: str, number: int, store: castore.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed sync of a pack ends the handle; for want of room, only the pack."""
+    segment = store.create_session(then=[entry("a", 3000)])
+    close_journal(store.engine)
+    before = store.engine.files.list("files")
+
+    def failing(*_: object) -> None:
+        raise storage_error("syncing", OSError(number, ""))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Files, call, failing)
+        with pytest.raises(StorageError):
+            pack(store.engine)
+
+    assert before == store.engine.files.list("files")
+    if number == errno.ENOSPC:
+        segment.append([entry("b", 3000)])
+        pack(store.engine)
+    else:
+        with pytest.raises(ClosedError):
+            segment.append([entry("b", 3000)])
+        with pytest.raises(ClosedError):
+            pack(store.engine)
+    with castore.open(store.engine.files.root) as again:
+        assert (3 if number == errno.ENOSPC else 2) == again.segment(segment.id).count
+    assert [] == faults(store)
 
 
 def test_packing_converges(store: castore.Store) -> None:

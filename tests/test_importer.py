@@ -12,8 +12,9 @@ import subprocess
 import sys
 import tracemalloc
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,7 @@ from castore.importer import (
     import_file,
     import_paths,
     restore,
+    taking,
 )
 from castore.importer.matching import COMMON_COUNT_MIN
 from castore.limits import MIB
@@ -355,6 +357,66 @@ def test_another_importer_at_the_same_time(
 
 
 # --- large lines -------------------------------------------------------------
+
+
+def into_nothing(store: castore.Store, path: Path) -> None:
+    """A file nobody knows, without a session of its own."""
+    path.write_bytes(lines(50))
+
+
+def into_a_session(store: castore.Store, path: Path) -> None:
+    """A file of a session that is there."""
+    other = path.with_name("other.jsonl")
+    other.write_bytes(lines(5, session="s"))
+    take(store, other)
+    path.write_bytes(lines(70, first=60, session="s"))
+
+
+def into_a_fork(store: castore.Store, path: Path) -> None:
+    """A file that begins as another one."""
+    other = path.with_name("other.jsonl")
+    other.write_bytes(lines(50))
+    take(store, other)
+    path.write_bytes(lines(60))
+
+
+def rewritten(store: castore.Store, path: Path) -> None:
+    """A file that was imported before, and is another one now."""
+    path.write_bytes(lines(50))
+    take(store, path)
+    path.write_bytes(lines(40) + lines(45, first=90))
+
+
+@pytest.mark.parametrize(
+    "begin", [into_nothing, into_a_session, into_a_fork, rewritten]
+)
+def test_two_importers_begin_at_once(
+    begin: Callable[[castore.Store, Path], None],
+    store: castore.Store,
+    path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever comes second goes on where the first is: one segment for one path."""
+    begin(store, path)
+    before = {segment.id for each in store.sessions() for segment in each.segments()}
+    make = taking._Taker._start
+    found: list[Any] = []
+
+    def start(taker: Any, *args: Any) -> dict[str, Any]:
+        made = make(taker, *args)
+        if not found:  # another one does it all, just before this one commits
+            found.append(None)
+            with castore.open(tmp_path / "store") as other:
+                found[0] = import_file(other, path, now_ms=NOW)
+        return made
+
+    monkeypatch.setattr(taking._Taker, "_start", start)
+    second = import_file(store, path, now_ms=NOW)
+    [first] = found
+    assert (first.segment_id, 0) == (second.segment_id, second.new_entries)
+    after = {segment.id for each in store.sessions() for segment in each.segments()}
+    assert {bytes.fromhex(first.segment_id)} == after - before
 
 
 def test_a_huge_line_in_bounded_memory(store: castore.Store, path: Path) -> None:

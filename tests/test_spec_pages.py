@@ -129,7 +129,8 @@ def test_example_of_an_entry() -> None:
     version, index, prev, _, kind, digest, size, refs, start = value
     found = parse_start(start)
 
-    check_start(found, session=found.session, segment=found.segment, index=index)
+    ids = {"session": found.session, "segment": found.segment}
+    check_start(found, **ids, index=index, prev=value[2])
     (reference,) = check_refs(refs, count_max=256, lists=True)
     assert (1, "start") == (version, kind)
     assert genesis(found.session, found.segment) == prev

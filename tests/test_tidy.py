@@ -19,10 +19,9 @@ import castore.errors
 ROOT = Path(__file__).parents[1]
 FUNCTION_LINES_MAX = 70
 MODULE_LINES_MAX = 400
-# One file by design: an auditor copies it. All of checking.md in 400 lines was
-# tried; it drops rules that find forgeries.
-LONG = {"spec/reference.py"}
 LINE_SIZE_MAX = 88
+WIDE = {"spec/reference.py"}  # short on purpose, for who reads it on paper
+WIDE_SIZE_MAX = 100
 TEST_LINES_MAX = 600  # a state machine or a battery stands in one file
 PRAGMA = re.compile(r"  # (?:type|noqa): .*")  # cannot be broken
 SPEAKERS = {"cli", "demo"}  # units that print, exit and read the environment
@@ -85,8 +84,7 @@ def test_modules_are_short() -> None:
     bad = [
         name
         for name, path in PYTHON_FILES.items()
-        if name not in LONG
-        and len(path.read_text("utf-8").splitlines())
+        if len(path.read_text("utf-8").splitlines())
         > (TEST_LINES_MAX if name.startswith("tests/") else MODULE_LINES_MAX)
     ]
 
@@ -98,7 +96,8 @@ def test_lines_are_short() -> None:
     bad = [
         where
         for where, line in lines(PYTHON_FILES)
-        if len(PRAGMA.sub("", line)) > LINE_SIZE_MAX
+        if len(PRAGMA.sub("", line))
+        > (WIDE_SIZE_MAX if where.partition(":")[0] in WIDE else LINE_SIZE_MAX)
     ]
 
     assert [] == bad

@@ -80,7 +80,9 @@ class MemoryCatalog:
         for place in facts.places:
             self._places[place.digest] = place
         for run in facts.runs:
-            self._runs.setdefault(run.segment, _Runs()).add(run)
+            if run.segment not in self._runs:
+                self._runs[run.segment] = _Runs()
+            self._runs[run.segment].add(run)
         for segment in facts.segments:
             self._remove_segment(segment.id)
             self._segments[segment.id] = segment

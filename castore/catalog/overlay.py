@@ -117,6 +117,7 @@ class Overlay:
         self._pending: list[tuple[Facts, Position]] = []
         self._own = MemoryCatalog()
         self._touched = _Touched()
+        self._dropped_count = 0  # facts that `_own` and *base* both have
 
     # --- writing -------------------------------------------------------------
 
@@ -131,8 +132,10 @@ class Overlay:
         with self._lock:
             # Only with the last of them is *position* reached: whoever stops
             # before it has to begin again where the first one began.
-            before = self.position() or _NOWHERE
-            added = [(each, before) for each in batch[:-1]] + [(batch[-1], position)]
+            added = [(batch[-1], position)]
+            if len(batch) > 1:
+                before = self.position() or _NOWHERE
+                added = [*((each, before) for each in batch[:-1]), *added]
             self._take(added)
 
     def pending(self) -> list[tuple[Facts, Position]]:
@@ -140,14 +143,27 @@ class Overlay:
         with self._lock:
             return list(self._pending)
 
+    def pending_count(self) -> int:
+        """Return how many facts are here."""
+        return len(self._pending)
+
     def drop(self, count: int) -> None:
-        """Forget the first *count* of `pending`, which *base* now has."""
+        """
+        Forget the first *count* of `pending`, which *base* now has.
+
+        What is forgotten goes on answering, the same as *base*, until it is more
+        than what is left: to take in the rest anew after each slice would take
+        the square of its size.
+        """
         with self._lock:
-            kept = self._pending[count:]
-            self._pending = []
-            self._own = MemoryCatalog()
-            self._touched = _Touched()
-            self._take(kept)
+            self._pending = self._pending[count:]
+            self._dropped_count += count
+            if self._dropped_count >= len(self._pending):
+                kept, self._pending = self._pending, []
+                self._own = MemoryCatalog()
+                self._touched = _Touched()
+                self._dropped_count = 0
+                self._take(kept)
 
     def reset(self) -> None:
         """Forget all that *base* lacks: answer as *base*."""
@@ -174,12 +190,12 @@ class Overlay:
         """Return where those of *digests* are stored that are."""
         with self._lock:
             touched = self._touched
-            own = [digest for digest in digests if digest in touched.places]
-            below = [digest for digest in digests if digest not in touched.places]
+            own = touched.places.intersection(digests)
+            below = [digest for digest in digests if digest not in own]
             found = self._base.find_places(below)
             if touched.files:
                 found = {k: row for k, row in found.items() if not touched.place(row)}
-            return found | self._own.find_places(own)
+            return found | self._own.find_places(list(own)) if own else found
 
     def find_run(self, segment: bytes, index: int) -> Run | None:
         """Return the run of *segment*'s own entries that covers *index*."""

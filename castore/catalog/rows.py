@@ -9,6 +9,8 @@ Spec: spec/ordering.md, "The catalog".
 
 from __future__ import annotations
 
+import operator
+
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -208,10 +210,10 @@ class Facts:
 
     def row_count(self) -> int:
         """Return how many rows this writes or removes."""
-        return sum([len(getattr(self, name)) for name in _LISTS])
+        return sum(map(len, _lists(self)))
 
 
-_LISTS = tuple(field.name for field in attrs.fields(Facts))
+_lists = operator.attrgetter(*(field.name for field in attrs.fields(Facts)))
 
 
 class Counts(NamedTuple):

@@ -13,13 +13,13 @@ import attrs
 from castore import merkle
 from castore.catalog.database import damaged
 from castore.catalog.rows import Catalog, Place, Position, SegmentRow
-from castore.codec import encode_record
 from castore.engine.change import Append, Outcome
 from castore.engine.expect import (
     Expect,
     check_absent,
     check_revision,
     living,
+    newest_head,
     remember_head,
 )
 from castore.engine.fold import CommitImage, Extension, grow, split_peaks
@@ -28,12 +28,12 @@ from castore.errors import ConflictError
 from castore.formats import frame as frame_format
 from castore.formats.commit import Commit, CommitKey, hash_commit
 from castore.formats.entry import entries_of, genesis
-from castore.formats.frame import finish
+from castore.formats.frame import finish, inline_record
 from castore.formats.head import Head, hash_head
 from castore.formats.trees import tree_of
 
 
-@attrs.frozen
+@attrs.define
 class Ending:
     """Where the next frame goes: the journal's end as a group knows it."""
 
@@ -84,20 +84,17 @@ def finish_commit(
         _extend(append, stored, prepared.bodies, view, store, seq, now)
         for append, stored in zip(prepared.appends, prepared.stored, strict=True)
     ]
-    for extension, _ in extensions:
-        extension.encoded = extension.head.encode()
-        remember_head(extension.encoded, extension.head)
-        _remember_built(extension.encoded)
     commit = Commit(
         seq,
         position.commit,
         now,
-        tuple(hash_head(item.encoded) for item, _ in extensions),
+        tuple([hash_head(item.encoded) for item, _ in extensions]),
         _key(prepared, extensions[0][0]),
         (prepared.side[0],) if prepared.side else (),
     )
     data, offset, prev, places = _payload_frames(prepared, ending)
     table = list(prepared.table)
+    inline = []
     number = 0
     for extension, runs in extensions:
         extension.place = []
@@ -105,34 +102,48 @@ def finish_commit(
             table[number] = [*table[number][:3], first, before, *table[number][5:]]
             extension.place.append((position.journal, offset, number, count))
             number += 1
+        inline.append(inline_record(frame_format.HEAD, extension.encoded))
     own = number
-    table += [[frame_format.HEAD, 0, item.head.record()] for item, _ in extensions]
-    record = commit.record()
-    table.append([frame_format.COMMIT, 0, record])
+    record = commit.encode()
+    inline.append(inline_record(frame_format.COMMIT, record))
     data.append(
         finish(
             prepared.part,
             table,
+            inline,
             offset=offset,
             group_start=ending.group_start,
             file_hash=ending.file_hash,
             prev=prev,
         )
     )
-    for number, item in enumerate(prepared.pending, own):
-        places.append(
-            Place(item.ref.digest, position.journal, offset, number, item.ref.size)
-        )
-    for digest, count, number in prepared.ref_lists:
-        places.append(Place(digest, position.journal, offset, number, count))
-    if prepared.side:
-        places += prepared.side[1]
+    places += _own_places(prepared, position.journal, offset, own)
     listed = prepared.change.listed
     image = CommitImage(commit, [item for item, _ in extensions], places, listed)
-    digest = hash_commit(encode_record(record))
-    end = offset + len(data[-1])
-    after = position._replace(end=end, frame=data[-1][-32:], seq=seq, commit=digest)
+    after = Position(
+        position.journal,
+        offset + len(data[-1]),
+        data[-1][-32:],
+        seq,
+        hash_commit(record),
+        position.gc_generation,
+    )
     return b"".join(data), image, after
+
+
+def _own_places(
+    prepared: Prepared, journal: bytes, offset: int, first: int
+) -> list[Place]:
+    """Return where the blobs are that a commit makes visible, but for `payload`'s."""
+    places = [
+        Place(item.ref.digest, journal, offset, number, item.ref.size)
+        for number, item in enumerate(prepared.pending, first)
+    ]
+    for digest, count, number in prepared.ref_lists:
+        places.append(Place(digest, journal, offset, number, count))
+    if prepared.side:
+        places += prepared.side[1]
+    return places
 
 
 def _payload_frames(
@@ -185,19 +196,20 @@ def _check_row(row: SegmentRow, head: Head, view: Catalog, store: bytes) -> None
         raise damaged("the peaks of a log do not lead to its root")
     if head.store != store:
         raise damaged("a head is of another store")
-    if row.head not in _built and view.find_run(row.id, head.count) is not None:
+    if view.find_run(row.id, head.count) is not None:
         raise damaged("a log goes on behind its head")
-    _remember_built(row.head)
 
 
-_built: set[bytes] = set()  # heads that this process wrote, or asked the catalog of
+_built: dict[bytes, SegmentRow] = {}  # by segment: made or checked by this process
 _BUILT_COUNT = 4096
 
 
-def _remember_built(head: bytes) -> None:
+def remember_built(row: SegmentRow, head: Head) -> None:
+    """Keep what a commit made of a segment: the next one need not check it."""
+    remember_head(row, head)
     if len(_built) >= _BUILT_COUNT:
         _built.clear()
-    _built.add(head)
+    _built[row.id] = row
 
 
 def _extend(
@@ -221,18 +233,20 @@ def _extend(
             living(view, parent)
             first = fork_index
     else:
-        before = check_revision(view, append.segment, append.expect)
         row = living(view, append.segment)
+        before = newest_head(row)
+        check_revision(before, append.expect)
+        if _built.get(row.id) != row:
+            _check_row(row, before, view, store)
         revision, first, fork_index = before.revision, before.count, row.fork_index
         peaks, prev = split_peaks(row.peaks), before.last
-        _check_row(row, before, view, store)
     hashes: list[bytes] = []
     runs = []
     for chunk in chunks:
         index = first + len(hashes)
         runs.append((index, prev, len(chunk)))
         placed = entries_of(chunk, first_index=index, prev=prev, bodies=bodies)
-        hashes += [digest for digest, *_ in placed]
+        hashes += [item[0] for item in placed]
         prev = hashes[-1]
     tree = tree_of(append.segment, store)
     grown = grow(peaks, first, hashes, tree)
@@ -262,5 +276,6 @@ def _extend(
         append.entries[0].refs if start else (),
         log_entries,
         grown,
+        head.encode(),
     )
     return extension, runs

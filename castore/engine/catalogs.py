@@ -53,7 +53,8 @@ def open_catalog(files: Files, generation: int) -> SqliteCatalog:
 
 def read_catalog(files: Files, store: bytes, lock: LockFile) -> Catalog:
     """
-    Open the catalog that *lock* names for reading; writes no file.
+    Open the catalog that *lock* names for reading; writes no file, but for the
+    shared memory in which a living writer's SQLite sees who reads.
 
     Where the folder cannot be written and the catalog has a log beside it, its
     content is made anew in memory.

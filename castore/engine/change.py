@@ -16,7 +16,7 @@ from castore.formats.entry import BlobRef, Reference, Start
 from castore.formats.head import Head
 
 
-@attrs.frozen
+@attrs.define
 class NewEntry:
     """
     An entry to be appended.
@@ -41,7 +41,7 @@ class NewEntry:
     content: bytes = b""
 
 
-@attrs.frozen
+@attrs.define
 class Append:
     """
     Entries for one segment.
@@ -60,7 +60,7 @@ class Append:
     fork: tuple[bytes, int, bytes, list[bytes]] | None = None
 
 
-@attrs.frozen
+@attrs.define
 class Change:
     """
     One commit to be made.

@@ -14,10 +14,15 @@ from collections.abc import Callable
 import attrs
 
 from castore.catalog import Overlay
-from castore.catalog.rows import Catalog, Position
-from castore.engine.building import Ending, finish_commit, replay_of
+from castore.catalog.rows import Catalog, Facts, Position
+from castore.engine.building import (
+    Ending,
+    finish_commit,
+    remember_built,
+    replay_of,
+)
 from castore.engine.change import Change, Outcome
-from castore.engine.fold import CommitImage, facts_of
+from castore.engine.fold import Extension
 from castore.engine.pool import Pool
 from castore.engine.preparing import Prepared, prepare
 from castore.engine.reserve import give_up_reserve
@@ -30,10 +35,17 @@ from castore.formats.mark import LockFile
 
 @attrs.define(eq=False)
 class _Request:
-    """A commit that a thread waits for."""
+    """
+    A commit that a thread waits for.
+
+    Attributes:
+        turn: Held until the waiting thread is to go on: its commit has an answer,
+            or it leads. None where it leads at once.
+    """
 
     prepared: Prepared
     generation: int
+    turn: threading.Lock | None = None
     outcome: Outcome | None = None
     error: CastoreError | None = None
 
@@ -45,10 +57,11 @@ class _Request:
         return self.outcome
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class _Made:
     request: _Request
-    image: CommitImage
+    extension: Extension
+    facts: Facts
     after: Position
 
 
@@ -70,9 +83,10 @@ class Committer:
         self._pool = pool
         self._side = side
         self._check_room = check_room
-        self._leader = threading.Lock()
-        self._queue_guard = threading.Lock()
+        self._guard = threading.Lock()
         self._queue: list[_Request] = []
+        self._is_led = False
+        self._heir: _Request | None = None
 
     # --- commits -------------------------------------------------------------
 
@@ -98,12 +112,37 @@ class Committer:
         seen = self._state.seen
         generation = seen.gc_generation if seen else -1
         request = _Request(self._prepare(change), generation)
-        with self._queue_guard:
+        with self._guard:
             self._queue.append(request)
-        with self._leader:
-            if request.outcome is None and request.error is None:
-                self._lead()
+            if self._is_led:
+                request.turn = threading.Lock()
+                request.turn.acquire()
+            self._is_led = True
+        if request.turn is not None:
+            self._wait(request, request.turn)
+        if request.turn is None or request is self._heir:
+            self._lead()
         return request.result()
+
+    def _wait(self, request: _Request, turn: threading.Lock) -> None:
+        try:
+            turn.acquire()
+        except BaseException:  # interrupted: nobody shall wait for this thread
+            with self._guard:
+                if request in self._queue:
+                    self._queue.remove(request)
+                appointed = request is self._heir
+            if appointed:
+                self._pass_on()
+            raise
+
+    def _pass_on(self) -> None:
+        """Let the first that waits for a leader lead, if one does."""
+        with self._guard:
+            self._heir = self._queue[0] if self._queue else None
+            self._is_led = self._heir is not None
+            if self._heir is not None and self._heir.turn is not None:
+                self._heir.turn.release()
 
     def _prepare(self, change: Change) -> Prepared:
         try:
@@ -114,8 +153,8 @@ class Committer:
             return prepare(change, self._pool, self._side, view.known)
 
     def _lead(self) -> None:
-        with self._queue_guard:
-            group, self._queue = self._queue, []
+        with self._guard:
+            group, self._queue, self._heir = self._queue, [], None
         try:
             with self._state.locked() as seen, self._state.guard:
                 self._commit_group(group, seen)
@@ -125,6 +164,12 @@ class Committer:
             for request in group:
                 if request.outcome is None and request.error is None:
                     request.error = error
+        finally:
+            # The next leader first: the others have nothing to do but to answer.
+            self._pass_on()
+            for request in group:
+                if request.turn is not None:
+                    request.turn.release()
 
     def _commit_group(self, group: list[_Request], seen: LockFile) -> None:
         view = self._state.view
@@ -141,13 +186,12 @@ class Committer:
                 continue
             if built is None:
                 continue
-            frame, image, after = built
+            frame, item = built
             if staged is not view.known:
-                facts = facts_of(image, staged, self._state.store, view.peaks_at)
-                staged.apply([facts], after)
-            ending = Ending(ending.file_hash, after, ending.group_start)
+                staged.apply([item.facts], item.after)
+            ending = Ending(ending.file_hash, item.after, ending.group_start)
             data.append(frame)
-            made.append(_Made(request, image, after))
+            made.append(item)
         if made:
             changes = [item.request.prepared.change for item in made]
             self._write_group(
@@ -162,7 +206,7 @@ class Committer:
 
     def _build(
         self, request: _Request, staged: Catalog, ending: Ending, seen: LockFile
-    ) -> tuple[bytes, CommitImage, Position] | None:
+    ) -> tuple[bytes, _Made] | None:
         outcome = replay_of(request.prepared, staged)
         if outcome is not None:
             self._pool.done(request.prepared.asked)
@@ -171,12 +215,16 @@ class Committer:
         if request.generation != seen.gc_generation:
             # What exists was asked under another generation: ask again.
             request.prepared = self._prepare(request.prepared.change)
-        if not request.prepared.change.maintenance:
-            self._check_room(request.prepared.size)
         change = request.prepared.change
         if change.guard is not None:
             change.guard(staged)
-        return finish_commit(request.prepared, staged, self._state.store, ending)
+        store = self._state.store
+        frame, image, after = finish_commit(request.prepared, staged, store, ending)
+        if not change.maintenance:
+            # With what the group has before it; none of that is written yet.
+            self._check_room(after.end - ending.group_start)
+        facts = self._state.view.facts(image, staged)
+        return frame, _Made(request, image.extensions[0], facts, after)
 
     def _write_group(
         self,
@@ -227,14 +275,14 @@ class Committer:
 
     def _acknowledge(self, made: list[_Made]) -> None:
         for item in made:
-            head = item.image.extensions[0].head
-            count = len(item.image.extensions[0].hashes)
+            head, count = item.extension.head, len(item.extension.hashes)
             item.request.outcome = Outcome(
                 item.after.seq, head.count - count, count, head
             )
         try:
             for item in made:
-                self._state.view.take(item.image, item.after)
+                self._state.view.take(item.facts, item.after)
+                remember_built(item.facts.segments[0], item.extension.head)
         except BaseException as error:
             # Durable all the same, so no error for the callers: what is known
             # is made anew.

@@ -6,6 +6,7 @@ Spec: spec/ordering.md, "Making a store"; spec/folder.md.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from castore import limits
@@ -17,24 +18,34 @@ from castore.engine.expect import Expect
 from castore.engine.journal import first_journal, write_new
 from castore.engine.putting import put_bytes
 from castore.engine.state import LOCK
-from castore.errors import NotFoundError, UnsupportedError
+from castore.errors import (
+    CorruptionError,
+    NotFoundError,
+    StorageError,
+    UnsupportedError,
+)
 from castore.formats import marker, storelog
 from castore.formats.entry import Start
-from castore.formats.file import JOURNAL, encode_header, file_name
+from castore.formats.file import JOURNAL, SIZE, encode_header, file_name, parse_name
 from castore.formats.mark import LockFile, encode_lock
 from castore.formats.refuse import placed
-from castore.reading.files import OpenFiles
+from castore.reading.files import OpenFile
+from castore.reading.frames import find_frame
+from castore.reading.image import commits
 from castore.storage import FileLock, Files
 
 
 _MARKER_SIZE_MAX = 65_536
+_UNFINISHED_SIZE_MAX = 4096
 _GENERATION = 1  # of the first catalog
 _CREATED_BY = "castore"
+_NEW_MARKER = f"{marker.NAME}.new"
+_NOT_OURS = {errno.EACCES, errno.EPERM}
 
 
 def store_id(files: Files, *, writing: bool) -> bytes:
     """
-    Return the store id of the folder.
+    Return the store id of the folder; for writing, make sure that it stays one.
 
     Raises:
         NotFoundError: It is no store.
@@ -51,7 +62,10 @@ def store_id(files: Files, *, writing: bool) -> bytes:
     finally:
         files.close(fd)
     with placed(marker.NAME):
-        return marker.decode_marker(data, writing=writing)
+        store = marker.decode_marker(data, writing=writing)
+    if writing:
+        _settle_marker(files)
+    return store
 
 
 def create_store(files: Files) -> None:
@@ -59,7 +73,7 @@ def create_store(files: Files) -> None:
     Make a store in the folder; one that is there is left as it is.
 
     Durable when it returns. Stopped anywhere, the folder is no store yet, and
-    making it again finishes the work.
+    making it again begins anew.
 
     Raises:
         UnsupportedError: The folder holds something else, or its file system
@@ -67,30 +81,29 @@ def create_store(files: Files) -> None:
 
         LockedError: Another process has been making it all that time.
     """
-    if files.exists(marker.NAME):
-        return
-    files.make_folder("")
-    _check_names(files)
-    files.ensure("maintenance")
-    lock = FileLock(files, "maintenance")
-    try:
-        lock.acquire(limits.LOCK_TIMEOUT_S)
-        if not files.exists(marker.NAME):
-            _create(files)
-    finally:
-        lock.close()
+    if not files.exists(marker.NAME):
+        files.make_folder("")
+        _check_names(files)
+        files.ensure("maintenance")
+        lock = FileLock(files, "maintenance")
+        try:
+            lock.acquire(limits.LOCK_TIMEOUT_S)
+            if not files.exists(marker.NAME):
+                _create(files)
+        finally:
+            lock.close()
+    _settle_marker(files)
 
 
 def _create(files: Files) -> None:
-    """Make the store, or finish making it. Under the maintenance lock."""
-    store = _unfinished(files)
-    if store is None:
-        store = os.urandom(16)
-        _begin(files, store)
+    """Make the store. Under the maintenance lock."""
+    _sync_above(files)
+    _remove_unfinished(files)
+    store = os.urandom(16)
+    _begin(files, store)
     engine = Engine(files, store)
     try:
-        if engine.view.position.seq == 0:
-            _write_first_commit(engine)
+        _write_first_commit(engine)
     finally:
         engine.close()
     _write_marker(files, store)
@@ -98,8 +111,7 @@ def _create(files: Files) -> None:
 
 def _check_names(files: Files) -> None:
     """Refuse a folder with anything in it that no store has."""
-    known = {LOCK, "maintenance", "files", "quarantine", marker.NAME}
-    known.add(f"{marker.NAME}.new")
+    known = {LOCK, "maintenance", "files", "quarantine", marker.NAME, _NEW_MARKER}
     for name in files.list(""):
         if name not in known and not name.startswith("catalog-"):
             raise _other_folder(files)
@@ -110,15 +122,41 @@ def _other_folder(files: Files) -> UnsupportedError:
     return UnsupportedError(what=what)
 
 
-def _unfinished(files: Files) -> bytes | None:
-    """Return the store id of a creation that was stopped, None if there is none."""
-    # Several journals if it was stopped, recovered and stopped again.
-    found = [file.header for file in OpenFiles(files, None).headers()]
-    stores = {header.store for header in found}
-    journals = all(header.kind == JOURNAL and header.seq <= 1 for header in found)
-    if len(stores) > 1 or not journals:
+def _remove_unfinished(files: Files) -> None:
+    """
+    Remove what a creation that was stopped left: nobody was told of that store.
+
+    Raises:
+        UnsupportedError: A file holds, or may hold, more than such a one.
+    """
+    names = [f"files/{name}" for name in files.list("files")]
+    if not all(_is_unfinished(files, name) for name in names):
         raise _other_folder(files)
-    return stores.pop() if stores else None
+    # The mark first, and by name, so that no power cut brings an old one back.
+    for name in [LOCK, *names]:
+        files.unlink(name)
+
+
+def _is_unfinished(files: Files, name: str) -> bool:
+    """Return whether a creation that was stopped may have left the file *name*."""
+    file = parse_name(name.removeprefix("files/"))
+    if file is None:
+        return False
+    size = files.size_of(name)
+    if size <= SIZE:
+        return True  # a header at most, whole or torn
+    if size > _UNFINISHED_SIZE_MAX:
+        return False
+    try:
+        journal = OpenFile(files, file, None)
+    except CorruptionError:
+        return False
+    at = SIZE
+    while (frame := find_frame(journal, at, size)) is not None:
+        if any(record.seq > 1 for record, _ in commits(frame)):
+            return False
+        at = frame.end
+    return journal.header.kind == JOURNAL and journal.header.number == 1
 
 
 def _begin(files: Files, store: bytes) -> None:
@@ -169,14 +207,29 @@ def _write_first_commit(engine: Engine) -> None:
 
 
 def _write_marker(files: Files, store: bytes) -> None:
-    name = f"{marker.NAME}.new"
-    files.unlink(name)
-    fd = files.create(name)
+    files.unlink(_NEW_MARKER)
+    fd = files.create(_NEW_MARKER)
     try:
         files.write(fd, marker.encode_marker(store), 0)
         files.sync(fd)
     finally:
         files.close(fd)
-    files.link(name, marker.NAME)
-    files.sync_folder("")
-    files.unlink(name)
+    files.link(_NEW_MARKER, marker.NAME)
+
+
+def _settle_marker(files: Files) -> None:
+    """Make the name of ``castore.json`` durable if it perhaps is not."""
+    # The other name stays until then, also if who made the store was killed.
+    if files.exists(_NEW_MARKER):
+        files.sync_folder("")
+        files.unlink(_NEW_MARKER)
+
+
+def _sync_above(files: Files) -> None:
+    """Make the name of the store's folder durable, and of the folders above it."""
+    for depth in range(1, len(files.root.resolve().parts)):
+        try:
+            files.sync_folder("/".join([".."] * depth))
+        except StorageError as error:
+            if error.errno not in _NOT_OURS:
+                raise

@@ -119,7 +119,7 @@ class Engine:
 
     def _instance_change(self) -> Change:
         body = storelog.instance(os.urandom(16))
-        ref = self.pool.put(body, None)
+        ref = self.pool.keep(body)
         entry = NewEntry(storelog.INSTANCE, ref, content=body)
         append = Append(self.store, self.store, (entry,), Expect.ANY)
         return Change((append,), maintenance=True)

@@ -23,30 +23,15 @@ class Expect(enum.Enum):
     ANY = "any"
 
 
-_heads: dict[bytes, Head] = {}
+_heads: dict[bytes, tuple[SegmentRow, Head]] = {}  # by segment
 _HEAD_COUNT = 4096  # parsed heads that are kept
 
 
-def head_of(encoded: bytes) -> Head:
-    """
-    Return the head that a catalog row holds.
-
-    Raises:
-        CorruptionError: The catalog holds something else.
-    """
-    head = _heads.get(encoded)
-    if head is None:
-        with placed("catalog"):
-            head = parse_head(record(encoded, limits.ENTRY_SIZE_MAX, "head"))
-        remember_head(encoded, head)
-    return head
-
-
-def remember_head(encoded: bytes, head: Head) -> None:
-    """Keep *head*, so that the next commit need not parse what this one made."""
+def remember_head(row: SegmentRow, head: Head) -> None:
+    """Keep the *head* of *row*, so that nobody need parse what a commit made."""
     if len(_heads) >= _HEAD_COUNT:
         _heads.clear()
-    _heads[encoded] = head
+    _heads[row.id] = (row, head)
 
 
 def living(view: Catalog, segment: bytes) -> SegmentRow:
@@ -76,7 +61,11 @@ def newest_head(row: SegmentRow) -> Head:
     Raises:
         CorruptionError: ``catalog differs``: the row is not that of its head.
     """
-    head = head_of(row.head)
+    known = _heads.get(row.id)
+    if known is not None and known[0] == row:
+        return known[1]
+    with placed("catalog"):
+        head = parse_head(record(row.head, limits.ENTRY_SIZE_MAX, "head"))
     facts = (row.id, row.session, row.fork_index, row.count, row.seq, row.time_ms)
     if facts != (
         head.segment,
@@ -87,6 +76,7 @@ def newest_head(row: SegmentRow) -> Head:
         head.time_ms,
     ):
         raise damaged("a segment's row is not that of its head")
+    remember_head(row, head)
     return head
 
 
@@ -115,23 +105,17 @@ def check_absent(view: Catalog, segment: bytes, key: tuple[str, str] | None) -> 
         )
 
 
-def check_revision(view: Catalog, segment: bytes, expect: Expect | int) -> Head:
+def check_revision(head: Head, expect: Expect | int) -> None:
     """
-    Return the head of *segment* if it is what is expected.
+    Refuse a segment whose newest *head* is not what is expected.
 
     Raises:
         ConflictError: It is at another revision.
-
-        NotFoundError: There is no such segment.
-
-        GoneError: It was deleted.
     """
-    head = newest_head(living(view, segment))
     if expect is not Expect.ANY and head.revision != expect:
         raise ConflictError(
-            what=f"segment {segment.hex()} moved on",
+            what=f"segment {head.segment.hex()} moved on",
             subject="head",
             expected=expect,
             actual=head.revision,
         )
-    return head

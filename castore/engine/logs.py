@@ -10,15 +10,21 @@ from collections.abc import Callable, Iterator, Sequence
 
 from castore import merkle
 from castore.catalog.rows import Catalog, Run, SegmentRow
-from castore.engine.expect import head_of
-from castore.engine.fold import NODE_LEVEL_MIN
+from castore.engine.expect import newest_head
+from castore.engine.fold import NODE_LEVEL_MIN, split_peaks
 from castore.engine.frames import FrameCache
 from castore.errors import CorruptionError
 from castore.formats import frame as frame_format
 from castore.formats.entry import Entry
 from castore.formats.trees import tree_of
 from castore.reading.frames import Frame
-from castore.reading.image import RunHeader, read_run, run_hashes, run_headers
+from castore.reading.image import (
+    RunHeader,
+    read_numbered,
+    read_run,
+    run_hashes,
+    run_headers,
+)
 
 
 def truncated(segment: bytes, index: int) -> CorruptionError:
@@ -37,6 +43,8 @@ class Logs:
         self._view = view
         self._frames = frames
         self._store = store
+        # The run hashed last: a fork asks for its tree, then for its last entry.
+        self._hashed: tuple[Run | None, bytes, list[bytes]] = (None, b"", [])
 
     def pieces(
         self, row: SegmentRow, start: int, stop: int
@@ -146,20 +154,16 @@ class Logs:
         prev: bytes | None = None
         for run, first, last in self.runs(row, start, stop):
             frame, header, body_frame = self.load(run)
-            # Hashed with the frame: their names are computed from these bytes.
-            local = {
-                blob[0]: record.payload
-                for blob, record in zip(
-                    body_frame.bodies, body_frame.whole_blobs, strict=True
-                )
-            }
-            entries = read_run(frame, header, body_frame.bodies)
-            check_link(run.segment, entries[first - run.first], prev)
-            check_last(row, last, entries[last - run.first - 1].hash)
-            for entry in entries[first - run.first : last - run.first]:
-                body = local.get(entry.body.digest)
-                yield entry, read(entry.body.digest) if body is None else bytes(body)
-            prev = entries[last - run.first - 1].hash
+            found = read_numbered(frame, header, body_frame.bodies)
+            check_link(run.segment, found[first - run.first][0], prev)
+            prev = found[last - run.first - 1][0].hash
+            check_last(row, last, prev)
+            payload = body_frame.bodies.payload
+            for entry, number in found[first - run.first : last - run.first]:
+                if number is None:
+                    yield entry, read(entry.body.digest)
+                else:  # its name was computed from these bytes
+                    yield entry, bytes(payload(number))
 
     def hashes(self, row: SegmentRow, start: int, stop: int) -> list[bytes]:
         """
@@ -170,13 +174,28 @@ class Logs:
         """
         found: list[bytes] = []
         for run, first, last in self.runs(row, start, stop):
-            frame, header, body_frame = self.load(run)
-            hashes = run_hashes(frame, header, body_frame.bodies)
-            if found and run.first == first and header.prev != found[-1]:
+            prev, hashes = self._hash_run(run, last - run.first)
+            if found and run.first == first and prev != found[-1]:
                 raise broken_link(run.segment, first)
             check_last(row, last, hashes[last - run.first - 1])
             found += hashes[first - run.first : last - run.first]
         return found
+
+    def last_hash(self, row: SegmentRow, count: int) -> bytes:
+        """Return the hash of the last of the first *count* entries of *row*'s log."""
+        if count == row.count:
+            return newest_head(row).last
+        return self.hashes(row, count - 1, count)[0]
+
+    def _hash_run(self, run: Run, count: int) -> tuple[bytes, list[bytes]]:
+        """Return the ``prev`` of *run* and its first *count* entry hashes, or more."""
+        known, prev, hashes = self._hashed
+        if known != run or len(hashes) < count:
+            frame, header, body_frame = self.load(run)
+            prev = header.prev
+            hashes = run_hashes(frame, header, body_frame.bodies, count)
+            self._hashed = (run, prev, hashes)
+        return prev, hashes
 
     def read_tree(
         self, row: SegmentRow, positions: Sequence[merkle.Position]
@@ -223,6 +242,8 @@ class Logs:
 
     def peaks_at(self, row: SegmentRow, count: int) -> list[bytes]:
         """Return the peaks that *row*'s log had at *count* entries."""
+        if count == row.count:
+            return split_peaks(row.peaks)
         return merkle.peaks_at(count, lambda positions: self.read_tree(row, positions))
 
 
@@ -235,7 +256,7 @@ def check_last(row: SegmentRow, stop: int, last: bytes) -> None:
     Raises:
         CorruptionError: ``wrong head``.
     """
-    if stop == row.count and last != head_of(row.head).last:
+    if stop == row.count and last != newest_head(row).last:
         raise CorruptionError(
             what="the last entry is not the one that the head names",
             verdict="wrong head",

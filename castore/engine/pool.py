@@ -10,52 +10,29 @@ Spec: spec/blob.md.
 
 from __future__ import annotations
 
+import itertools
 import threading
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
-
-import attrs
 
 from castore import limits
 from castore.catalog.rows import Place
 from castore.chunker import chunks as cut
-from castore.compress import BASE_SIZE_MIN, compress, diff
-from castore.digest import blob_digest, blob_hash
+from castore.compress import compress, diff
+from castore.digest import blob_digest
+from castore.engine.batches import Batches, Pending
 from castore.engine.blobs import depth_of, read_range
 from castore.engine.side import LEVEL, SidePack, SideRecord
 from castore.engine.state import State
-from castore.errors import GoneError, NotFoundError
+from castore.errors import GoneError, LimitError, NotFoundError
 from castore.formats import frame as frame_format
-from castore.formats.chunked import encode_chunks, slices_digest
 from castore.formats.entry import BlobRef
 from castore.formats.frame import Record
 from castore.reading.blobs import RawCache, chunk_list, read_record
 
 
-_SIDE_FRAME_SIZE = 4 * limits.MIB  # raw bytes of chunks in one frame
 _WORTH = 8  # a difference below 1/8 of the raw size is taken unasked
-
-
-@attrs.frozen
-class Pending:
-    """
-    A blob that waits in memory.
-
-    Attributes:
-        ref: Its name.
-
-        descriptor: Of the record that will hold it.
-
-        payload: Of that record.
-
-        base: What it is a difference to, else None.
-    """
-
-    ref: BlobRef
-    descriptor: list[Any]
-    payload: bytes
-    base: bytes | None = None
 
 
 class Pool:
@@ -78,7 +55,7 @@ class Pool:
     def put(self, data: bytes, like: BlobRef | None) -> BlobRef:
         """Take *data* in, as a difference to *like* where that pays."""
         if len(data) > limits.BLOB_RECORD_SIZE_MAX:
-            return self.put_parts(cut([data]))
+            return self._put_chunks(data, like)
         ref = BlobRef(blob_digest(data), len(data))
         pending = self._as_difference(ref, data, like)
         # No difference goes to the side pack: its base may go before it is named.
@@ -92,6 +69,18 @@ class Pool:
             self._recent.put(ref.digest, data)
         return ref
 
+    def keep(self, data: bytes) -> BlobRef:
+        """
+        Take *data* in for a commit that is made also where there is no room.
+
+        It waits in memory, however much does.
+        """
+        if len(data) > limits.BLOB_RECORD_SIZE_MAX:
+            return self._put_chunks(data)
+        ref = BlobRef(blob_digest(data), len(data))
+        self._hold(Pending(ref, [frame_format.BLOB, len(data)], data))
+        return ref
+
     def put_stream(self, stream: BinaryIO) -> BlobRef:
         """
         Take in all that *stream* gives; memory does not grow with it.
@@ -101,43 +90,103 @@ class Pool:
         head = _read_full(stream, limits.BLOB_RECORD_SIZE_MAX + 1)
         if len(head) <= limits.BLOB_RECORD_SIZE_MAX:
             return self.put(head, None)
-        return self.put_parts(cut(_chain(head, stream)))
+        return self._write_parts(cut(_chain(head, stream)))
 
     def put_parts(self, parts: Iterable[bytes]) -> BlobRef:
-        """Take in a blob that comes as chunks, and their list."""
-        whole = blob_hash()
-        slices = _Slices()
-        chunks: list[tuple[bytes, int]] = []
-        batch: dict[bytes, Pending] = {}
-        batch_size = 0
-        for part in parts:
-            whole.update(part)
-            slices.update(part)
-            ref = BlobRef(blob_digest(part), len(part))
-            chunks.append((ref.digest, ref.size))
-            # What waits in memory is written too: a list and its chunks stay together.
-            if ref.digest not in self._written and ref.digest not in batch:
-                batch[ref.digest] = Pending(ref, [frame_format.BLOB, len(part)], part)
-                batch_size += len(part)
-            if batch_size >= _SIDE_FRAME_SIZE:
-                self._write(list(batch.values()))
-                batch, batch_size = {}, 0
-        size = sum(size for _, size in chunks)
-        listed = slices.finish() if size >= limits.SLICED_SIZE_MIN else b""
-        ref = BlobRef(whole.digest(), size, slices_digest(listed) if listed else None)
-        payload = encode_chunks(chunks, listed)
-        descriptor: list[Any] = [frame_format.CHUNKED, len(payload), ref.digest, size]
-        self._write([*batch.values(), Pending(ref, descriptor, payload)])
+        """
+        Take in a blob that comes as chunks, and their list.
+
+        Nothing of it is there before all of it is. Where that fails halfway, the
+        side pack gets its room back.
+        """
+        coming = iter(parts)
+        first: list[bytes] = []
+        size = 0
+        for part in coming:
+            first.append(part)
+            size += len(part)
+            if size > limits.SIDE_SIZE_MIN:
+                return self._write_parts(itertools.chain(first, coming))
+        if len(first) <= 1:
+            return self.put(b"".join(first), None)
+        batches = Batches(first, lambda _: False)
+        for batch in batches:
+            for pending in batch:
+                self._wait(pending)
         with self._guard:
-            self._chunks[ref.digest] = tuple(digest for digest, _ in chunks)
-        return ref
+            self._chunks[batches.ref.digest] = _digests(batches)
+        return batches.ref
+
+    def _write_parts(
+        self, parts: Iterable[bytes], held: Collection[bytes] = ()
+    ) -> BlobRef:
+        # What waits in memory is written too, but for *held*: a list and its chunks
+        # stay together.
+        def is_known(digest: bytes) -> bool:
+            return digest in self._written or digest in held
+
+        batches = Batches(parts, is_known)
+        written: list[Place] = []
+        try:
+            for batch in batches:
+                written += self._side.write(self._records(batch))
+        except BaseException:
+            self._side.take_back(written)
+            raise
+        with self._guard:
+            self._written.update((place.digest, place) for place in written)
+            self._chunks[batches.ref.digest] = _digests(batches)
+        return batches.ref
+
+    def _put_chunks(self, data: bytes, like: BlobRef | None = None) -> BlobRef:
+        """
+        Take in *data* as chunks, those that changed as differences to *like*'s.
+
+        Raises:
+            LimitError: The store may not grow by that much. Nothing was written.
+        """
+        held = self._hold_changed(data, like) if like is not None else set()
+        try:
+            self._side.check_fits(len(data))
+        except LimitError:
+            # As it is, it does not fit; how small it gets is found out.
+            batches = Batches(cut([data]), held.__contains__)
+            packed = (self._side.packed_size(self._records(each)) for each in batches)
+            self._side.check_fits(sum(packed))
+        return self._write_parts(cut([data]), held)
+
+    def _hold_changed(self, data: bytes, like: BlobRef) -> set[bytes]:
+        """
+        Hold the chunks of *data* that differ a little from what stands in their place.
+
+        Chunks that both blobs have are the anchors: between two of them the first
+        that is new stands for the first that is old, and so on.
+        """
+        held: set[bytes] = set()
+        try:
+            old = self.listed(like.digest)
+        except (NotFoundError, GoneError):
+            return held
+        numbers = {digest: number for number, (digest, _) in enumerate(old)}
+        at = 0
+        for part in cut([data]):
+            ref = BlobRef(blob_digest(part), len(part))
+            known = numbers.get(ref.digest)
+            if known is None and at < len(old):
+                pending = self._as_difference(ref, part, BlobRef(*old[at]))
+                if pending is not None:
+                    self._wait(pending)
+                    held.add(ref.digest)
+            at = (at if known is None else known) + 1
+        return held
 
     def _as_difference(
         self, ref: BlobRef, data: bytes, like: BlobRef | None
     ) -> Pending | None:
         if like is None or like.digest == ref.digest or not data:
             return None
-        if not BASE_SIZE_MIN <= like.size <= limits.BLOB_RECORD_SIZE_MAX:
+        smallest, largest = limits.DIFFERENCE_BASE_SIZE_MIN, limits.BLOB_RECORD_SIZE_MAX
+        if not smallest <= like.size <= largest:
             return None
         if self._state.view.known.find_place(ref.digest) is not None:
             return None  # it will not be stored again
@@ -176,32 +225,40 @@ class Pool:
         return depth_of(self.record(digest))
 
     def _write(self, pendings: list[Pending]) -> None:
+        """Write *pendings* to the side pack, but for what stands there already."""
+        fresh = [item for item in pendings if item.ref.digest not in self._written]
+        places = self._side.write(self._records(fresh))
+        with self._guard:
+            self._written.update((place.digest, place) for place in places)
+
+    def _records(self, pendings: list[Pending]) -> list[SideRecord]:
         """
-        Write *pendings* to the side pack, but for what is stored already.
+        Return *pendings* as records, but for what is stored already.
 
         The commit asks again: if gc took one meanwhile, it says which.
         """
         known = self._state.view.known
         stored = known.find_places([item.ref.digest for item in pendings])
-        pendings = [item for item in pendings if item.ref.digest not in stored]
-        if not pendings:
-            return
-        records = [
+        return [
             SideRecord(item.ref.digest, item.ref.size, item.descriptor, item.payload)
             for item in pendings
+            if item.ref.digest not in stored
         ]
-        places = self._side.write(records)
-        with self._guard:
-            self._written.update((place.digest, place) for place in places)
 
-    def _wait(self, pending: Pending) -> None:
+    def _hold(self, pending: Pending) -> None:
         with self._guard:
             if pending.ref.digest not in self._waiting:
                 self._waiting[pending.ref.digest] = pending
                 self._waiting_size += len(pending.payload)
-            full = self._waiting_size > limits.PENDING_SIZE_MAX
-            waiting = self._waiting.values() if full else ()
-            spilled = [item for item in waiting if item.base is None]
+
+    def _wait(self, pending: Pending) -> None:
+        self._hold(pending)
+        if self._waiting_size <= limits.PENDING_SIZE_MAX:
+            return
+        with self._guard:
+            waiting = self._waiting.values()
+            # What cannot be read alone stays: what it needs may go meanwhile.
+            spilled = [item for item in waiting if item.is_whole]
         if spilled:
             self._write(spilled)
             self.done(item.ref.digest for item in spilled)
@@ -224,6 +281,10 @@ class Pool:
         place = self._written.get(digest)
         return place.size if place is not None else None
 
+    def find_written(self, digest: bytes) -> Place | None:
+        """Return where the blob *digest* is if it waits in the side pack."""
+        return self._written.get(digest)
+
     def needs(self, digest: bytes) -> tuple[bytes, ...]:
         """Return what the waiting blob *digest* cannot be read without."""
         waiting = self._waiting.get(digest)
@@ -231,10 +292,12 @@ class Pool:
             return (waiting.base,)
         return self._chunks.get(digest, ())
 
-    def chunks(self, digest: bytes) -> list[bytes]:
-        """Return the chunks of the large blob *digest*, waiting or stored."""
-        listed = chunk_list(digest, self.record(digest))
-        return [name for name, _ in listed.chunks]
+    def listed(self, digest: bytes) -> Sequence[tuple[bytes, int]]:
+        """Return digest and size of the chunks of *digest*; none if it has none."""
+        record = self.record(digest)
+        if record.kind != frame_format.CHUNKED:
+            return ()
+        return chunk_list(digest, record).chunks
 
     def read(self, digest: bytes) -> bytes:
         """Return the bytes of *digest*, waiting or stored."""
@@ -279,6 +342,7 @@ class Pool:
                 gone = self._waiting.pop(digest, None)
                 if gone is not None:
                     self._waiting_size -= len(gone.payload)
+                    self._chunks.pop(digest, None)
 
     def let_go_of_heirs(self, base: bytes) -> None:
         """Let go of differences to *base*, which is gone; put again they are whole."""
@@ -293,39 +357,21 @@ class Pool:
                 self._chunks.pop(place.digest, None)
 
 
-class _Slices:
-    """Hashes each full MiB of what comes."""
+def _digests(batches: Batches) -> tuple[bytes, ...]:
+    return tuple(digest for digest, _ in batches.chunks)
 
-    def __init__(self) -> None:
-        self._digests: list[bytes] = []
-        self._hash = blob_hash()
-        self._size = 0
 
-    def update(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            part = view[: limits.SLICE_SIZE - self._size]
-            self._hash.update(part)
-            self._size += len(part)
-            view = view[len(part) :]
-            if self._size == limits.SLICE_SIZE:
-                self._end()
-
-    def _end(self) -> None:
-        self._digests.append(self._hash.digest())
-        self._hash = blob_hash()
-        self._size = 0
-
-    def finish(self) -> bytes:
-        if self._size:
-            self._end()
-        return b"".join(self._digests)
+def _read(stream: BinaryIO, size: int) -> bytes:
+    data: bytes | None = stream.read(size)
+    if data is None:  # nothing yet, which is not the end
+        raise ValueError("the stream does not wait for its bytes; make it blocking")
+    return data
 
 
 def _read_full(stream: BinaryIO, size: int) -> bytes:
     """Return *size* bytes of *stream*, less only at its end: pipes give parts."""
     parts = []
-    while size and (data := stream.read(size)):
+    while size and (data := _read(stream, size)):
         parts.append(data)
         size -= len(data)
     return b"".join(parts)
@@ -333,5 +379,5 @@ def _read_full(stream: BinaryIO, size: int) -> bytes:
 
 def _chain(head: bytes, stream: BinaryIO) -> Iterator[bytes]:
     yield head
-    while data := stream.read(limits.BLOB_RECORD_SIZE_MAX):
+    while data := _read(stream, limits.BLOB_RECORD_SIZE_MAX):
         yield data

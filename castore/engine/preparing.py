@@ -8,7 +8,7 @@ Spec: spec/ordering.md, "Commit"; spec/frame.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -17,8 +17,9 @@ from castore import limits
 from castore.catalog.rows import Catalog, Place
 from castore.codec import encode_record
 from castore.digest import format_digest
+from castore.engine.batches import Pending
 from castore.engine.change import Append, Change, NewEntry
-from castore.engine.pool import Pending, Pool
+from castore.engine.pool import Pool
 from castore.engine.side import LEVEL, SidePack
 from castore.errors import FormatError, LimitError, NotFoundError
 from castore.formats import frame as frame_format
@@ -58,8 +59,6 @@ class Prepared:
         asked: What the store was found to have already; the pool may let go of it.
 
         content: Content hash, where there is a key.
-
-        size: Bytes that it will take, but for table and heads.
     """
 
     change: Change
@@ -72,9 +71,8 @@ class Prepared:
     stored: list[list[Chunk]]
     ref_lists: list[tuple[bytes, int, int]]
     side: tuple[tuple[bytes, int, bytes], list[Place]] | None
-    asked: frozenset[bytes]
+    asked: set[bytes]
     content: bytes
-    size: int
 
 
 def prepare(change: Change, pool: Pool, side: SidePack, view: Catalog) -> Prepared:
@@ -92,12 +90,9 @@ def prepare(change: Change, pool: Pool, side: SidePack, view: Catalog) -> Prepar
     """
     lists: dict[bytes, tuple[bytes, int]] = {}
     appends = [_with_ref_lists(append, lists) for append in change.appends]
-    wanted, asked = _closure(change.appends, pool, view)
-    memory = [item for item in map(pool.find, wanted) if item is not None]
-    sealed = None
-    if any(pool.find(digest) is None for digest in wanted):
-        sealed = side.seal()
-    payload, own = _spread(memory)
+    needed = _closure(change.appends, pool, view)
+    sealed = side.seal() if needed.written else None
+    payload, own = _spread(list(needed.memory.values()))
     whole = [item for item in own if item.descriptor[0] == frame_format.BLOB]
     numbers = {item.ref.digest: number for number, item in enumerate(whole)}
     stored = [_chunks(append, numbers) for append in appends]
@@ -136,14 +131,35 @@ def prepare(change: Change, pool: Pool, side: SidePack, view: Catalog) -> Prepar
             for number, (digest, (_, count)) in enumerate(lists.items(), first_list)
         ],
         side=sealed,
-        asked=asked,
+        asked=needed.asked,
         content=_content(appends[0]) if change.key else b"",
-        size=len(part.data) + sum(len(item[0].data) for item in payload),
     )
 
 
+@attrs.define(eq=False)
+class _Needed:
+    """
+    What a change names, directly or not.
+
+    Attributes:
+        memory: Blobs that wait in memory, in order.
+
+        written: Those that wait in the side pack.
+
+        asked: Those that the store has.
+    """
+
+    memory: dict[bytes, Pending] = attrs.Factory(dict)
+    written: set[bytes] = attrs.Factory(set)
+    asked: set[bytes] = attrs.Factory(set)
+
+    def has(self, digest: bytes) -> bool:
+        return digest in self.memory or digest in self.asked or digest in self.written
+
+
 def _with_ref_lists(append: Append, lists: dict[bytes, tuple[bytes, int]]) -> Append:
-    if all(len(entry.refs) <= limits.ENTRY_REFS_COUNT_MAX for entry in append.entries):
+    most = max(map(len, [entry.refs for entry in append.entries]))
+    if most <= limits.ENTRY_REFS_COUNT_MAX:
         return append
     entries = []
     for entry in append.entries:
@@ -164,41 +180,57 @@ def _list_refs(
         yield Reference("", BlobRef(digest, len(some)), REF_LIST_FLAG)
 
 
-def _closure(
-    appends: Sequence[Append], pool: Pool, view: Catalog
-) -> tuple[list[bytes], frozenset[bytes]]:
+def _closure(appends: Sequence[Append], pool: Pool, view: Catalog) -> _Needed:
     """
-    Return what must be written or named, and what the store was asked for.
+    Return what *appends* name, directly or not.
+
+    Raises:
+        NotFoundError: Something that is neither stored nor waiting.
+
+        FormatError: A reference states another size.
     """
-    wanted: dict[bytes, None] = {}
-    asked: set[bytes] = set()
-    stated = {ref.digest: ref.size for append in appends for ref in _blobs(append)}
-    order = list(stated)
-    todo = set(order)
+    needed = _Needed()
+    stated = dict(_blobs(appends))
+    todo = list(stated)
     why: dict[bytes, bytes] = {}
     while todo:
-        found = view.find_places(list(todo))
-        for digest, place in found.items():
-            _check_size(digest, stated.get(digest), place.size)
-        asked |= found.keys()
-        for digest in todo - found.keys():
-            if not pool.has(digest):
-                pool.let_go_of_heirs(digest)
-                name = format_digest(_root(digest, why))
-                raise NotFoundError(what=f"{name} is not in the store; put it first")
-            _check_size(digest, stated.get(digest), pool.size(digest))
-            wanted[digest] = None
-        waiting = todo - found.keys()
-        more = {need: digest for digest in waiting for need in pool.needs(digest)}
-        # What is stored has all that it needs, but for chunks: their list may have
-        # come with a side pack after they went.
-        for digest, place in found.items():
-            if place.size > limits.BLOB_RECORD_SIZE_MAX:
-                more |= dict.fromkeys(pool.chunks(digest), digest)
+        found = view.find_places(todo)
+        more: dict[bytes, bytes] = {}
+        for digest in todo:
+            place = found.get(digest)
+            waiting = pool.find(digest) if place is None else None
+            if place is not None:
+                size = place.size
+                needed.asked.add(digest)
+                # What is stored has all that it needs, but for chunks: their list
+                # may have come with a side pack after they went.
+                large = size > limits.SIDE_SIZE_MIN
+                listed = pool.listed(digest) if large else ()
+                needs: Iterable[bytes] = [name for name, _ in listed]
+            elif waiting is not None:
+                size = waiting.ref.size
+                needed.memory[digest] = waiting
+                needs = pool.needs(digest)
+            else:
+                written = pool.find_written(digest)
+                if written is None:
+                    pool.let_go_of_heirs(digest)
+                    name = format_digest(_root(digest, why))
+                    what = f"{name} is not in the store; put it first"
+                    raise NotFoundError(what=what)
+                size = written.size
+                needed.written.add(digest)
+                needs = pool.needs(digest)
+            if stated.get(digest, size) != size:
+                raise FormatError(
+                    what=f"a reference states {stated[digest]} bytes for "
+                    f"{format_digest(digest)}, which has {size}"
+                )
+            for need in needs:
+                more[need] = digest
         why |= more
-        todo = more.keys() - wanted.keys() - asked
-    first = dict.fromkeys(digest for digest in order if digest in wanted)
-    return list(first | wanted), frozenset(asked)
+        todo = [digest for digest in more if not needed.has(digest)]
+    return needed
 
 
 def _root(digest: bytes, why: dict[bytes, bytes]) -> bytes:
@@ -208,20 +240,13 @@ def _root(digest: bytes, why: dict[bytes, bytes]) -> bytes:
     return digest
 
 
-def _blobs(append: Append) -> Iterable[BlobRef]:
-    for entry in append.entries:
-        yield entry.body
-        for ref in entry.refs:
-            if not ref.flags:
-                yield ref.blob
-
-
-def _check_size(digest: bytes, stated: int | None, size: int | None) -> None:
-    if stated is not None and stated != size:
-        raise FormatError(
-            what=f"a reference states {stated} bytes for {format_digest(digest)}, "
-            f"which has {size}"
-        )
+def _blobs(appends: Sequence[Append]) -> Iterator[tuple[bytes, int]]:
+    for append in appends:
+        for entry in append.entries:
+            yield entry.body.digest, entry.body.size
+            for ref in entry.refs:
+                if not ref.flags:
+                    yield ref.blob.digest, ref.blob.size
 
 
 def _spread(

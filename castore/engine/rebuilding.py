@@ -23,7 +23,6 @@ from castore.engine.fold import LABEL_ROLES, key_row
 from castore.formats import frame as frame_format
 from castore.formats.chunked import decode_chunks
 from castore.formats.mark import LockFile
-from castore.reading.findings import FAULT
 from castore.reading.logs import Log
 from castore.reading.stored import BlobPlace
 from castore.reading.survey import Survey, survey
@@ -42,8 +41,6 @@ def facts_of_survey(
         CorruptionError: The files are damaged; an index of them would lie.
     """
     found = survey(files, store=store, lock=lock)
-    if _is_unborn(found):
-        return Facts(), _position(found, lock)
     found.raise_faults()
     facts = Facts(
         places=[
@@ -97,17 +94,6 @@ def _readable(found: Survey) -> dict[bytes, BlobPlace]:
         if all(name in best for name, _ in listed.chunks):
             best.setdefault(digest, place)
     return best
-
-
-def _is_unborn(found: Survey) -> bool:
-    """Return whether this is a store in the making: all is well, but no commit."""
-    faults = {item.where for item in found.findings if item.severity == FAULT}
-    return (
-        not found.commits
-        and bool(found.chain)
-        and found.chain[-1].file.header.seq == 0
-        and faults <= {f"segment:{found.store.hex()}"}
-    )
 
 
 def _add_log(facts: Facts, log: Log, found: Survey) -> None:

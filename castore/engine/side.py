@@ -13,11 +13,13 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from castore import limits
 from castore.catalog.rows import Place
-from castore.errors import ClosedError, StorageError
+from castore.errors import ClosedError, LimitError, StorageError
 from castore.formats import file as file_format
+from castore.formats import frame as frame_format
 from castore.formats.file import FileHeader, encode_header, file_name
-from castore.formats.frame import finish, seal_part
+from castore.formats.frame import Part, finish, seal_part
 from castore.storage import Files
 
 
@@ -66,22 +68,29 @@ class SidePack:
         self.id = b""
         self.end = 0
         self._last = b""
+        self._before: dict[int, bytes] = {}  # hash before each frame not yet synced
 
     def write(self, records: Sequence[SideRecord]) -> list[Place]:
         """
-        Write *records* as one frame and return where they are. Not yet durable.
+        Write *records*, if there are any, as one frame and return where they are.
+
+        Not yet durable.
 
         Raises:
+            LimitError: Neither store nor file may grow by that. Nothing was written.
+
             StorageError: The medium failed.
         """
-        raw = b"".join(record.payload for record in records)
-        part = seal_part(raw, LEVEL)
-        self._check_room(len(part.data))
+        if not records:
+            return []
+        part, table = _packed(records)
+        size = frame_format.size_of(part, table)
         with self._guard:
+            self.check_fits(size)
             self._open()
             frame = finish(
                 part,
-                [record.descriptor for record in records],
+                table,
                 offset=self.end,
                 group_start=min(self._synced_end, self.end),
                 file_hash=self._header[-32:],
@@ -93,9 +102,48 @@ class SidePack:
                 for number, record in enumerate(records)
             ]
             self._places += places
+            self._before[self.end] = self._last
             self.end += len(frame)
             self._last = frame[-32:]
         return places
+
+    def check_fits(self, size: int) -> None:
+        """
+        Refuse *size* more bytes of frames if store or file may not grow by that.
+
+        Raises:
+            LimitError: Nothing was written.
+        """
+        new = 0 if self._fd >= 0 else file_format.SIZE
+        self._check_room(new + size)
+        if self.end + new + size > limits.FILE_SIZE_MAX:
+            raise LimitError(
+                what="the file of this process's large blobs is full; open again",
+                limit=limits.FILE_SIZE_MAX,
+            )
+
+    def packed_size(self, records: Sequence[SideRecord]) -> int:
+        """Return the bytes that *records*, written as one frame, would take."""
+        return frame_format.size_of(*_packed(records)) if records else 0
+
+    def take_back(self, places: Sequence[Place]) -> None:
+        """
+        Forget *places*, of a blob that never became whole.
+
+        The file is cut to where they begin, unless somebody else wrote behind
+        that, or a commit has named it: then gc removes them.
+        """
+        gone = set(places)
+        with self._guard:
+            self._places = [place for place in self._places if place not in gone]
+            start = min((place.offset for place in gone), default=self.end)
+            others = any(place.offset >= start for place in self._places)
+            if self._failed or others or start not in self._before:
+                return
+            # What stands there counts for nothing, cut or not.
+            with contextlib.suppress(StorageError):
+                self._files.truncate(self._fd, start)
+                self.end, self._last = start, self._before[start]
 
     def seal(self) -> tuple[tuple[bytes, int, bytes], list[Place]] | None:
         """
@@ -116,6 +164,7 @@ class SidePack:
             if self._synced_end < self.end:
                 self._sync()
                 self._synced_end = self.end
+                self._before.clear()
             return (self.id, self.end, self._last), list(self._places)
 
     def named(self, places: Sequence[Place]) -> None:
@@ -184,3 +233,8 @@ class SidePack:
     def _fail(self) -> None:
         self._failed = True
         self._poison("a sync failed; open the store again")
+
+
+def _packed(records: Sequence[SideRecord]) -> tuple[Part, list[list[Any]]]:
+    raw = b"".join(record.payload for record in records)
+    return seal_part(raw, LEVEL), [record.descriptor for record in records]

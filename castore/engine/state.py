@@ -19,6 +19,7 @@ from pathlib import Path
 from castore.catalog import SqliteCatalog
 from castore.catalog.rows import Catalog
 from castore.engine import catalogs
+from castore.engine.lockfile import LockText
 from castore.engine.recovery import recover
 from castore.engine.reserve import make_reserve
 from castore.engine.view import View
@@ -30,15 +31,14 @@ from castore.errors import (
     NotFoundError,
     StorageError,
 )
-from castore.formats import mark as mark_format
 from castore.formats.file import file_name
-from castore.formats.mark import LockFile, decode_lock, encode_lock
+from castore.formats.mark import LockFile
 from castore.reading.files import OpenFiles
-from castore.reading.mark import MarkWorth, judge_mark
+from castore.reading.mark import LOCK_NAME, MarkWorth, judge_mark, read_lock
 from castore.storage import FileLock, Files
 
 
-LOCK = "lock"
+LOCK = LOCK_NAME
 _COMMAND = " ".join(Path(part).name for part in sys.orig_argv[:2])
 _WHO = f"{socket.gethostname()} {_COMMAND}"
 
@@ -73,6 +73,7 @@ class State:
         self.opened = OpenFiles(files, store)
         self.guard = threading.RLock()
         self.seen: LockFile | None = None
+        self._text = LockText(files)
         self._timeout_s = timeout_s
         self._pid = os.getpid()
         self._boot = files.boot_id()
@@ -143,16 +144,8 @@ class State:
 
     def _read_lock(self) -> LockFile | None:
         if self._lock is not None:
-            fd = self._lock.fd
-            return decode_lock(self.files.read_up_to(fd, mark_format.SIZE + 1, 0))
-        try:
-            fd = self.files.open(LOCK)
-        except NotFoundError:
-            return None
-        try:
-            return decode_lock(self.files.read_up_to(fd, mark_format.SIZE + 1, 0))
-        finally:
-            self.files.close(fd)
+            return self._text.read(self._lock.fd)
+        return read_lock(self.files)
 
     def _worth(self, seen: LockFile | None) -> MarkWorth:
         """Return what the mark in *seen* is worth; cheap for the journal in use."""
@@ -190,6 +183,7 @@ class State:
             raise ClosedError(what="the store was opened read-only")
         self._lock.acquire(self._timeout_s)
         try:
+            self.check_usable()  # another thread may have closed it meanwhile
             if self._poisoned:
                 raise ClosedError(what=self._poisoned)
             yield self._settle()
@@ -198,11 +192,10 @@ class State:
 
     def _settle(self) -> LockFile:
         seen = self._read_lock()
+        if seen is not None and seen is self.seen and self._is_whole(seen):
+            return seen  # nobody was here since
         worth = self._worth(seen)
-        size = None
-        if seen is not None and worth is MarkWorth.EXACT:
-            size = self.opened.get(seen.journal).size()
-        if seen is None or size is None or size != seen.end:
+        if seen is None or worth is not MarkWorth.EXACT or not self._is_whole(seen):
             seen = self._recover(seen, worth)
         with self.guard:
             try:
@@ -211,11 +204,16 @@ class State:
                 seen = self._rebuild(seen)
         return seen
 
+    def _is_whole(self, seen: LockFile) -> bool:
+        """Return whether the journal ends where the mark in *seen* says."""
+        return self.opened.get(seen.journal).size() == seen.end
+
     def _recover(self, seen: LockFile | None, worth: MarkWorth) -> LockFile:
         # Another device or inode: a copy of a store, or one that was put back.
         self.is_copy = seen is not None and worth is MarkWorth.NONE
         self._let_journal_go()
         self.opened.forget()
+        self._exact_place = None
         with self.poisoned_by_failing():
             tail = recover(self.files, self.opened, self.store, seen, worth)
         return self.write_mark(tail.journal, tail.end, tail.frame, tail.seq, seen)
@@ -232,7 +230,9 @@ class State:
         gc_raised: bool = False,
     ) -> LockFile:
         """Write the lock file: *end* of *journal* is durable. Under the lock."""
-        device, inode = self.files.identity(self.opened.get(journal).fd)
+        if self._exact_place is None or self._exact_place[0] != journal:
+            identity = self.files.identity(self.opened.get(journal).fd)
+            self._exact_place = (journal, *identity, self._boot)
         now = time.time_ns() // 1_000_000
         if before is None:
             # Unknown generations: above any that another process may have seen.
@@ -242,10 +242,10 @@ class State:
             gc_generation = before.gc_generation + gc_raised
         if catalog_generation is not None:
             generation = catalog_generation
-        place = (journal, device, inode, self._boot, end, frame, seq)
+        place = (*self._exact_place, end, frame, seq)
         holder = (self._pid, now, _WHO)
         seen = LockFile(*place, generation, gc_generation, *holder)
-        self.files.write(self.lock_file.fd, encode_lock(seen), 0)
+        self._text.write(self.lock_file.fd, seen)
         return seen
 
     @property
@@ -261,12 +261,12 @@ class State:
 
     @contextlib.contextmanager
     def poisoned_by_failing(self) -> Iterator[None]:
-        """Poison the handle where a journal cannot be made for more than no room."""
+        """Poison the handle where files cannot be synced for more than no room."""
         try:
             yield
         except StorageError as error:
             if not error.transient:
-                self.poison("a journal could not be made; open the store again")
+                self.poison("a sync failed; open the store again")
             raise
 
     def journal_fd(self, journal: bytes) -> int:
@@ -375,20 +375,13 @@ class State:
             if self._lock is not None:
                 steps.callback(self._lock.close)
             steps.callback(self._let_journal_go)
-            self._view = None
             if isinstance(self._catalog, SqliteCatalog):
-                self._close_catalog(self._catalog)
-
-    def _close_catalog(self, catalog: SqliteCatalog) -> None:
-        # Closing checkpoints, so it wants the lock (SQLite's WAL-reset race).
-        if self._lock is None:
-            catalog.close()
-            return
-        self._lock.acquire(self._timeout_s)
-        try:
-            catalog.close()
-        finally:
-            self._lock.release()
+                # Another thread may be at a commit; and closing checkpoints, so
+                # it wants the lock (SQLite's WAL-reset race).
+                if self._lock is not None:
+                    self._lock.acquire(self._timeout_s)
+                self._view = None
+                self._catalog.close()
 
     def in_child(self) -> None:
         """Close this process's copies of the descriptors, after a fork."""

@@ -29,8 +29,7 @@ class Upkeep:
     def maintain(self) -> None:
         """Apply some of the overlay, close a full journal. Under the lock."""
         view = self._state.view
-        pending = view.known.pending()
-        many = len(pending) > limits.OVERLAY_COMMIT_COUNT
+        many = view.known.pending_count() > limits.OVERLAY_COMMIT_COUNT
         if many or view.pending_size > limits.OVERLAY_SIZE:
             self._draining = True
         # A slice a commit, until the overlay is empty: no caller waits for all.

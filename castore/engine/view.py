@@ -74,10 +74,17 @@ class View:
             raise NotFoundError(what=f"no segment {segment.hex()}")
         return self.logs.peaks_at(row, count)
 
-    def take(self, image: CommitImage, after: Position) -> None:
-        """Take in a commit that this process made and made durable."""
-        facts = facts_of(image, self.known, self._store, self.peaks_at)
+    def facts(self, image: CommitImage, known: Catalog) -> Facts:
+        """
+        Return what *image* changes in *known*: `known`, perhaps with the commits
+        before it in its group.
+        """
+        facts = facts_of(image, known, self._store, self.peaks_at)
         self._add_listed(facts, image)
+        return facts
+
+    def take(self, facts: Facts, after: Position) -> None:
+        """Take in the facts of a commit that is durable up to *after*."""
         self.pending_size += _FACT_SIZE * facts.row_count()
         self.known.apply([facts], after)
         if facts.drop_files:
@@ -229,7 +236,7 @@ class View:
             digest,
             position.gc_generation,
         )
-        self.take(image, after)
+        self.take(self.facts(image, self.known), after)
         return []
 
     def _extensions(self, frame: Frame) -> list[Extension]:

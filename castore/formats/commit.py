@@ -12,9 +12,9 @@ from typing import Any
 import attrs
 
 from castore import limits
-from castore.codec import encode_record
+from castore.codec import encode_known, encode_record
 from castore.digest import in_context
-from castore.formats.refuse import check_version, is_bytes, is_count, is_text, need
+from castore.formats.refuse import is_bytes, is_count, is_text, need
 
 
 VERSION = 1
@@ -83,7 +83,7 @@ class Commit:
 
     def encode(self) -> bytes:
         """Return the bytes that are hashed."""
-        return encode_record(self.record())
+        return encode_known(self.record())
 
 
 def hash_commit(encoded: bytes) -> bytes:
@@ -106,17 +106,16 @@ def parse_commit(value: Any) -> Commit:
     Return the commit record that the array *value* is.
 
     Raises:
-        CorruptionError: ``malformed record`` or ``unsupported version``.
+        CorruptionError: ``malformed record``.
     """
-    check_version(value, VERSION, "commit")
-    need(len(value) == 7, "commit: not seven fields")
-    _, seq, prev, time_ms, heads, key, sides = value
+    need(isinstance(value, list) and len(value) == 7, "commit: not seven fields")
+    version, seq, prev, time_ms, heads, key, sides = value
+    need(type(version) is int and version == VERSION, "commit: version")
     need(is_count(seq, start=1) and is_count(time_ms), "commit: seq or time")
     need(is_bytes(prev, 32), "commit: prev")
     need(isinstance(heads, list) and 0 < len(heads) <= HEAD_COUNT_MAX, "commit: heads")
     need(all(is_bytes(head, 32) for head in heads), "commit: heads")
     parsed = tuple(_parse_sides(sides))
-    need(len({file for file, _, _ in parsed}) == len(parsed), "commit: a side twice")
     return Commit(seq, prev, time_ms, tuple(heads), _parse_key(key), parsed)
 
 

@@ -17,7 +17,7 @@ import attrs
 from castore import limits
 from castore.codec import encode_known, encode_record
 from castore.digest import format_digest, in_context
-from castore.formats.refuse import is_bytes, is_count, is_text, need, record
+from castore.formats.refuse import is_bytes, is_count, is_text, need, record, refusal
 
 
 VERSION = 1
@@ -150,15 +150,6 @@ def genesis(session: bytes, segment: bytes) -> bytes:
     return _genesis(session, segment)
 
 
-def check_hashed_size(stored: Sequence[Any]) -> int:
-    """
-    Return an upper bound of the bytes of a stored entry's hashed form.
-
-    Index, time, digest, size and ``prev`` take at most 100 bytes.
-    """
-    return len(encode_record([stored[1], *stored[3:]])) + 100
-
-
 def check_refs(value: Any, *, count_max: int, lists: bool) -> list[list[Any]]:
     """
     Return *value* if it is an array of references as spec/entry.md wants them.
@@ -223,7 +214,6 @@ def parse_start(value: Any) -> Start:
     session, segment, cause, origin, key = value
     need(is_bytes(session, 16) and is_bytes(segment, 16), "start record: ids")
     need(type(cause) is str and cause in CAUSES, "start record: cause")
-    need(cause != "fork" or origin is not None, "start record: fork of nothing")
     return Start(session, segment, cause, _parse_origin(origin), parse_key(key))
 
 
@@ -250,7 +240,9 @@ def parse_key(value: Any) -> tuple[str, str] | None:
     return space, text
 
 
-def check_start(start: Start, *, session: bytes, segment: bytes, index: int) -> None:
+def check_start(
+    start: Start, *, session: bytes, segment: bytes, index: int, prev: bytes
+) -> None:
     """
     Refuse a start record that does not fit where it stands.
 
@@ -263,14 +255,17 @@ def check_start(start: Start, *, session: bytes, segment: bytes, index: int) -> 
 
         index: Where it stands.
 
+        prev: Hash of the entry before it.
+
     Raises:
         CorruptionError: ``malformed record``.
     """
     same = (start.session, start.segment) == (session, segment)
     need(same, "start record: another session or segment")
     need((start.cause == "fork") == (index > 0), "start record: cause")
-    count = start.origin.count if start.origin else 0
-    need(index in (0, count), "start record: origin at another count")
+    origin = start.origin
+    fits = origin is not None and (origin.count, origin.last) == (index, prev)
+    need(index == 0 or fits, "start record: origin of other entries")
 
 
 def decode_stored(payload: bytes | memoryview, count: int) -> list[list[Any]]:
@@ -294,19 +289,20 @@ def decode_stored(payload: bytes | memoryview, count: int) -> list[list[Any]]:
 
 def _check_stored(stored: Any) -> None:
     need(isinstance(stored, list) and len(stored) in (4, 5), "stored entry: fields")
-    time, kind, body, refs = stored[:4]
+    time, kind, body, refs, *start = stored
     need(time is None or type(time) is int, "stored entry: time")
     need(is_text(kind, size_min=1, size_max=limits.KIND_SIZE_MAX), "stored entry: kind")
     if type(body) is not int:
         need(isinstance(body, list) and len(body) == 2, "stored entry: body")
         need(is_bytes(body[0], 32) and is_count(body[1]), "stored entry: body")
-    else:
-        need(body >= 0, "stored entry: body")
+    elif body < 0:
+        raise refusal("stored entry: body")
     if refs != []:
         check_refs(refs, count_max=limits.ENTRY_REFS_COUNT_MAX, lists=True)
-    need((kind == START) == (len(stored) == 5), "stored entry: start")
-    if kind == START:
-        parse_start(stored[4])
+    if (kind == START) != bool(start):
+        raise refusal("stored entry: start")
+    if start:
+        parse_start(start[0])
 
 
 def entries_of(
@@ -335,21 +331,23 @@ def entries_of(
             range, an entry too large.
     """
     clock = 0
+    count = len(bodies)
     need(is_count(first_index + len(stored) - 1), "stored entries: index out of range")
     for index, item in enumerate(stored, first_index):
         delta, body = item[0], item[2]
         time_ms = None
         if delta is not None:
-            clock += delta
+            time_ms = clock = clock + delta
             need(is_count(clock), "stored entry: time out of range")
-            time_ms = clock
         if type(body) is int:
-            need(body < len(bodies), "stored entry: no such body")
+            if body >= count:
+                raise refusal("stored entry: no such body")
             place = bodies[body]
         else:
             place = (body[0], body[1])
         form = [VERSION, index, prev, time_ms, item[1], *place, *item[3:]]
         encoded = encode_known(form)
-        need(len(encoded) <= limits.ENTRY_SIZE_MAX, "entry: too large")
+        if len(encoded) > limits.ENTRY_SIZE_MAX:
+            raise refusal("entry: too large")
         prev = _entry_hash(encoded)
         yield prev, time_ms, item, place

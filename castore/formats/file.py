@@ -121,35 +121,13 @@ def decode_header(data: bytes, *, file: bytes, store: bytes | None) -> FileHeade
     body = data[: SIZE - 32]
     need(body[:8] == MAGIC, "no file magic", CORRUPT_FRAME)
     need(_file_hash(body) == data[SIZE - 32 : SIZE], "file hash differs", CORRUPT_FRAME)
-    _, version, suite, kind, zero, *rest = _LAYOUT.unpack(body)
+    _, version, suite, kind, _, *rest = _LAYOUT.unpack(body)
     need(version == VERSION and suite == SUITE, "file version or suite", UNSUPPORTED)
     header = FileHeader(kind, *rest)
     need(header.id == file, "another file's name", FOREIGN)
     need(store is None or header.store == store, "another store's file", FOREIGN)
-    need(kind in KIND_NAMES and zero == 0, "file header: kind")
+    need(kind in KIND_NAMES, "file header: kind")
     need(is_count(header.carried_end, start=SIZE), "file header: carried end")
     numbers = (header.number, header.pred_end, header.seq)
     need(all(is_count(number) for number in numbers), "file header: numbers")
-    _check_kind(header)
     return header
-
-
-def _check_kind(header: FileHeader) -> None:
-    first = FileHeader(header.kind, header.store, header.id)
-    if header.kind != JOURNAL:
-        need(header == first, "file header: fields that must be zero")
-        return
-    need(header.number > 0, "file header: number")
-    if header.seq == 0:
-        need(header.commit == _genesis(header.store), "file header: commit")
-    if header.number == 1:
-        alike = attrs.evolve(
-            first,
-            number=1,
-            seq=0,
-            commit=header.commit,
-            carried_end=header.carried_end,
-        )
-        need(header == alike, "file header: fields that must be zero")
-    else:
-        need(header.pred != NO_ID, "file header: predecessor")

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import struct
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
 
 from castore import limits
-from castore.codec import encode_record
+from castore.codec import encode_known, encode_record
 from castore.compress import compress, decompress
 from castore.digest import in_context
 from castore.errors import FormatError, LimitError
@@ -46,7 +46,7 @@ _frame_hash = in_context["frame"]
 _stored_hash = in_context["stored"]
 
 
-@attrs.frozen
+@attrs.define
 class Part:
     """
     The stored part of a frame, ready to be put into one.
@@ -85,7 +85,7 @@ class FrameHeader:
         return HEADER_SIZE + self.table_size + self.stored_size + HASH_SIZE
 
 
-@attrs.frozen
+@attrs.define
 class Record:
     """
     One record of a frame.
@@ -122,9 +122,15 @@ def seal_part(raw: bytes, level: int, *, long: bool = False) -> Part:
     return Part(codec, len(raw), data, _stored_hash(data))
 
 
+def inline_record(kind: int, encoded: bytes) -> bytes:
+    """Return the encoded descriptor of a head or commit, which stands in the table."""
+    return bytes((0x83, kind, 0)) + encoded
+
+
 def finish(
     part: Part,
     table: Sequence[Sequence[Any]],
+    inline: Sequence[bytes] = (),
     *,
     offset: int,
     group_start: int,
@@ -139,6 +145,8 @@ def finish(
 
         table: A descriptor for each record.
 
+        inline: Further descriptors, from `inline_record`.
+
         offset: Where the frame will begin in its file.
 
         group_start: Where its sync group begins.
@@ -150,13 +158,14 @@ def finish(
     Raises:
         LimitError: No reader would take it.
     """
-    encoded = encode_record(list(table))
-    _check_limits(len(table), len(encoded), part)
+    encoded = encode_known(list(table), inline)
+    count = len(table) + len(inline)
+    _check_limits(count, len(encoded), part)
     head = _HEADER.pack(
         MAGIC,
         part.codec,
         0,
-        len(table),
+        count,
         len(encoded),
         part.raw_size,
         len(part.data),
@@ -165,6 +174,11 @@ def finish(
     place = _OFFSET.pack(offset)
     digest = _frame_hash(head, encoded, part.digest, file_hash, place, prev)
     return b"".join((head, encoded, part.data, digest))
+
+
+def size_of(part: Part, table: Sequence[Sequence[Any]]) -> int:
+    """Return the bytes of the frame that `finish` makes of *part* and *table*."""
+    return HEADER_SIZE + len(encode_known(list(table))) + len(part.data) + HASH_SIZE
 
 
 def _check_limits(record_count: int, table_size: int, part: Part) -> None:
@@ -348,15 +362,6 @@ def stored_part(data: memoryview, header: FrameHeader) -> Part:
     front = HEADER_SIZE + header.table_size
     stored = bytes(data[front : front + header.stored_size])
     return Part(header.codec, header.raw_size, stored, _stored_hash(stored))
-
-
-def split(table: Sequence[list[Any]], raw: memoryview) -> Iterator[Record]:
-    """Yield each record of a decoded frame with its payload."""
-    at = 0
-    for descriptor in table:
-        kind, size = descriptor[0], descriptor[1]
-        yield Record(kind, descriptor, raw[at : at + size])
-        at += size
 
 
 def encode_footer(offsets: Sequence[int]) -> bytes:

@@ -10,9 +10,9 @@ from typing import Any
 
 import attrs
 
-from castore.codec import encode_record
+from castore.codec import encode_known
 from castore.digest import in_context
-from castore.formats.refuse import FOREIGN, check_version, is_bytes, is_count, need
+from castore.formats.refuse import FOREIGN, is_bytes, is_count, need
 
 
 VERSION = 1
@@ -61,7 +61,7 @@ class Head:
 
     def encode(self) -> bytes:
         """Return the bytes that are hashed."""
-        return encode_record(self.record())
+        return encode_known(self.record())
 
 
 def hash_head(encoded: bytes) -> bytes:
@@ -79,13 +79,12 @@ def parse_head(value: Any, store: bytes | None = None) -> Head:
         store: Where given, the only store id that is accepted.
 
     Raises:
-        CorruptionError: ``malformed record``, ``unsupported version`` or
-            ``foreign record``.
+        CorruptionError: ``malformed record`` or ``foreign record``.
     """
-    check_version(value, VERSION, "head")
-    need(len(value) == 12, "head: not twelve fields")
-    _, store_id, session, segment, fork_index, state, *rest = value
+    need(isinstance(value, list) and len(value) == 12, "head: not twelve fields")
+    version, store_id, session, segment, fork_index, state, *rest = value
     revision, count, root, last, seq, time_ms = rest
+    need(type(version) is int and version == VERSION, "head: version")
     need(all(is_bytes(i, 16) for i in (store_id, session, segment)), "head: ids")
     need(store is None or store_id == store, "head of another store", FOREIGN)
     need(type(state) is int and state == OPEN, "head: state")

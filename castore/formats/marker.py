@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 
-from typing import Any
-
 from castore.formats.refuse import UNSUPPORTED, need
 
 
@@ -52,9 +50,7 @@ def decode_marker(data: bytes, *, writing: bool) -> bytes:
     keys = {"castore", "features", "store", "suite"}
     need(isinstance(facts, dict) and facts.keys() == keys, "castore.json: form")
     version, features, store, suite = (facts[key] for key in sorted(keys))
-    need(type(version) is int and type(suite) is str, "castore.json: form")
-    need(version == 1, "castore.json: version", UNSUPPORTED)
-    need(suite == "blake3-256", "castore.json: suite", UNSUPPORTED)
+    need(type(version) is int and _is_plain(suite), "castore.json: form")
     need(
         type(store) is str
         and len(store) == 32
@@ -62,23 +58,30 @@ def decode_marker(data: bytes, *, writing: bool) -> bytes:
         "castore.json: store id",
     )
     need(
-        isinstance(features, dict) and features.keys() == set(_CLASSES),
+        isinstance(features, dict)
+        and features.keys() == set(_CLASSES)
+        and all(map(_is_list_of_names, features.values())),
         "castore.json: features",
     )
-    _check_features(features, writing=writing)
+    need(version == 1, "castore.json: version", UNSUPPORTED)
+    need(suite == "blake3-256", "castore.json: suite", UNSUPPORTED)
+    unknown = features["all_must_know"] or (writing and features["writer_must_know"])
+    need(not unknown, "castore.json: unknown feature", UNSUPPORTED)
     return bytes.fromhex(store)
 
 
-def _check_features(features: dict[str, Any], *, writing: bool) -> None:
-    for name, values in features.items():
-        need(
-            isinstance(values, list)
-            and all(type(value) is str and _is_name(value) for value in values)
-            and values == sorted(set(values)),
-            "castore.json: features",
-        )
-        matters = name == "all_must_know" or (writing and name == "writer_must_know")
-        need(not (matters and values), "castore.json: unknown feature", UNSUPPORTED)
+def _is_list_of_names(values: object) -> bool:
+    return (
+        isinstance(values, list)
+        and all(type(value) is str and _is_name(value) for value in values)
+        and values == sorted(set(values))
+    )
+
+
+def _is_plain(text: object) -> bool:
+    return type(text) is str and all(
+        " " <= letter <= "~" and letter not in '"\\' for letter in text
+    )
 
 
 def _is_name(text: str) -> bool:

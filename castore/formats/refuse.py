@@ -46,13 +46,6 @@ def record(data: bytes | memoryview, size_max: int, what: str) -> list[Any]:
     return value
 
 
-def check_version(value: object, version: int, what: str) -> None:
-    """Refuse what is no array that begins with *version*, whatever else it holds."""
-    first = value[0] if isinstance(value, list) and value else None
-    need(type(first) is int, f"{what}: version")
-    need(first == version, f"{what}: version", UNSUPPORTED)
-
-
 @contextmanager
 def placed(where: str) -> Iterator[None]:
     """Fill in *where* in a refusal that comes out of the block without one."""
@@ -75,9 +68,10 @@ def is_count(value: Any, *, start: int = 0, stop: int = 1 << 63) -> bool:
 
 def is_text(value: Any, *, size_min: int, size_max: int) -> bool:
     """Return whether *value* is text of ``[size_min, size_max]`` bytes in UTF-8."""
-    # Characters are at least as few as bytes: most answers need no encoding.
-    return (
-        type(value) is str
-        and len(value) <= size_max
-        and size_min <= len(value.encode()) <= size_max
-    )
+    if type(value) is not str:
+        return False
+    # A character has one to four bytes: most answers need no encoding.
+    count = len(value)
+    if size_min <= count and count * 4 <= size_max:
+        return True
+    return count <= size_max and size_min <= len(value.encode()) <= size_max

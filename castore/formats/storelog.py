@@ -103,9 +103,6 @@ class StoreLog:
         collected: For each collected blob the run that took it.
 
         unknown: Indices of entries whose kind this reader does not know.
-
-        newest: The newest journal, which no entry may drop; None where the
-            caller looks at that itself.
     """
 
     store: bytes
@@ -117,7 +114,6 @@ class StoreLog:
     keys: dict[bytes, tuple[str, str]] = attrs.Factory(dict)
     collected: dict[bytes, int] = attrs.Factory(dict)
     unknown: list[int] = attrs.Factory(list)
-    newest: bytes | None = None
 
     def apply(
         self, index: int, kind: str, body: bytes, refs: tuple[Reference, ...]
@@ -164,14 +160,10 @@ def _fold_packs(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
     need(isinstance(add, list) and isinstance(drop, list), "store log, packs: lists")
     listings = [_listing(item) for item in add]
     need(all(is_bytes(file, 16) for file in drop), "store log, packs: drop")
-    gone = log.dropped.union(drop)
-    again = any(listing.file in gone for listing in listings)
-    need(not again, "store log, packs: listed after it was dropped")
-    need(log.newest not in drop, "store log, packs: drops the newest journal")
+    log.dropped.update(drop)
     log.listed.update((listing.file, listing) for listing in listings)
-    for file in drop:
-        log.listed.pop(file, None)
-        log.dropped.add(file)
+    for file in log.dropped & log.listed.keys():
+        del log.listed[file]
 
 
 def _listing(item: Any) -> Listing:

@@ -7,12 +7,15 @@ from __future__ import annotations
 import os
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import attrs
 
+from castore.catalog.rows import Catalog
 from castore.digest import blob_digest, format_digest
+from castore.engine.putting import put_parts
 from castore.errors import ConflictError, NotFoundError
 from castore.formats.entry import BlobRef, Reference
 from castore.importer.content import BODY_SIZE, PATH_ROLE, FileFacts, facts_of
@@ -24,9 +27,10 @@ from castore.importer.matching import (
     find_common,
     prefixes,
 )
-from castore.importer.source import TAIL, Source, absolute, open_source
+from castore.importer.source import READ_SIZE, TAIL, Source, absolute, open_source
+from castore.importer.strings import Strings
 from castore.limits import MIB, NAME_SIZE_MAX
-from castore.segment import Segment, SessionKey
+from castore.segment import Segment, SessionKey, begin_segment
 from castore.store import Store
 from castore.transcript import Span
 from castore.writing import NewEntry, new_id
@@ -80,6 +84,7 @@ def import_file(
     *,
     format: str | None = None,  # noqa: A002
     now_ms: int,
+    strings: Strings | None = None,
     progress: Progress | None = None,
 ) -> ImportedFile:
     """
@@ -104,6 +109,9 @@ def import_file(
 
         now_ms: The time, ms since 1970 UTC; no entry's time comes from it.
 
+        strings: Large strings met so far; one for all files of an import finds
+            what several of them repeat.
+
         progress: Called after each commit.
 
     Raises:
@@ -119,7 +127,7 @@ def import_file(
     """
     where = absolute(path)
     with open_source(where, format) as source:
-        taker = _Taker(store, source, now_ms, progress)
+        taker = _Taker(store, source, now_ms, strings or Strings(), progress)
         for _ in range(CONFLICT_COUNT_MAX):
             try:
                 return taker.take()
@@ -149,16 +157,30 @@ class _Taker:
     """
 
     def __init__(
-        self, store: Store, source: Source, now_ms: int, progress: Progress | None
+        self,
+        store: Store,
+        source: Source,
+        now_ms: int,
+        strings: Strings,
+        progress: Progress | None,
     ) -> None:
         self._store = store
         self._source = source
         self._now_ms = now_ms
         self._progress = progress
         self._new_count = 0
+        self._strings = strings
+        self._label = blob_digest(os.fsencode(source.path))
+        self._begun: list[bytes] = []  # segments of this path when it was looked
 
     def take(self) -> ImportedFile:
-        """Take in what the store does not have."""
+        """
+        Take in what the store does not have.
+
+        Raises:
+            ConflictError: Another importer did a part of it meanwhile; again.
+        """
+        self._begun = self._store.engine.refresh().known.labelled(self._label)
         own = find_imported(self._store, self._source.path)
         if own is not None:
             match = find_common(self._store, [own], self._source.pieces())
@@ -231,7 +253,19 @@ class _Taker:
             "refs": [Reference(role, self._store.put(data)) for role, data in labels],
             "time_ms": told.started_ms,
             "then": batch,
+            "guard": self._check_first,
         }
+
+    def _check_first(self, known: Catalog) -> None:
+        """Refuse to begin a second segment beside one that another importer began."""
+        begun = known.labelled(self._label)
+        if begun != self._begun:
+            raise ConflictError(
+                what=f"another import of {self._source.path} came first",
+                subject="segment",
+                expected=len(self._begun),
+                actual=len(begun),
+            )
 
     def _fork(self, match: Match, start: dict[str, Any]) -> Segment:
         """Begin with what *match* has, in the session that the file names."""
@@ -249,9 +283,13 @@ class _Taker:
         else:
             key = key or ("path", _path_key(self._source.path))
             session = self._find_session(key)
-        if session is None:
-            return self._store.create_session(key=key, cause="import", **start)
-        return self._store.new_segment(session, cause="import", **start)
+        return begin_segment(
+            self._store.engine,
+            session=session,
+            key=key if session is None else None,
+            cause="import",
+            **start,
+        )
 
     def _native_key(self) -> SessionKey | None:
         """Return the key of the session that the file names, if it names one."""
@@ -296,15 +334,18 @@ class _Taker:
         return self._source.digest(span.start, span.stop)
 
     def _body(self, span: Span) -> bytes | BlobRef:
-        """Return the bytes of *span*; put, if they are too many to be held."""
+        """Return the bytes of *span*; put, if they are too many, or hold strings."""
         if span.stop - span.start <= BODY_SIZE:
-            return self._source.read(span.start, span.stop)
+            data = self._source.read(span.start, span.stop)
+            parts = self._strings.cut(data)
+            return data if len(parts) == 1 else put_parts(self._store.engine, parts)
         try:
             # What is put goes to a file, known or not.
             ref = self._store.resolve(format_digest(self._digest(span)))
         except NotFoundError:
             with self._source.stream(span.start, span.stop) as stream:
-                ref = self._store.put(stream)
+                some = iter(partial(stream.read, READ_SIZE), b"")
+                ref = put_parts(self._store.engine, self._strings.cut_stream(some))
         if ref.size != span.stop - span.start:
             raise self._source.shrank()
         return ref

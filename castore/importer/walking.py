@@ -11,6 +11,7 @@ from pathlib import Path
 
 from castore.errors import CastoreError, ClosedError, LockedError
 from castore.importer.source import absolute, open_source, reading
+from castore.importer.strings import Strings
 from castore.importer.taking import ImportedFile, Progress, import_file
 from castore.store import Store
 from castore.transcript import DOCUMENT_FORMATS
@@ -60,10 +61,16 @@ def import_paths(
             raise error
         failed(path, error)
 
+    strings = Strings()
     for file in find_files(paths, tell):
         try:
             done = import_file(
-                store, file, format=format, now_ms=now_ms, progress=progress
+                store,
+                file,
+                format=format,
+                now_ms=now_ms,
+                strings=strings,
+                progress=progress,
             )
         except CastoreError as error:
             tell(file, error)

@@ -22,6 +22,7 @@ from castore.formats.entry import Entry
 from castore.formats.frame import Record
 from castore.packing.versions import Versions
 from castore.packing.writer import Block, Descriptor, PackWriter
+from castore.reading.blobs import chunk_list
 from castore.reading.frames import Frame
 from castore.reading.image import commits, heads, read_run
 
@@ -57,6 +58,7 @@ class Carrier:
         self._written: set[bytes] = set()
         self._payloads: dict[bytes, None] = {}
         self._versions = Versions(engine, inputs, self._dead)
+        self._chunks: list[bytes] = []
         self._ref_lists: list[Place] = []
         self._raw_size = 0
 
@@ -83,11 +85,14 @@ class Carrier:
         for row in rows:
             self._carry_segment(row)
         self._block.flush()
+        self._carry_chunks()
         self._carry_versions()
         for digest in self._payloads:
             self._carry_blob(digest)
+            self._carry_chunks()
         for place in self._view.known.places():
             self._carry_place(place)
+            self._carry_chunks()
         self._block.flush()
         self._carry_ref_lists()
         self._carry_tables()
@@ -112,6 +117,8 @@ class Carrier:
                     pending = self._end_run(row.id, pending)
                     self._block.flush()
                 self._carry_blob(entry.body.digest)
+                if entry.body.size <= limits.BLOCK_SIZE:
+                    self._carry_chunks()
                 for ref in self._versions.take(entry):
                     self._payloads[ref.blob.digest] = None
                 pending.append(entry)
@@ -172,6 +179,12 @@ class Carrier:
         if place is not None:
             self._carry_place(place)
 
+    def _carry_chunks(self) -> None:
+        """Carry the chunks of what was carried, in their order: so they are read."""
+        chunks, self._chunks = self._chunks, []
+        for digest in chunks:
+            self._carry_blob(digest)
+
     def _carry_place(self, place: Place) -> None:
         digest = place.digest
         unwanted = place.file not in self._inputs or digest in self._dead
@@ -183,6 +196,8 @@ class Carrier:
         if record.kind == frame_format.REF_LIST:
             self._ref_lists.append(place)
             return
+        if record.kind == frame_format.CHUNKED:
+            self._chunks += [name for name, _ in chunk_list(digest, record).chunks]
         descriptor, payload = self._form(digest, record)
         self._block.add_body(digest, place.size, descriptor, payload)
         self._count(len(payload))

@@ -18,7 +18,7 @@ from castore.engine import Engine
 from castore.engine.change import Append, Change, NewEntry
 from castore.engine.expect import Expect
 from castore.engine.members import members, named_sides
-from castore.engine.putting import put_bytes
+from castore.engine.putting import keep_bytes
 from castore.errors import CastoreError, StorageError
 from castore.formats import file as file_format
 from castore.formats import storelog
@@ -179,7 +179,7 @@ def rewrite(
             errno=errno.ENOSPC,
             transient=True,
         )
-    writer = PackWriter(engine.files, engine.store, level)
+    writer = PackWriter(engine.state, level)
     try:
         stops = {item.file.id: item.stop for item in inputs}
         carrier = Carrier(engine, stops, dead, writer, progress)
@@ -216,7 +216,7 @@ def _publish(
     if collected is not None:
         bodies.append((storelog.COLLECTED, collected))
     entries = tuple(
-        NewEntry(kind, put_bytes(engine, body), content=body) for kind, body in bodies
+        NewEntry(kind, keep_bytes(engine, body), content=body) for kind, body in bodies
     )
     append = Append(engine.store, engine.store, entries, Expect.ANY)
     change = Change(
@@ -238,7 +238,8 @@ def _unlink(engine: Engine, gone: Collection[OpenFile]) -> None:
         return
     for file in gone:
         engine.files.unlink(file.name)
-    engine.files.sync_folder("files")
+    with engine.state.poisoned_by_failing():
+        engine.files.sync_folder("files")
     engine.state.opened.forget()
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from castore import limits
 from castore.catalog.rows import SegmentRow
-from castore.compress import BASE_SIZE_MIN, compress, diff
+from castore.compress import compress, diff
 from castore.engine import Engine
 from castore.engine.needs import stored_needs
 from castore.engine.side import LEVEL
@@ -166,7 +166,7 @@ class Versions:
         if record.kind == frame_format.DIFFERENCE and record.descriptor[4] == base:
             return bytes(record.payload)
         old, data = self._read(base), self._read(digest)
-        if len(old) < BASE_SIZE_MIN or not data:
+        if len(old) < limits.DIFFERENCE_BASE_SIZE_MIN or not data:
             return None
         delta = diff(old, data, LEVEL)
         large = len(delta) * _WORTH > len(data)

@@ -14,12 +14,12 @@ from typing import Any
 from castore import limits
 from castore.catalog.rows import Place, Run
 from castore.engine.journal import footer_frame
+from castore.engine.state import State
 from castore.formats import file as file_format
 from castore.formats import frame as frame_format
 from castore.formats.file import FileHeader, encode_header, file_name
 from castore.formats.frame import finish, seal_part
 from castore.formats.storelog import Listing
-from castore.storage import Files
 
 
 Descriptor = list[Any]
@@ -33,9 +33,10 @@ class PackWriter:
         listings: The packs that are finished.
     """
 
-    def __init__(self, files: Files, store: bytes, level: int) -> None:
-        self._files = files
-        self._store = store
+    def __init__(self, state: State, level: int) -> None:
+        self._state = state
+        self._files = state.files
+        self._store = state.store
         self._level = level
         self._fd = -1
         self._header = b""
@@ -89,7 +90,8 @@ class PackWriter:
             prev=self._last,
         )
         self._files.write(self._fd, data, self._end)
-        self._files.sync(self._fd)
+        with self._state.poisoned_by_failing():
+            self._files.sync(self._fd)
         size = self._end + len(data)
         self.listings.append(Listing(self._id, file_format.PACK, size, data[-32:]))
         self._files.close(self._fd)
@@ -99,7 +101,8 @@ class PackWriter:
         """Make all packs durable, their folder too, and return what to list."""
         if self._fd >= 0:
             self._close()
-        self._files.sync_folder("files")
+        with self._state.poisoned_by_failing():
+            self._files.sync_folder("files")
         return self.listings
 
     def abandon(self) -> None:

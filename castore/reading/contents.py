@@ -23,13 +23,12 @@ from castore.formats.chunked import decode_chunks
 from castore.formats.commit import Commit
 from castore.formats.entry import Start, decode_stored, entries_of, parse_start
 from castore.formats.head import Head
-from castore.formats.refuse import need, placed, refusal
+from castore.formats.refuse import placed
 from castore.reading.files import OpenFile
 from castore.reading.frames import Frame, Gap, walk
 from castore.reading.image import (
     RunHeader,
     check_journal_records,
-    check_side_frame,
     commits,
     heads,
     run_headers,
@@ -67,10 +66,6 @@ class FrameContents:
         heads: Its heads with their hashes.
 
         commits: Its commit records with their hashes.
-
-        footer: The offsets that it states, None if it is no footer.
-
-        awaits: Whether entries of it have their bodies in the next frame.
     """
 
     offset: int
@@ -83,8 +78,6 @@ class FrameContents:
     runs: Sequence[StoredRun] = ()
     heads: Sequence[tuple[Head, bytes]] = ()
     commits: Sequence[tuple[Commit, bytes]] = ()
-    footer: list[int] | None = None
-    awaits: bool = False
 
     def refuse(self, error: CorruptionError) -> None:
         """Pass over the records; the frame stays whole."""
@@ -124,29 +117,17 @@ class FileContents:
         return any(item.end == end and item.hash == frame for item in self.frames)
 
     def up_to(self, stop: int) -> FileContents:
-        """
-        Return what stands in ``[188, stop)``; reads again only if *stop* cuts
-        through what was taken for a frame, or between entries and their bodies.
-        """
-        if stop >= self.stop:
-            return self
+        """Return the frames that end at *stop* or before, and the gaps before it."""
         frames = [item for item in self.frames if item.end <= stop]
-        begun = sum(item.offset < stop for item in self.frames)
-        if begun > len(frames) or (frames and frames[-1].awaits):
-            return read_contents(self.file, stop)
-        gaps = [
-            gap if gap.end is None or gap.end < stop else attrs.evolve(gap, end=None)
-            for gap in self.gaps
-            if gap.offset < stop
-        ]
-        return FileContents(self.file, stop, frames, gaps)
+        gaps = [gap for gap in self.gaps if gap.offset < stop]
+        return FileContents(self.file, min(stop, self.stop), frames, gaps)
 
 
 #: Digest and size of each whole blob of a frame.
 _Bodies = list[tuple[bytes, int]]
 
-#: Entries of a frame that wait for the bodies in the next: header and stored form.
-_Waiting = list[tuple[RunHeader, list[list[object]]]]
+#: Entries of a frame that wait for the bodies in the next: header and payload.
+_Waiting = list[tuple[RunHeader, memoryview]]
 
 
 def read_contents(
@@ -178,11 +159,11 @@ def read_contents(
             continue
         found, waiting = _decode(item, file)
         contents.frames.append(found)
-        bodies = [] if found.refusal else item.bodies
+        bodies = [] if found.refusal else list(item.bodies)
         pending.add(found, waiting, bodies)
         if not waiting:
             pending.settle()
-    pending.settle(at_end=contents.end == stop)
+    pending.settle()
     return contents
 
 
@@ -202,20 +183,14 @@ class _Pending:
         """Take in the next frame; *bodies* are those that it holds itself."""
         self._frames.append((found, waiting, bodies))
 
-    def settle(self, *, at_end: bool = False) -> None:
-        """Read what waits; behind the last frame is none, or one that is corrupt."""
+    def settle(self) -> None:
+        """Read what waits; behind the last frame is none that can be used."""
         after: _Bodies | None = None
         while self._frames:
             found, waiting, bodies = self._frames.pop()
             if waiting and after is not None:
                 _complete(found, self._file, waiting, after)
-            elif waiting and at_end:
-                what = "entries whose bodies are in a next frame that is not there"
-                error = refusal(what)
-                error.where = f"{self._file.name}@{found.offset}"
-                found.refuse(error)
             after = None if found.refusal else bodies
-            at_end = False
 
 
 def _decode(frame: Frame, file: OpenFile) -> tuple[FrameContents, _Waiting]:
@@ -232,19 +207,11 @@ def _decode(frame: Frame, file: OpenFile) -> tuple[FrameContents, _Waiting]:
 
 def _fill(found: FrameContents, frame: Frame, file: OpenFile) -> _Waiting:
     kinds = {item[0] for item in frame.table}
-    if frame_format.FOOTER in kinds:
-        found.footer = []
-        need(len(frame.table) == 1, "footer beside other records")
     if frame_format.COMMIT in kinds or frame_format.HEAD in kinds:
         found.commits = commits(frame)
         found.heads = heads(frame, file.header.store)
     if file.header.kind == file_format.JOURNAL:
         check_journal_records(frame, found.commits, found.heads)
-    elif file.header.kind == file_format.SIDE:
-        check_side_frame(frame)
-    if found.footer is not None:
-        found.footer = frame_format.decode_footer(frame.records[0].payload)
-        return []
     _fill_blobs(found, frame)
     return _fill_runs(found, frame) if frame_format.ENTRIES in kinds else []
 
@@ -268,15 +235,14 @@ def _fill_runs(found: FrameContents, frame: Frame) -> _Waiting:
     waiting: _Waiting = []
     runs = []
     for header in run_headers(frame):
-        stored = decode_stored(frame.records[header.record].payload, header.count)
+        payload = frame.records[header.record].payload
         if header.bodies:
-            waiting.append((header, stored))
+            waiting.append((header, payload))
         else:
             runs.append(
-                _read_run(header, stored, found.offset, frame.file, frame.bodies)
+                _read_run(header, payload, found.offset, frame.file, frame.bodies)
             )
     found.runs = runs
-    found.awaits = bool(waiting)
     return waiting
 
 
@@ -284,7 +250,7 @@ def _complete(
     found: FrameContents,
     file: OpenFile,
     waiting: _Waiting,
-    bodies: list[tuple[bytes, int]],
+    bodies: Sequence[tuple[bytes, int]],
 ) -> None:
     """Read the entries of *found* whose bodies the frame behind it holds."""
     try:
@@ -297,15 +263,16 @@ def _complete(
 
 def _read_run(
     header: RunHeader,
-    stored: list[list[object]],
+    payload: memoryview,
     offset: int,
     file: bytes,
-    body_list: list[tuple[bytes, int]],
+    body_list: Sequence[tuple[bytes, int]],
 ) -> StoredRun:
     hashes: list[bytes] = []
     bodies: list[bytes] = []
     wants: list[Want] = []
     starts: dict[int, Start] = {}
+    stored = decode_stored(payload, header.count)
     placed_entries = entries_of(
         stored, first_index=header.first, prev=header.prev, bodies=body_list
     )

@@ -16,9 +16,9 @@ from castore.formats.refuse import placed
 from castore.storage import Files
 
 
-class RawFile:
+class OpenFile:
     """
-    A file of that name that is open for reading, whatever it holds.
+    A file of frames that is open for reading, its header checked.
 
     The descriptor lives as long as somebody holds the object, so that a reader
     is never cut off by a file being dropped meanwhile.
@@ -28,21 +28,27 @@ class RawFile:
 
         fd: Descriptor.
 
-        hash: File hash as it stands in the header; empty if the file is shorter.
+        hash: File hash as it stands in the header.
+
+        header: Its header.
     """
 
-    def __init__(self, files: Files, file: bytes) -> None:
+    def __init__(self, files: Files, file: bytes, store: bytes | None) -> None:
         """
-        Open *file*.
+        Open *file* and check its header.
 
         Raises:
             NotFoundError: It is not there.
+
+            CorruptionError: Its header is refused.
         """
         self._files = files
         self.id = file
         self.fd = files.open(file_name(file))
-        self.front = self.read_up_to(file_format.SIZE, 0)
-        self.hash = self.front[file_format.SIZE - 32 :]
+        front = self.read_up_to(file_format.SIZE, 0)
+        self.hash = front[file_format.SIZE - 32 :]
+        with placed(f"{self.name}@0"):
+            self.header: FileHeader = decode_header(front, file=file, store=store)
 
     @property
     def name(self) -> str:
@@ -61,28 +67,6 @@ class RawFile:
         if getattr(self, "fd", -1) >= 0:
             with contextlib.suppress(StorageError):  # it was only read
                 self._files.close(self.fd)
-
-
-class OpenFile(RawFile):
-    """
-    A file of frames that is open for reading, its header checked.
-
-    Attributes:
-        header: Its header.
-    """
-
-    def __init__(self, files: Files, file: bytes, store: bytes | None) -> None:
-        """
-        Open *file* and check its header.
-
-        Raises:
-            NotFoundError: It is not there.
-
-            CorruptionError: Its header is refused.
-        """
-        super().__init__(files, file)
-        with placed(f"{self.name}@0"):
-            self.header: FileHeader = decode_header(self.front, file=file, store=store)
 
 
 class OpenFiles:

@@ -74,11 +74,11 @@ def fold_log(
         chain: The journals, whatever was dropped, newest first and cut to what
             counts of them.
 
-        others: All other files with a good header.
+        others: All packs and side packs with a good header.
 
         reader: Reads the entries.
 
-        findings: Takes what is refused and what is not known.
+        findings: Takes what is refused.
     """
     records = Records()
     for contents in chain:
@@ -87,13 +87,13 @@ def fold_log(
     for contents in others:
         records.add_file(contents, store)
     records.heads = heads
-    usable = judge_heads(records, store, Findings())
-    if usable is None:
+    head = judge_heads(records, store, None, Findings())
+    if head is None:
         return None
-    log = Log(store, store, 0, usable[0].count, usable[0])
+    log = Log(store, store, 0, head.count, head)
     start = genesis(store, store)
-    take_entries(log, records.runs.get(store, ()), start, Findings())
-    folded = StoreLog(store, newest=chain[0].file.id)
+    take_entries(log, records.runs.get(store, ()), start, head.last, Findings())
+    folded = StoreLog(store)
     bodies = _Bodies([*chain, *others], reader, log.bodies())
     for entry in reader.entries(log.pieces):
         _apply(folded, entry, bodies, log.where(entry.index), findings)
@@ -109,8 +109,6 @@ def _apply(
             body = bodies.read(entry.body.digest)
         except CorruptionError:
             return  # what is missing or corrupt is found with all other blobs
-    else:
-        findings.notice(where, "a kind of store-log entry that is not known")
     try:
         folded.apply(entry.index, entry.kind, body, entry.refs)
     except CorruptionError as error:

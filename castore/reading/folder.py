@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import attrs
 
-from castore.digest import in_context
 from castore.errors import CorruptionError, NotFoundError
 from castore.formats import file as file_format
-from castore.formats.file import parse_name
+from castore.formats import frame as frame_format
+from castore.formats.file import file_name, parse_name
 from castore.formats.marker import NAME, SIZE_MAX, decode_marker
-from castore.formats.refuse import UNSUPPORTED, placed, refusal
-from castore.reading.files import OpenFile, RawFile
+from castore.formats.refuse import CORRUPT_FRAME, placed, refusal
+from castore.reading.files import OpenFile
 from castore.reading.findings import FILES, LOCK, Findings
-from castore.reading.frames import find_frame
 from castore.reading.mark import open_plain
 from castore.storage import Files
 
 
 _OURS = {NAME, f"{NAME}.new", LOCK, FILES, "maintenance", "quarantine"}
 _CATALOG = "catalog-"
-
-_file_hash = in_context["file"]
 
 
 @attrs.define(eq=False)
@@ -33,20 +30,20 @@ class Folder:
     What stands in a store's folder.
 
     Attributes:
-        store: Store id, None if nothing names it.
+        store: Store id.
 
         good: Files whose header is good, by id in order.
 
         refused: Files whose header is refused, and why.
+
+        held: Of these, files in which no frame stands behind the header: nothing
+            is lost with them unless something names them.
     """
 
-    store: bytes | None
+    store: bytes
     good: dict[bytes, OpenFile] = attrs.Factory(dict)
-    refused: dict[bytes, tuple[RawFile, CorruptionError]] = attrs.Factory(dict)
-
-    def has(self, file: bytes) -> bool:
-        """Return whether *file* is there, whatever its header says."""
-        return file in self.good or file in self.refused
+    refused: dict[bytes, CorruptionError] = attrs.Factory(dict)
+    held: set[bytes] = attrs.Factory(set)
 
 
 def read_marker(files: Files) -> bytes:
@@ -71,19 +68,14 @@ def read_marker(files: Files) -> bytes:
         return decode_marker(data, writing=False)
 
 
-def is_unsupported(error: CorruptionError) -> bool:
-    """Return whether a refused ``castore.json`` ends the check."""
-    return error.verdict == UNSUPPORTED
-
-
-def read_folder(files: Files, store: bytes | None, findings: Findings) -> Folder:
+def read_folder(files: Files, store: bytes, findings: Findings) -> Folder:
     """
     Open all files of frames and check their headers.
 
     Args:
         files: The folder.
 
-        store: Store id; None to take that of the first file that is whole.
+        store: Store id.
 
         findings: Takes a notice for each name that is no part of a store.
 
@@ -93,45 +85,34 @@ def read_folder(files: Files, store: bytes | None, findings: Findings) -> Folder
     for name in files.list(""):
         if name not in _OURS and not name.startswith(_CATALOG):
             findings.notice(name, "no name of a store")
-    found: dict[bytes, RawFile] = {}
+    folder = Folder(store)
     for name in files.list(FILES):
-        where = f"{FILES}/{name}"
         file = parse_name(name)
         if file is None:
-            findings.notice(where, "no name of a file of a store")
-            continue
-        fd = open_plain(files, where)
-        if fd is None:
-            if not files.exists(where):
-                raise NotFoundError(what=f"{where} vanished")
-            findings.notice(where, "no plain file")
-            continue
-        files.close(fd)
-        found[file] = RawFile(files, file)
-    folder = Folder(store or _guess_store(found))
-    for file, raw in found.items():
-        try:
-            folder.good[file] = OpenFile(files, file, folder.store)
-        except CorruptionError as error:
-            folder.refused[file] = (raw, error)
+            findings.notice(f"{FILES}/{name}", "no name of a file of a store")
+        else:
+            _take(folder, files, file)
     return folder
 
 
-def _guess_store(found: dict[bytes, RawFile]) -> bytes | None:
-    for raw in found.values():
-        front = raw.front
-        if front[:8] == file_format.MAGIC and _file_hash(front[:-32]) == raw.hash:
-            return front[12:28]
-    return None
-
-
-def holds_frame(raw: RawFile) -> bool:
-    """Return whether a whole frame stands anywhere in a file with a bad header."""
-    hashes = {_file_hash(raw.front[: file_format.SIZE - 32])}
-    if len(raw.front) == file_format.SIZE:
-        hashes.add(raw.hash)
-    stop = raw.size()
-    return any(
-        find_frame(raw, file_format.HASH_SIZE, stop, digest) is not None
-        for digest in hashes
-    )
+def _take(folder: Folder, files: Files, file: bytes) -> None:
+    where = file_name(file)
+    fd = open_plain(files, where)
+    if fd is None:
+        if not files.exists(where):
+            raise NotFoundError(what=f"{where} vanished")
+        error = refusal("no plain file", CORRUPT_FRAME)
+        error.where = f"{where}@0"
+        folder.refused[file] = error
+        folder.held.add(file)
+        return
+    try:
+        behind = files.read_up_to(fd, len(frame_format.MAGIC), file_format.SIZE)
+    finally:
+        files.close(fd)
+    try:
+        folder.good[file] = OpenFile(files, file, folder.store)
+    except CorruptionError as error:
+        folder.refused[file] = error
+        if behind != frame_format.MAGIC:
+            folder.held.add(file)

@@ -7,8 +7,9 @@ Spec: spec/frame.md; spec/checking.md, step 4.
 from __future__ import annotations
 
 import functools
+import itertools
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -19,7 +20,7 @@ from castore.formats import file as file_format
 from castore.formats import frame as frame_format
 from castore.formats.frame import FrameHeader, Part, Record
 from castore.formats.refuse import placed
-from castore.reading.files import OpenFile, RawFile
+from castore.reading.files import OpenFile
 
 
 _GUESS = 64 << 10  # bytes read at once before the frame's size is known
@@ -77,7 +78,7 @@ class Frame:
             return frame_format.decode_table(self._data, self.header)
 
     @functools.cached_property
-    def records(self) -> list[Record]:
+    def records(self) -> Records:
         """
         The records with their payloads; decompresses the frame.
 
@@ -87,7 +88,7 @@ class Frame:
         table = self.table
         with placed(self.where):
             raw = frame_format.decode_raw(self._data, self.header)
-            return list(frame_format.split(table, raw))
+            return Records(table, raw)
 
     @property
     def stored_part(self) -> Part:
@@ -95,17 +96,63 @@ class Frame:
         return frame_format.stored_part(self._data, self.header)
 
     @functools.cached_property
-    def bodies(self) -> list[tuple[bytes, int]]:
-        """Digest and size of each whole blob (kind 1), in order, hashed here."""
-        return [
-            (blob_digest(record.payload), len(record.payload))
-            for record in self.whole_blobs
-        ]
+    def bodies(self) -> Bodies:
+        """Digest and size of each whole blob (kind 1), in order."""
+        return Bodies(self.records)
 
-    @property
-    def whole_blobs(self) -> list[Record]:
-        """The records of kind 1, in order."""
-        return [item for item in self.records if item.kind == frame_format.BLOB]
+
+class Records(Sequence[Record]):
+    """
+    The records of a decoded frame, each made when it is asked for: a frame may
+    have thousands, and be kept for one.
+    """
+
+    def __init__(self, table: Sequence[list[Any]], raw: memoryview) -> None:
+        self.table = table
+        self._raw = raw
+        sizes = [item[1] for item in table]
+        self._starts = list(itertools.accumulate(sizes[:-1], initial=0))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, number: int) -> Record:  # type: ignore[override]
+        item = self.table[number]
+        return Record(item[0], item, self.payload(number))
+
+    def payload(self, number: int) -> memoryview:
+        """Return the payload of record *number*."""
+        start = self._starts[number]
+        return self._raw[start : start + self.table[number][1]]
+
+
+class Bodies(Sequence[tuple[bytes, int]]):
+    """
+    Digest and size of each whole blob of *records*, hashed here when asked for.
+    """
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._numbers = [
+            number
+            for number, item in enumerate(records.table)
+            if item[0] == frame_format.BLOB
+        ]
+        self._known: list[tuple[bytes, int] | None] = [None] * len(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, number: int) -> tuple[bytes, int]:  # type: ignore[override]
+        known = self._known[number]
+        if known is None:
+            payload = self._records.payload(self._numbers[number])
+            known = self._known[number] = (blob_digest(payload), len(payload))
+        return known
+
+    def payload(self, number: int) -> memoryview:
+        """Return the bytes of whole blob *number*."""
+        return self._records.payload(self._numbers[number])
 
 
 @attrs.frozen
@@ -131,16 +178,14 @@ def read_frame(file: OpenFile, offset: int, stop: int) -> Frame:
     Raises:
         CorruptionError: ``corrupt frame``: no whole frame stands there.
     """
-    return _read(file, offset, stop, file.hash, file.read_up_to, _GUESS)
+    return _read(file, offset, stop, file.read_up_to, _GUESS)
 
 
 #: Gives *size* bytes from an offset, fewer only where the file ends.
 _Get = Callable[[int, int], bytes]
 
 
-def _read(
-    file: RawFile, offset: int, stop: int, file_hash: bytes, get: _Get, guess: int
-) -> Frame:
+def _read(file: OpenFile, offset: int, stop: int, get: _Get, guess: int) -> Frame:
     room = stop - offset
     with placed(f"{file.name}@{offset}"):
         data = get(max(min(room, guess), 0) + 32, offset - 32)
@@ -149,7 +194,7 @@ def _read(
         if header.size > len(front):
             front = memoryview(get(header.size, offset))
         digest = frame_format.check_hash(
-            front[: header.size], header, offset=offset, file_hash=file_hash, prev=prev
+            front[: header.size], header, offset=offset, file_hash=file.hash, prev=prev
         )
     return Frame(file.id, file.name, offset, header, digest, front[: header.size])
 
@@ -157,7 +202,7 @@ def _read(
 class _Window:
     """What of a file stands around the place of a walk, read a piece at a time."""
 
-    def __init__(self, file: RawFile) -> None:
+    def __init__(self, file: OpenFile) -> None:
         self._file = file
         self._start = 0
         self._data = b""
@@ -192,7 +237,7 @@ def walk(file: OpenFile, start: int, stop: int) -> Iterator[Frame | Gap]:
     offset = start
     while offset < stop:
         try:
-            frame = _read(file, offset, stop, file.hash, get, frame_format.HEADER_SIZE)
+            frame = _read(file, offset, stop, get, frame_format.HEADER_SIZE)
         except CorruptionError as error:
             found = find_frame(file, offset + 1, stop)
             yield Gap(offset, found.offset if found else None, error.what)
@@ -204,9 +249,7 @@ def walk(file: OpenFile, start: int, stop: int) -> Iterator[Frame | Gap]:
         offset = frame.end
 
 
-def find_frame(
-    file: RawFile, start: int, stop: int, file_hash: bytes | None = None
-) -> Frame | None:
+def find_frame(file: OpenFile, start: int, stop: int) -> Frame | None:
     """
     Return the first whole frame that begins in ``[start, stop)``, None if none does.
 
@@ -216,11 +259,8 @@ def find_frame(
         start: First offset that is tried, at least 32.
 
         stop: Where the frame must end at the latest.
-
-        file_hash: Other than that of the file's header.
     """
     window = _Window(file)
-    own = file_hash or file.hash
     at = start
     while at < stop:
         size = min(_SCAN, stop - at)
@@ -229,7 +269,7 @@ def find_frame(
         while hit >= 0:
             try:
                 size_min = frame_format.HEADER_SIZE
-                return _read(file, at + hit, stop, own, window.get, size_min)
+                return _read(file, at + hit, stop, window.get, size_min)
             except CorruptionError:
                 hit = data.find(frame_format.MAGIC, hit + 1)
         at += size

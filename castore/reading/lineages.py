@@ -6,7 +6,7 @@ Spec: spec/checking.md, step 7; spec/entry.md, "Start record".
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
@@ -15,12 +15,9 @@ from castore.formats.head import Head
 from castore.formats.trees import tree_of
 from castore.reading.findings import Findings, segment_place
 from castore.reading.logs import (
-    BROKEN,
-    FORK,
     Log,
     grow_tree,
     judge_head,
-    judge_origin,
     judge_start,
     take_entries,
 )
@@ -53,7 +50,7 @@ class Lineages:
         store: bytes,
         runs: Mapping[bytes, list[StoredRun]],
         heads: Mapping[bytes, Head],
-        finals: Mapping[bytes, Head],
+        living: Iterable[bytes],
     ) -> None:
         """
         Decide what is to be walked.
@@ -63,62 +60,45 @@ class Lineages:
 
             runs: All entries records of each segment.
 
-            heads: Newest usable head of each living segment.
+            heads: Newest head of each segment; of deleted ones the final head.
 
-            finals: Final head of each deleted segment.
+            living: Segments that are not deleted.
         """
         self.logs: dict[bytes, Log] = {}
         self._store = store
         self._runs = runs
         self._heads = heads
-        self._finals = finals
+        self._living = {segment: heads[segment] for segment in living}
         self._origins: dict[bytes, _Origin] = {}
-        self._owners: dict[bytes, bytes | None] = {}
-        self._wanted: dict[bytes, set[int]] = {}
+        # For each segment: the counts that others inherit of it.
+        self._wanted: dict[bytes, set[int]] = {segment: set() for segment in living}
         self._plan()
 
     def walk(self, findings: Findings) -> dict[bytes, Log]:
         """Take the entries of all logs and judge them; return the logs."""
-        # An owner's fork index is lower than that of whoever inherits from it.
+        # A parent's fork index is lower than that of whoever inherits from it.
         for segment in sorted(self._wanted, key=self._rank):
             self.logs[segment] = self._walk(segment, findings)
-        self._judge_circles(findings)
         self._judge_keys(findings)
         return self.logs
 
     # --- what is wanted ------------------------------------------------------
 
     def _plan(self) -> None:
-        todo = list(self._heads)
-        for segment in todo:
-            self._wanted[segment] = set()
-        while todo:
-            segment = todo.pop()
-            origin = self._origin(segment)
-            owner = None
-            if origin.count:
-                owner, count = self._find_owner(segment, origin)
-                if owner not in self._wanted:
-                    todo.append(owner)
-                self._wanted.setdefault(owner, set()).add(count)
-                owner = owner if count == origin.count else None
-            self._owners[segment] = owner
+        todo = list(self._living)
+        for segment in todo:  # grows
+            origin, parent = self._origin(segment), self._parent(segment)
+            if parent is not None:
+                if parent not in self._wanted:
+                    todo.append(parent)
+                self._wanted.setdefault(parent, set()).add(origin.count)
 
-    def _find_owner(self, segment: bytes, origin: _Origin) -> tuple[bytes, int]:
-        """
-        Return who owns the entry before the fork, and how much of it is wanted.
-
-        Where the lineage is lost, that is who lost it, up to its start entry.
-        """
-        seen = {segment}
-        count = origin.count
-        while origin.parent is not None and origin.parent not in seen:
-            segment = origin.parent
-            seen.add(segment)
-            origin = self._origin(segment)
-            if count > origin.count:
-                return segment, count
-        return segment, origin.count + 1
+    def _parent(self, segment: bytes) -> bytes | None:
+        """Return the segment that owns the entry before the fork, as origin says."""
+        origin = self._origin(segment)
+        parent = origin.parent
+        owns = parent is not None and self._origin(parent).count < origin.count
+        return parent if owns else None
 
     def _origin(self, segment: bytes) -> _Origin:
         found = self._origins.get(segment)
@@ -127,38 +107,39 @@ class Lineages:
         return found
 
     def _read_origin(self, segment: bytes) -> _Origin:
-        head = self._heads.get(segment) or self._finals.get(segment)
+        head = self._heads.get(segment)
         runs = self._runs.get(segment, ())
+        index = min((at for run in runs for at in run.starts), default=0)
         if head:
-            index, session = head.fork_index, head.session
-            start = _start_at(runs, index) if index else None
-        else:
-            index = min((at for run in runs for at in run.starts), default=0)
-            start = _start_at(runs, index)
-            session = start.session if start else b""
+            index = head.fork_index
+        start = _start_at(runs, index)
+        session = head.session if head else start.session if start else b""
         parent = start.origin.segment if index and start and start.origin else None
         return _Origin(session, index, parent)
 
     def _rank(self, segment: bytes) -> tuple[int, bytes]:
         return self._origin(segment).count, segment
 
+    def _session(self, segment: bytes) -> bytes:
+        return self._origin(segment).session
+
     # --- walking -------------------------------------------------------------
 
     def _walk(self, segment: bytes, findings: Findings) -> Log:
-        origin, head = self._origin(segment), self._heads.get(segment)
+        origin, head = self._origin(segment), self._living.get(segment)
         wanted = self._wanted[segment]
         stop = max(head.count if head else 0, *wanted, 0)
         log = Log(segment, origin.session, origin.count, stop, head)
-        owner_id = self._owners[segment]
-        owner = self.logs[owner_id] if owner_id else None
+        log.owner = self._parent(segment)
+        owner = self.logs[log.owner] if log.owner else None
         prev: bytes | None = None
         if owner:
             prev = owner.hash_at(origin.count - 1)
-        elif not origin.count and origin.session:
+        elif origin.session:
             prev = genesis(origin.session, segment)
-        take_entries(log, self._runs.get(segment, ()), prev, findings)
+        last = head.last if head and head.count == stop else None
+        take_entries(log, self._runs.get(segment, ()), prev, last, findings)
         tree = tree_of(segment, self._store)
-        log.owner = owner_id
         if not origin.count:
             grow_tree(log, tree, [], wanted)
         elif owner and owner.good >= origin.count:
@@ -167,42 +148,19 @@ class Lineages:
         else:
             log.good = owner.good if owner else 0
         if head:
-            judge_start(log, self._store, findings)
-            if owner:
-                judge_origin(log, owner, tree, findings)
-        judge_head(log, tree, findings)
+            judge_head(log, head, tree, findings)
+            judge_start(log, head, tree, findings)
         return log
 
-    def _judge_circles(self, findings: Findings) -> None:
-        for segment in self._heads:
-            seen = {segment}
-            parent = self._origin(segment).parent
-            while parent is not None and parent not in seen:
-                seen.add(parent)
-                parent = self._origin(parent).parent
-            if parent is not None:
-                where = segment_place(segment, self._origin(segment).count)
-                findings.add(BROKEN, where, "the lineage comes back to where it was")
-
     def _judge_keys(self, findings: Findings) -> None:
-        claims: dict[tuple[str, str], set[tuple[bytes, bytes]]] = {}
-        for segment in self._heads:
-            first = self._first_of(segment)
-            start = self.logs[first].starts().get(0) if first else None
-            if first and start and start.key:
-                claims.setdefault(start.key, set()).add((start.session, first))
-        for owners in claims.values():
-            lowest, _ = min(owners)
-            for session, first in owners:
-                if session != lowest:
-                    where = segment_place(first)
-                    findings.add(FORK, where, "another session has its key")
-
-    def _first_of(self, segment: bytes | None) -> bytes | None:
-        """Return the segment that owns index 0 of *segment*'s log."""
-        while segment is not None and self._origin(segment).count:
-            segment = self._owners[segment]
-        return segment
+        sessions: dict[tuple[str, str], bytes] = {}
+        for segment in sorted(self._living, key=self._session):
+            for start in self.logs[segment].starts().values():
+                if start.key is None:
+                    continue
+                if sessions.setdefault(start.key, start.session) != start.session:
+                    what = "another session has its key"
+                    findings.add("fork evidence", segment_place(segment), what)
 
 
 def _start_at(runs: Sequence[StoredRun], index: int) -> Start | None:

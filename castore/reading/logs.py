@@ -24,7 +24,6 @@ from castore.reading.stored import StoredRun, Want
 NODE_LEVEL_MIN = 8  # subtrees of 256 leaves and up are kept
 
 BROKEN = "broken link"
-FORK = "fork evidence"
 MALFORMED = "malformed record"
 MISMATCH = "root mismatch"
 TRUNCATED = "truncated log"
@@ -143,12 +142,18 @@ class Log:
 
 
 def take_entries(
-    log: Log, runs: Sequence[StoredRun], prev: bytes | None, findings: Findings
+    log: Log,
+    runs: Sequence[StoredRun],
+    prev: bytes | None,
+    last: bytes | None,
+    findings: Findings,
 ) -> None:
     """
-    Find each entry ``[fork_index, stop)`` of *log* in *runs*, and link it.
+    Find each entry ``[fork_index, stop)`` of *log* in *runs*, from the last one back.
 
-    Sets `pieces`; `good` becomes the lowest index that is missing or not linked.
+    Of several entries at an index the one counts that the next one names; what
+    nothing names is void. Sets `pieces`; `good` becomes the lowest index that is
+    missing or not linked.
 
     Args:
         log: To fill.
@@ -157,23 +162,37 @@ def take_entries(
 
         prev: What the first own entry must name; None where that is not known.
 
-        findings: Takes ``truncated log``, ``fork evidence``, ``broken link``.
+        last: Hash that the last entry should have; None where that is not known.
+
+        findings: Takes ``truncated log`` and ``broken link``.
     """
     bad = log.stop
-    for start, stop, active in _spans(runs, log.fork_index, log.stop):
+    pieces: list[Piece] = []
+    name = last
+    for start, stop, active in reversed(list(_spans(runs, log.fork_index, log.stop))):
         if not active:
             what = f"entries [{start}, {stop}) are nowhere"
             findings.add(TRUNCATED, log.where(start), what)
-            bad, prev = min(bad, start), None
+            bad, name = start, None
             continue
-        for piece in _choose(log, start, stop, active, prev, findings):
-            if prev not in (None, piece.run.prev_at(piece.start)):
-                what = "prev is not the entry before"
-                findings.add(BROKEN, log.where(piece.start), what)
-                bad = min(bad, piece.start)
-            prev = piece.run.hash_at(piece.stop - 1)
-            _append(log.pieces, piece)
+        run = _choose(active, stop - 1, name)
+        if pieces and name not in (None, run.hash_at(stop - 1)):
+            _break(log, stop, findings)
+            bad = stop
+        if not pieces or pieces[-1].run is not run or pieces[-1].start != stop:
+            pieces.append(Piece(run, start, stop))
+        else:
+            pieces[-1] = Piece(run, start, pieces[-1].stop)
+        name = run.prev_at(start)
+    if None not in (name, prev) and name != prev:
+        _break(log, log.fork_index, findings)
+        bad = log.fork_index or bad  # a genesis is no entry: the tree knows none
+    log.pieces = pieces[::-1]
     log.good = bad
+
+
+def _break(log: Log, index: int, findings: Findings) -> None:
+    findings.add(BROKEN, log.where(index), "prev is not the entry before")
 
 
 def _spans(
@@ -194,40 +213,11 @@ def _spans(
         start = limit
 
 
-def _choose(
-    log: Log,
-    start: int,
-    stop: int,
-    active: list[StoredRun],
-    prev: bytes | None,
-    findings: Findings,
-) -> Iterator[Piece]:
-    """Yield what to take of *active* for ``[start, stop)``; usually all alike."""
-    last = active[-1]
-    if len({_hashes(run, start, stop) for run in active}) == 1:
-        yield Piece(last, start, stop)
-        return
-    for index in range(start, stop):
-        found = {run.hash_at(index): run for run in active}
-        if len(found) > 1:
-            findings.add(FORK, log.where(index), "two entries at one index")
-        fits = [digest for digest, run in found.items() if run.prev_at(index) == prev]
-        prev = min(fits or found)
-        yield Piece(found[prev], index, index + 1)
-
-
-def _hashes(run: StoredRun, start: int, stop: int) -> bytes:
-    if start == run.first and stop == run.stop:
-        return run.hashes
-    return run.hashes[(start - run.first) * 32 : (stop - run.first) * 32]
-
-
-def _append(pieces: list[Piece], piece: Piece) -> None:
-    last = pieces[-1] if pieces else None
-    if last and last.run is piece.run and last.stop == piece.start:
-        pieces[-1] = Piece(last.run, last.start, piece.stop)
-    else:
-        pieces.append(piece)
+def _choose(active: list[StoredRun], index: int, name: bytes | None) -> StoredRun:
+    """Return the last run whose entry at *index* is *name*, or else the lowest."""
+    hashes = {run.hash_at(index) for run in active}
+    wanted = name if name in hashes else min(hashes)
+    return next(run for run in reversed(active) if run.hash_at(index) == wanted)
 
 
 def grow_tree(
@@ -265,58 +255,38 @@ def grow_tree(
         log.peaks = log.snapshots[log.head.count]
 
 
-def judge_start(log: Log, store: bytes, findings: Findings) -> None:
-    """Report what is wrong with the start entry of *log*."""
+def judge_start(log: Log, head: Head, tree: merkle.Tree, findings: Findings) -> None:
+    """Report what is wrong with the start entry of *log*, and where there are more."""
     starts = log.starts()
-    for index in starts:
-        if index != log.fork_index:
-            findings.add(MALFORMED, log.where(index), "a second start entry")
-    if log.hash_at(log.fork_index) is None:
-        return
-    where = log.where(log.fork_index)
-    start = starts.get(log.fork_index)
+    for index in sorted({log.fork_index, *starts}):
+        if log.fork_index <= index < head.count and log.hash_at(index) is not None:
+            problem = _start_problem(log, starts.get(index), index)
+            if problem:
+                findings.add(MALFORMED, log.where(index), problem)
+            elif index and log.good >= head.count:
+                origin = starts[index].origin
+                if origin and merkle.root(tree, log.base) != origin.root:
+                    what = "the origin has another root"
+                    findings.add(MISMATCH, log.where(index), what)
+
+
+def _start_problem(log: Log, start: Start | None, index: int) -> str:
     if start is None:
-        findings.add(MALFORMED, where, "the first own entry is no start entry")
-        return
+        return "the first own entry is no start entry"
+    if index != log.fork_index:
+        return "a second start entry"
+    prev = log.pieces[0].run.prev_at(index)
     ids = {"session": log.session, "segment": log.segment}
     try:
-        check_start(start, **ids, index=log.fork_index)
+        check_start(start, **ids, index=index, prev=prev)
     except CorruptionError as error:
-        findings.add(MALFORMED, where, error.what)
-    if start.origin and start.origin.segment == store:
-        findings.add(MALFORMED, where, "start record: the store log is never forked")
+        return error.what
+    return ""
 
 
-def judge_head(log: Log, tree: merkle.Tree, findings: Findings) -> None:
-    """Report where the head of *log* does not fit its entries."""
-    head = log.head
-    if head is None:
-        return
-    starts = log.starts()
-    start = starts.get(head.fork_index)
-    if starts.keys() - {head.fork_index}:
-        findings.add(WRONG_HEAD, log.where(), "fork index is not that of a start entry")
-    sessions = {
-        head.session,
-        log.segment if log.segment == head.store else head.session,
-    }
-    if start and sessions != {start.session}:
-        findings.add(WRONG_HEAD, log.where(), "session is not that of its start")
-    if log.good < head.count:
-        return
-    if merkle.root(tree, log.peaks) != head.root:
-        findings.add(MISMATCH, log.where(), "the entries have another root")
-    if log.hash_at(head.count - 1) != head.last:
+def judge_head(log: Log, head: Head, tree: merkle.Tree, findings: Findings) -> None:
+    """Report where *head* does not fit the entries of its *log*."""
+    if log.hash_at(head.count - 1) not in (None, head.last):
         findings.add(WRONG_HEAD, log.where(), "the last entry is another")
-
-
-def judge_origin(log: Log, owner: Log, tree: merkle.Tree, findings: Findings) -> None:
-    """Report where a fork's origin is not what the first entries give."""
-    start = log.starts().get(log.fork_index)
-    if start is None or start.origin is None or owner.good < log.fork_index:
-        return
-    where = log.where(log.fork_index)
-    if merkle.root(tree, log.base) != start.origin.root:
-        findings.add(MISMATCH, where, "the origin has another root")
-    if owner.hash_at(log.fork_index - 1) != start.origin.last:
-        findings.add(BROKEN, where, "the origin has another last entry")
+    if log.good >= head.count and merkle.root(tree, log.peaks) != head.root:
+        findings.add(MISMATCH, log.where(), "the entries have another root")

@@ -16,6 +16,7 @@ from castore.storage import Files
 
 
 LOCK_NAME = "lock"
+_TRIES = 3
 _NO_PLAIN_FILE = {0, errno.ELOOP, errno.ENXIO, errno.EOPNOTSUPP}
 
 
@@ -43,9 +44,20 @@ def read_lock(files: Files) -> LockFile | None:
     if fd is None:
         return None
     try:
-        return decode_lock(files.read_up_to(fd, SIZE + 1, 0))
+        return read_open_lock(files, fd)
     finally:
         files.close(fd)
+
+
+def read_open_lock(files: Files, fd: int) -> LockFile | None:
+    """Return what the open lock file says, None where it says nothing."""
+    for _ in range(_TRIES):
+        data = files.read_up_to(fd, SIZE + 1, 0)
+        lock = decode_lock(data)
+        if lock is not None or len(data) != SIZE:
+            return lock
+        # Perhaps read while it was being written.
+    return None
 
 
 def judge_mark(files: Files, lock: LockFile | None) -> MarkWorth:

@@ -6,13 +6,12 @@ Spec: spec/checking.md, steps 5 and 6.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import itertools
 
 import attrs
 
 from castore.formats.commit import Commit, store_genesis
-from castore.formats.file import FileHeader, file_name
-from castore.formats.head import Head
+from castore.formats.head import Head, hash_head
 from castore.reading.contents import FileContents
 from castore.reading.findings import Findings, segment_place, seq_place
 from castore.reading.stored import BlobPlace, StoredRun
@@ -95,12 +94,6 @@ class Records:
             return []
         return [self.commits[seq], *self.rivals.get(seq, ())]
 
-    def all_commits(self) -> Iterator[Commit]:
-        """Yield every commit record."""
-        for seq in self.commits:
-            for commit, _ in self.commits_at(seq):
-                yield commit
-
     def places_of(self, digest: bytes) -> list[BlobPlace]:
         """Return all copies of a blob or ref list, the one that counts first."""
         place = self.places.get(digest)
@@ -132,72 +125,45 @@ def judge_commits(records: Records, store: bytes, findings: Findings) -> None:
         before = seq
 
 
-def judge_journal_seqs(
-    chain: Iterable[FileHeader], records: Records, findings: Findings
-) -> None:
-    """Report journals that state another commit than is there."""
-    for header in chain:
-        found = records.commits_at(header.seq)
-        if found and all(header.commit != digest for _, digest in found):
-            what = f"states another commit {header.seq}"
-            findings.add(BROKEN, file_name(header.id), what)
-
-
 # --- heads -------------------------------------------------------------------
 
 
 def judge_heads(
-    records: Records, segment: bytes, findings: Findings
-) -> tuple[Head, bytes] | None:
+    records: Records, segment: bytes, final: Head | None, findings: Findings
+) -> Head | None:
     """
-    Return the newest usable head of *segment* and its hash.
+    Return the newest head of *segment*, None if there is none.
 
-    Reports heads that were passed over, that claim one revision, or that go back.
+    Reports one that its commit does not list, heads that claim one revision, and
+    heads that go back.
+
+    Args:
+        records: Commits and heads.
+
+        segment: Which.
+
+        final: Final head of a deleted segment; nothing may stand beside or behind it.
+
+        findings: Takes what is wrong.
     """
     where = segment_place(segment)
-    levels: dict[int, list[tuple[bytes, Head]]] = {}
-    for digest, head in records.heads.get(segment, {}).items():
-        levels.setdefault(head.revision, []).append((digest, head))
-    best: tuple[Head, bytes] | None = None
-    count = seq = 0
-    for revision in sorted(levels):
-        found = levels[revision]
-        if len(found) > 1:
-            findings.add(FORK, where, f"two heads of revision {revision}")
-        if any(head.count < count or head.seq <= seq for _, head in found):
-            findings.add(WRONG_HEAD, where, f"revision {revision} goes back")
-        count = max(count, *(head.count for _, head in found))
-        seq = max(seq, *(head.seq for _, head in found))
-        usable = _usable(records, found)
-        best = usable or best
-    newest = max(levels, default=0)
-    if newest and (best is None or best[0].revision < newest):
-        findings.add(WRONG_HEAD, where, "no commit lists the newest head")
-    return best
-
-
-def _usable(
-    records: Records, found: list[tuple[bytes, Head]]
-) -> tuple[Head, bytes] | None:
-    """Return the head that its commit lists, else the lowest that none speaks of."""
-    ranked = []
-    for digest, head in found:
-        commits = records.commits_at(head.seq)
-        listed = any(digest in commit.heads for commit, _ in commits)
-        if listed or not commits:
-            ranked.append((not listed, digest, head))
-    if not ranked:
+    found = dict(records.heads.get(segment, {}))
+    last = hash_head(final.encode()) if final else b""
+    if final:
+        found[last] = final
+    order = sorted(found, key=lambda digest: (-found[digest].revision, digest))
+    for new, old in itertools.pairwise(found[digest] for digest in order):
+        if new.revision == old.revision:
+            findings.add(FORK, where, f"two heads of revision {new.revision}")
+        elif new.count < old.count or new.seq <= old.seq:
+            findings.add(WRONG_HEAD, where, f"revision {new.revision} goes back")
+    if not order:
         return None
-    _, digest, head = min(ranked, key=lambda item: item[:2])
-    return head, digest
-
-
-def judge_deleted(
-    records: Records, final: Head, final_hash: bytes, findings: Findings
-) -> None:
-    """Report heads of a deleted segment that its final head does not know."""
-    for digest, head in records.heads.get(final.segment, {}).items():
-        same = head.revision == final.revision and digest != final_hash
-        if same or head.revision > final.revision:
-            what = "a head beside or behind the final one of a deleted segment"
-            findings.add(FORK, segment_place(final.segment), what)
+    newest = found[order[0]]
+    if final and order[0] != last:
+        what = "a head beside or behind the final one of a deleted segment"
+        findings.add(FORK, where, what)
+    commits = records.commits_at(newest.seq)
+    if commits and all(order[0] not in commit.heads for commit, _ in commits):
+        findings.add(WRONG_HEAD, where, "no commit lists the newest head")
+    return newest

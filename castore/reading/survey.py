@@ -22,7 +22,7 @@ from castore.formats.mark import LockFile
 from castore.formats.storelog import StoreLog
 from castore.reading.files import OpenFile
 from castore.reading.findings import Finding, Findings
-from castore.reading.folder import is_unsupported, read_folder, read_marker
+from castore.reading.folder import read_folder, read_marker
 from castore.reading.logs import Log
 from castore.reading.mark import MarkWorth, judge_mark, read_lock
 from castore.reading.members import Member
@@ -66,7 +66,7 @@ class Survey:
     What the files of a store say together.
 
     Attributes:
-        store: Store id; empty if nothing names it.
+        store: Store id; empty if ``castore.json`` is refused.
 
         lock: What the lock file says.
 
@@ -199,19 +199,16 @@ def survey(
 
         StorageError: The medium failed, or files kept vanishing.
     """
-    findings = Findings()
     if store is None:
         try:
             store = read_marker(files)
         except CorruptionError as error:
+            findings = Findings()
             findings.refuse(error)
-            if is_unsupported(error):
-                return Survey(b"", None, MarkWorth.NONE, findings)
+            return Survey(b"", None, MarkWorth.NONE, findings)
     for _ in range(_TRIES):
-        found = Findings()
-        found.extend(findings)
         try:
-            return _survey(files, store, lock, found, progress)
+            return _survey(files, store, lock, Findings(), progress)
         except NotFoundError:
             continue  # a file went after it was listed: the state is another now
     what = "files of the store vanish as fast as they are listed; try again"
@@ -220,7 +217,7 @@ def survey(
 
 def _survey(
     files: Files,
-    store: bytes | None,
+    store: bytes,
     lock: LockFile | _FromFolder | None,
     findings: Findings,
     progress: Progress | None,
@@ -235,7 +232,7 @@ def _survey(
     surveyor.run()
     members = surveyor.members
     return Survey(
-        folder.store or b"",
+        folder.store,
         lock,
         surveyor.worth,
         findings,

@@ -14,7 +14,7 @@ import time
 
 from collections.abc import Callable
 
-from castore.errors import CastoreError, LockedError
+from castore.errors import CastoreError, ClosedError, LockedError
 from castore.storage.files import Files
 
 
@@ -53,6 +53,7 @@ class FileLock:
         self._name = name
         self._held_by = held_by
         self._mutex = threading.Lock()
+        self._closed = False
         self.fd = files.open(name, write=True)
 
     def acquire(self, timeout_s: float) -> None:
@@ -64,11 +65,15 @@ class FileLock:
 
         Raises:
             LockedError: Somebody else held it all that time.
+
+            ClosedError: It was closed.
         """
         deadline = time.monotonic() + timeout_s
         if not self._mutex.acquire(timeout=max(0.0, timeout_s)):
             raise self._locked(timeout_s)
         try:
+            if self._closed:
+                raise ClosedError(what="the lock was closed")
             if not self._acquire_file(deadline):
                 raise self._locked(timeout_s)
         except BaseException:
@@ -99,14 +104,26 @@ class FileLock:
 
     def release(self) -> None:
         """Give the lock back."""
+        if self._closed:
+            return
         try:
             self._files.unlock(self.fd)
         finally:
             self._mutex.release()
 
     def close(self) -> None:
-        """Close the descriptor, and with it give up the lock if it is held."""
-        self._files.close(self.fd)
+        """
+        Close the descriptor, and with it give up the lock if it is held.
+
+        Threads that wait for it are told. Others may use it: hold it meanwhile, or
+        they go on with the number of a closed descriptor, which may be any file.
+        """
+        self._closed = True
+        try:
+            self._files.close(self.fd)
+        finally:
+            if self._mutex.locked():
+                self._mutex.release()
 
 
 class _Waiter:

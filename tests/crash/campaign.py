@@ -17,17 +17,8 @@ from unittest import mock
 import attrs
 
 from crash.checkers import CHECKERS
-from crash.disk import (
-    LOCK,
-    CatalogState,
-    Data,
-    Disk,
-    Found,
-    Image,
-    LockState,
-    Names,
-    Stop,
-)
+from crash.disk import CatalogState, Data, Disk, Image, LockState, Names, Stop
+from crash.placing import place
 from crash.recording import (
     QuickFiles,
     Record,
@@ -43,12 +34,10 @@ from castore import CastoreError, NewEntry, Store, limits
 from castore.digest import blob_digest
 from castore.engine import Engine
 from castore.engine.creating import create_store, store_id
-from castore.formats.mark import decode_lock, encode_lock
 from castore.segment import ANY
 from castore.storage import Files
 
 
-_OTHER_BOOT = b"another boot id."
 _DATA: tuple[Data, ...] = typing.get_args(Data)
 _NAMES: tuple[Names, ...] = typing.get_args(Names)
 _LOCKS: tuple[LockState, ...] = typing.get_args(LockState)
@@ -60,6 +49,7 @@ _PLAIN = (
     Stop(power=True),
 )
 _PLAIN_SHARE = 0.5
+_COPY_SHARE = 0.1
 
 
 @attrs.define
@@ -110,7 +100,9 @@ def stop_by_chance(rng: random.Random, options: Options) -> Stop:
     catalog = rng.choice(options.catalogs)
     seed = rng.getrandbits(32)
     if rng.random() < _PLAIN_SHARE:
-        return attrs.evolve(rng.choice(_PLAIN), catalog=catalog, seed=seed)
+        lock: LockState = "copied" if rng.random() < _COPY_SHARE else "newest"
+        plain = rng.choice(_PLAIN)
+        return attrs.evolve(plain, lock=lock, catalog=catalog, seed=seed)
     return Stop(
         power=True,
         data=rng.choice(_DATA),
@@ -119,53 +111,6 @@ def stop_by_chance(rng: random.Random, options: Options) -> Stop:
         catalog=catalog,
         seed=seed,
     )
-
-
-def place(image: Image, root: Path) -> Image:
-    """
-    Put *image* into the new folder *root*; return it as it is there.
-
-    The lock file is made anew for the files' new inodes, so that a mark is worth
-    what it was; after a power cut, under another boot.
-    """
-    root.mkdir()
-    for name in sorted(image.folders):
-        (root / name).mkdir()
-    placed: dict[str, Found] = {}
-    moved: dict[int, int] = {}
-    for name, found in image.files.items():
-        path = root / name
-        if found.file >= 0 and found.file in moved:
-            path.hardlink_to(
-                next(root / n for n, f in placed.items() if f.file == found.file)
-            )
-            inode = moved[found.file]
-        else:
-            path.write_bytes(found.data)
-            inode = path.stat().st_ino
-            moved[found.file] = inode
-        placed[name] = attrs.evolve(found, inode=inode)
-    lock = image.files.get(LOCK)
-    if lock is not None:
-        data = _lock_for(lock.data, image, placed, root.stat().st_dev)
-        (root / LOCK).write_bytes(data)
-        placed[LOCK] = attrs.evolve(placed[LOCK], data=data)
-    return attrs.evolve(image, files=placed)
-
-
-def _lock_for(
-    data: bytes, image: Image, placed: dict[str, Found], device: int
-) -> bytes:
-    mark = decode_lock(data)
-    if mark is None:
-        return data
-    name = f"files/{mark.journal.hex()}.cas"
-    old = image.files.get(name)
-    inode = mark.inode
-    if old is not None and old.inode == mark.inode:
-        inode = placed[name].inode
-    boot = _OTHER_BOOT if image.power else mark.boot
-    return encode_lock(attrs.evolve(mark, device=device, inode=inode, boot=boot))
 
 
 # --- one state ---------------------------------------------------------------
@@ -307,12 +252,12 @@ class Campaign:
         with mock.patch.multiple(limits, RESERVE_SIZE=1000):
             record = recorded(self.workload, root, self.seed)
             shutil.rmtree(root)
-            self.stop_everywhere(record, self.options.per_step * self.workload.weight)
+            self.stop_everywhere(record, self.options.per_step)
         return self.report
 
     def stop_everywhere(self, record: Record, per_step: float, depth: int = 0) -> None:
         """Look at states of *record* after each of its steps."""
-        rng = random.Random(self.seed)
+        rng = random.Random(f"{self.seed} {next(self._names)}")
         disk, world = record.disk, record.world.copy()
         for number, step in enumerate([None, *record.steps]):
             if isinstance(step, Intended | Settled | Shown):
@@ -351,9 +296,8 @@ class Campaign:
 
     def _is_new(self, image: Image, world: World) -> bool:
         parts = [name.encode() + found.data for name, found in image.files.items()]
-        key = blob_digest(
-            b"".join([bytes([image.power]), repr(world).encode(), *sorted(parts)])
-        )
+        kind = bytes([image.power, image.is_copy])
+        key = blob_digest(b"".join([kind, repr(world).encode(), *sorted(parts)]))
         is_new = key not in self._known
         self._known.add(key)
         return is_new

@@ -40,7 +40,7 @@ LOCK = "lock"
 
 Data = Literal["kept", "dropped", "torn", "zeros", "garbage", "sectors", "some"]
 Names = Literal["kept", "dropped", "some"]
-LockState = Literal["newest", "older", "empty", "garbage", "missing"]
+LockState = Literal["newest", "older", "empty", "garbage", "missing", "copied"]
 CatalogState = Literal["newest", "older", "checkpoint", "torn", "missing"]
 
 
@@ -58,7 +58,9 @@ class Stop:
 
         names: What becomes of names that were not synced.
 
-        lock: What becomes of the lock file, which is never synced.
+        lock: What becomes of the lock file, which is never synced. ``copied``: it
+            is the newest, but all files were copied, so that its mark is worth
+            nothing.
 
         catalog: Which state of the catalog is found.
 
@@ -89,6 +91,7 @@ class Image:
     files: dict[str, Found]
     folders: set[str]
     power: bool
+    is_copy: bool
 
 
 # --- the disk ----------------------------------------------------------------
@@ -246,7 +249,7 @@ class Disk:
                 files[name] = Found(number, self._files[number].inode, data)
         for name, data in self._catalog_after(stop, rng).items():
             files[name] = Found(-1, 0, data)
-        return Image(files, folders, stop.power)
+        return Image(files, folders, stop.power, stop.lock == "copied")
 
     def _names_after(self, stop: Stop, rng: random.Random) -> dict[str, int]:
         if not stop.power or stop.names == "kept":
@@ -298,7 +301,7 @@ def _lock_after(file: _File, stop: Stop, rng: random.Random) -> bytes | None:
     for one in file.pending:
         states.append(changed(states[-1], [one]))
     match stop.lock:
-        case "newest":
+        case "newest" | "copied":
             return states[-1]
         case "older":
             return rng.choice(states)

@@ -259,7 +259,7 @@ ALL = {
         Workload(threads),
         Workload(failing, fails=_some_fail),
         Workload(packing, weight=2.0),
-        Workload(large, side_size=limits.SIDE_SIZE_MIN),
+        Workload(large, side_size=limits.SIDE_SIZE_MIN, weight=0.3),
     )
 }
 

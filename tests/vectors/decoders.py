@@ -44,7 +44,7 @@ from castore.reading.findings import Findings
 from castore.reading.frames import Frame
 from castore.reading.image import commits, heads, read_run, run_headers, stored_blobs
 from castore.reading.members import judge_member, make_member
-from castore.reading.records import Records, judge_commits, judge_deleted, judge_heads
+from castore.reading.records import Records, judge_commits, judge_heads
 from castore.storage import Files
 
 
@@ -88,16 +88,15 @@ def decode_entries(given: Input) -> Any:
         value = {"digest": entry_format.ref_list_digest(data), "count": len(refs)}
         return value | ({"refs": refs} if len(refs) < 1000 else {})
     stored = decode_stored(unhex(given["stored"]), given["count"])
-    for index, item in enumerate(stored, given["first_index"]):
-        if len(item) == 5:
-            start = entry_format.parse_start(item[4])
-            ids = {name: unhex(given[name]) for name in ("session", "segment")}
-            check_start(start, **ids, index=index)
     places = [(unhex(digest), size) for digest, size in given["bodies"]]
     index, prev = given["first_index"], unhex(given["prev"])
     forms = []
     rows = entries_of(stored, first_index=index, prev=prev, bodies=places)
     for at, (digest, time_ms, form, body) in enumerate(rows, index):
+        if len(form) == 5:
+            start = entry_format.parse_start(form[4])
+            ids = {name: unhex(given[name]) for name in ("session", "segment")}
+            check_start(start, **ids, index=at, prev=prev)
         hashed = encode_record([1, at, prev, time_ms, form[1], *body, *form[3:]])
         forms.append({"hashed": short(hashed), "hash": digest})
         prev = digest
@@ -114,7 +113,7 @@ def decode_head(given: Input) -> Any:
             found.append((head, hash_head(head.encode())))
     head, digest = found[0]
     records = Records(heads={head.segment: {digest: head for head, digest in found}})
-    _judged(lambda findings: judge_heads(records, head.segment, findings))
+    _judged(lambda findings: judge_heads(records, head.segment, None, findings))
     return {"head": head, "hash": digest}
 
 
@@ -151,8 +150,7 @@ def _judged(judge: Callable[[Findings], object], at: str = "") -> None:
 
 def decode_store_log(given: Input) -> Any:
     """Fold entries of a store log, and judge a stored head of a deleted segment."""
-    newest = unhex(given["newest"]) if "newest" in given else None
-    log = StoreLog(unhex(given["store"]), newest=newest)
+    log = StoreLog(unhex(given["store"]))
     for index, item in enumerate(given["entries"]):
         if not is_known(item["kind"]):
             raise refusal("a kind that is not known", NOT_COVERED)
@@ -167,8 +165,7 @@ def decode_store_log(given: Input) -> Any:
         head = parse_head(record(unhex(given["head"]), 1024, "head"))
         records = Records(heads={head.segment: {hash_head(head.encode()): head}})
         _, final = log.deleted[head.segment]
-        digest = hash_head(final.encode())
-        _judged(lambda findings: judge_deleted(records, final, digest, findings))
+        _judged(lambda findings: judge_heads(records, head.segment, final, findings))
     return fold_value(log)
 
 
@@ -267,9 +264,10 @@ def decode_file(given: Input) -> Any:
         path.write_bytes(unhex(given["data"]))
         opened = OpenFile(Files(folder), file, store)
         contents = read_contents(opened, opened.size())
-        end = given.get("end", {"offset": opened.size(), "listed": False})
-        frame = unhex(end["frame"]) if "frame" in end else None
-        member = make_member(contents, end["offset"], frame, listed=end["listed"])
+        end = given.get("end", {"offset": opened.size()})
+        member = make_member(contents, end["offset"])
+        if "frame" in end:
+            member.claims.add((end["offset"], unhex(end["frame"])))
         _judged(lambda findings: judge_member(member, findings))
         offsets = [item.offset for item in member.contents.frames]
         return {"header": opened.header, "hash": opened.hash, "frames": offsets}

@@ -238,6 +238,11 @@ def _bad_starts() -> dict[str, tuple[str, int, Any]]:
             5,
             replaced(fork, 3, _origin(3, bytes(31))),
         ),
+        "origin_other_last": (
+            "another last entry than the one before",
+            5,
+            replaced(fork, 3, _origin(4, bytes(32))),
+        ),
         "origin_last": (
             "a hash of 33 bytes",
             5,

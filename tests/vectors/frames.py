@@ -284,13 +284,13 @@ def _bad_elsewise() -> dict[str, tuple[str, Record, str]]:
         "kind_9": ("kind 9, reserved", ([9, 0], b""), UNSUPPORTED),
         "kind_63": ("kind 63, reserved", ([63, 0], b""), UNSUPPORTED),
         "head_state": ("a bad head", ([6, 0, replaced(head, 5, 1)], b""), MALFORMED),
-        "head_version": ("version 2", ([6, 0, replaced(head, 0, 2)], b""), UNSUPPORTED),
+        "head_version": ("version 2", ([6, 0, replaced(head, 0, 2)], b""), MALFORMED),
         "head_foreign": ("a head of another store", head_record(foreign), FOREIGN),
         "commit_seq": ("seq 0", ([7, 0, replaced(commit, 1, 0)], b""), MALFORMED),
         "commit_version": (
             "version 2",
             ([7, 0, replaced(commit, 0, 2)], b""),
-            UNSUPPORTED,
+            MALFORMED,
         ),
     }
 

@@ -90,6 +90,14 @@ def _good() -> dict[str, tuple[str, list[Entry]]]:
                 ("packs", storelog.packs([attrs.evolve(LISTING, size=8192)], []), ()),
             ],
         ),
+        "dropped_for_good": (
+            "a file that was dropped is listed",
+            [listed, dropped, listed],
+        ),
+        "listed_and_dropped": (
+            "a file that the same entry drops is listed",
+            [("packs", storelog.packs([LISTING], [FILE]), ())],
+        ),
         "tagged": ("a payload is a root", [tagged]),
         "tag_moved": (
             "a tag moves",
@@ -167,14 +175,6 @@ def _bad_packs() -> dict[str, tuple[str, list[Entry]]]:
             packs([replaced(LISTED, 3, FRAME[1:])]),
         ),
         "packs_drop_id": ("a file id of 17 bytes", packs([], [FILE + b"\0"])),
-        "packs_listed_again": (
-            "a file that was dropped is listed",
-            packs([LISTED]) + packs([], [FILE]) + packs([LISTED]),
-        ),
-        "packs_listed_and_dropped": (
-            "a file that the same entry drops is listed",
-            packs([LISTED], [FILE]),
-        ),
     }
 
 
@@ -214,7 +214,6 @@ def _other_cases() -> list[Case]:
     beside = attrs.evolve(HEAD, root=FRAME)
     value = {"listed": [], "dropped": [], "tags": {}, "deleted": [SEGMENT]}
     before: Head = attrs.evolve(HEAD, revision=1, count=1, seq=3)
-    drop: list[Entry] = [("packs", storelog.packs([], [FILE]), ())]
     known = value | {"keys": {}, "collected": {}}
     return [
         Case(
@@ -222,12 +221,6 @@ def _other_cases() -> list[Case]:
             "a kind that is not known",
             _facts(_of("sealed", {})),
             NOT_COVERED,
-        ),
-        Case(
-            "drops_newest",
-            "the newest journal is dropped",
-            _facts(drop, newest=FILE),
-            MALFORMED,
         ),
         Case(
             "deleted_head",
