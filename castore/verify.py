@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping
 import attrs
 
 from castore.errors import CorruptionError, NotFoundError
-from castore.formats import file as file_format
 from castore.formats import frame as frame_format
 from castore.formats.file import file_name
 from castore.reading.contents import FileContents, read_contents
@@ -178,12 +177,15 @@ def _read_alone(
     except CorruptionError as error:
         findings.refuse(error)
         return None
-    contents = read_contents(opened, stop)
-    is_pack = opened.header.kind == file_format.PACK
-    judge_member(make_member(contents, stop, None, listed=is_pack), findings)
-    if contents.end != stop and not contents.gaps:
+    member = make_member(read_contents(opened, stop), stop)
+    contents = member.contents
+    if contents.end == stop:
+        last = contents.frames[-1].hash if contents.frames else opened.hash
+        member.claims.add((stop, last))
+    elif not contents.gaps:
         what = f"no frame ends at {stop} as it should"
-        findings.add("corrupt frame", f"{opened.name}@{contents.end}", what)
+        findings.add("truncated log", f"{opened.name}@{contents.end}", what)
+    judge_member(member, findings)
     return contents
 
 

@@ -6,14 +6,13 @@ that takes a share of the files in each run.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 
 from pathlib import Path
 
 import pytest
 
-from clikit import Shop, damage
+from clikit import Shop, Terminal, damage
 
 import castore
 
@@ -22,14 +21,6 @@ from castore.errors import LockedError
 from castore.packing.rewrite import maintenance
 from castore.sweeping import LEDGER, Sweep, sweep
 from castore.verify import verify_files
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        """Return True."""
-        return True
 
 
 @pytest.fixture

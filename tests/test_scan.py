@@ -4,6 +4,8 @@ What ``scan`` finds in files, and that it leaves nothing behind.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import random
 
@@ -11,15 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from clikit import Shop
+from clikit import Shop, Terminal
 
+from castore.cli import main
+from castore.cli.text import size_text
 from castore.digest import blob_digest
 from castore.errors import CastoreError
 from castore.importer import import_paths
 from castore.packing import pack
 from castore.scanning import Scan, scan
 from castore.scanning.blocks import LATER_COUNT, WHOLE_COUNT, Blocks, Share
-from castore.scanning.scan import PART_SIZE
+from castore.scanning.scanner import PART_SIZE
 from castore.scanning.seen import Seen
 from castore.scanning.strings import STRING_SIZE_MIN, large_strings, part_end
 from castore.store import open as open_store
@@ -76,6 +80,18 @@ def test_repeated_strings_are_found(tmp_path: Path) -> None:
     assert 2 * len(large) == file.string_repeats
 
 
+def test_images_in_strings_that_are_json_are_found(tmp_path: Path) -> None:
+    """What a tool put into text, escaped, is looked for too, if it is large."""
+    image = random.Random(5).randbytes(50_000).hex()
+    rows = [{"text": json.dumps({"n": n, "image": image})} for n in range(3)]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (file,) = look(path).files
+
+    # The backslash of the quote behind it goes with it.
+    assert 2 * (len(image) + 1) == file.string_repeats
+
+
 def test_strings_of_lines_beyond_memory_are_found(tmp_path: Path) -> None:
     """Where a line is cut to be looked at, no string is."""
     strings = [random.Random(n).randbytes(400_000).hex() for n in range(11)]
@@ -122,6 +138,25 @@ def test_the_estimate_is_near(tmp_path: Path, copies: int) -> None:
         real = store.stats().stored_bytes
 
     assert 0.7 <= guess / real <= 1.4
+
+
+@pytest.mark.parametrize("size", [6_000, 30_000, 200_000])
+def test_the_estimate_knows_what_an_import_cuts(tmp_path: Path, size: int) -> None:
+    """Strings far apart are stored as often as an import of their size stores them."""
+    texts = [
+        random.Random(n).randbytes(size // 2).hex() for n in range(2_400_000 // size)
+    ]
+    rows = [{"n": n, "text": text} for n in range(4) for text in texts]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = look(path)
+    with open_store(tmp_path / "store", create=True) as store:
+        list(import_paths(store, [path], now_ms=1))
+        pack(store.engine)
+        real = store.stats().stored_bytes
+
+    assert 3 * size * len(texts) == found.total("string_repeats")
+    assert 0.7 <= found.total("estimate") / real <= 1.4
 
 
 def test_a_sample_speaks_for_the_rest() -> None:
@@ -218,6 +253,24 @@ def test_scan_names_the_largest_first(tmp_path: Path) -> None:
     assert "1.jsonl" not in shown
     assert [3, 2, 1] == [file["lines"] for file in value["files"]]
     assert 6 == value["total"]["lines"]
+
+
+def test_a_terminal_sees_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line comes and goes there, and nowhere else."""
+    monkeypatch.setattr("castore.cli.progress._PAUSE_S", -1.0)
+    monkeypatch.setattr("castore.scanning.scanner.TELL_SIZE", 1)
+    shop = Shop(tmp_path)
+    path = shop.transcript(count=50)
+    stream = Terminal()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(stream):
+        code = main(["scan", str(path)])
+
+    assert 0 == code
+    assert f"of {size_text(path.stat().st_size)}" in stream.getvalue()
+    assert stream.getvalue().endswith("\r\x1b[K")
+    assert "" == shop("scan", path).error
 
 
 def test_scan_goes_on_after_a_file_that_fails(tmp_path: Path) -> None:

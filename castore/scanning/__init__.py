@@ -7,7 +7,7 @@ and large strings inside them. What is left is compressed as packing compresses
 it, or every so-manieth block of it, and thrown away.
 """
 
-from castore.scanning.scan import Scan, ScannedFile, scan
+from castore.scanning.scanner import Scan, ScannedFile, scan
 
 
 __all__ = ["Scan", "ScannedFile", "scan"]

@@ -6,17 +6,18 @@ from __future__ import annotations
 
 import os
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import attrs
 
 from castore.digest import blob_digest
 from castore.errors import CastoreError
 from castore.importer import Failed, Source, find_files, open_source
+from castore.importer.strings import AGAIN_SIZE, ALONE_SIZE
 from castore.limits import MIB
 from castore.scanning.blocks import Blocks, Share
 from castore.scanning.seen import Seen
-from castore.scanning.strings import large_strings, part_end
+from castore.scanning.strings import large_strings, part_end, plain_runs
 
 
 PART_SIZE = 8 * MIB  # bytes of a line that are looked at together
@@ -24,7 +25,7 @@ TELL_SIZE = MIB  # bytes between two words about how far it is
 # What a store takes beside the bytes, as packs of real transcripts show it.
 _FILE_SIZE = 1000  # bytes: its segment's head, commits, what is known of the file
 _ENTRY_SIZE = 7  # bytes of an entry that is not inherited
-_REFERENCE_SIZE = 40  # bytes where a repeated string was cut out
+_REFERENCE_SIZE = 40  # bytes where a string is kept apart
 _INHERITED_COUNT_MIN = 32  # lines in common from which a file becomes a fork
 
 #: Told how many of how many bytes were read.
@@ -134,12 +135,13 @@ class _Tally:
     is_shared: bool = True  # up to here all lines were there before
     line_repeats: int = 0
     string_repeats: int = 0
-    cuts: int = 0
+    cut: int = 0
+    cut_count: int = 0
     share: Share = attrs.Factory(Share)
 
     def result(self) -> ScannedFile:
         """Return what is known once all blocks are full."""
-        own = max(0, self.size - self.line_repeats - self.string_repeats)
+        own = max(0, self.size - self.line_repeats - self.cut)
         rate = self.share.stored_size / max(1, self.share.raw_size)
         inherited = self.inherited if self.inherited >= _INHERITED_COUNT_MIN else 0
         beside = _FILE_SIZE + _ENTRY_SIZE * (self.lines - inherited)
@@ -150,7 +152,7 @@ class _Tally:
             lines=self.lines,
             line_repeats=min(self.size, self.line_repeats),
             string_repeats=min(self.size, self.string_repeats),
-            estimate=round(own * rate) + beside + _REFERENCE_SIZE * self.cuts,
+            estimate=round(own * rate) + beside + _REFERENCE_SIZE * self.cut_count,
         )
 
 
@@ -189,16 +191,40 @@ class _Scanner:
             data = source.read(at, min(stop, at + PART_SIZE))
             end = len(data) if at + len(data) == stop else part_end(data)
             kept = 0
-            for first, last in large_strings(data[:end]):
-                digest = blob_digest(memoryview(data)[first:last])
-                repeated = self._seen.add(digest, last - first)
-                if repeated:
-                    tally.string_repeats += repeated
-                    tally.cuts += 1
+            for first, last, repeated in self._repeats(data[:end]):
+                tally.string_repeats += repeated
+                if self._is_cut(data[first:last]):
+                    tally.cut += repeated
+                    tally.cut_count += 1
                     self._blocks.add(tally.share, data[kept:first])
                     kept = last
             self._blocks.add(tally.share, data[kept:end])
             at += end
+
+    def _repeats(self, data: bytes) -> Iterator[tuple[int, int, int]]:
+        """Yield what came before, and how many repeated bytes that stands for."""
+        for start, stop in large_strings(data):
+            repeated = self._add(data[start:stop])
+            if repeated:
+                yield start, stop, repeated
+                continue
+            for first, last in plain_runs(data, start, stop):
+                repeated = self._add(data[first:last])
+                if repeated:
+                    yield first, last, repeated
+
+    def _add(self, text: bytes) -> int:
+        return self._seen.add(blob_digest(text), len(text)) or 0
+
+    def _is_cut(self, text: bytes) -> bool:
+        """
+        Whether an import keeps *text*, which came before, apart from its line: as
+        `castore.importer.strings`, when it comes again if it is of middle size.
+        """
+        if len(text) >= ALONE_SIZE:
+            return True
+        again = blob_digest(text)[::-1]  # another key than that of the first time
+        return len(text) > AGAIN_SIZE and bool(self._seen.add(again, len(text)))
 
     def _tell(self, size: int) -> None:
         self._done += size
