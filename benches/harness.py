@@ -68,8 +68,9 @@ def real_lines() -> list[bytes]:
     files = sorted(Path(data).glob("*/**/*.jsonl")) if data else []
     lines = []
     for file in files:
-        lines += [*file.read_bytes().splitlines(keepends=True)]
-    return [line for line in lines if is_json(line)]
+        with file.open("rb") as found:
+            lines += [line for line in found if line.endswith(b"\n") and is_json(line)]
+    return lines
 
 
 def is_json(line: bytes) -> bool:

@@ -5,7 +5,7 @@ Two libraries for one format. ``zstandard`` keeps its contexts, so that a small
 frame costs 2 us instead of 11, but can load a base only as a dictionary, which
 finds next to nothing in megabytes. The zstd of the standard library (3.14;
 ``backports.zstd`` before) takes the base as a prefix, as if it stood before the
-data; it is imported with the first difference.
+data, and stops where it is told to in a stream; it is imported when it is needed.
 
 A frame always states its size and has neither checksum nor dictionary id: what
 is stored is hashed elsewhere, stored bytes and contents both, since one content
@@ -18,16 +18,20 @@ Spec: spec/frame.md, spec/blob.md.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 
+from collections.abc import Iterable, Iterator
 from functools import cache
 from types import ModuleType
+from typing import Any, BinaryIO
 
 import zstandard
 
 from castore import limits
 from castore.errors import FormatError
+from castore.limits import GIB, KIB
 
 
 LONG_WINDOW_LOG = limits.FRAME_RAW_SIZE_MAX.bit_length() - 1  # a whole frame
@@ -95,7 +99,7 @@ def diff(base: bytes | memoryview, data: bytes | memoryview, level: int) -> byte
     least = limits.DIFFERENCE_BASE_SIZE_MIN
     if len(base) < least or not len(data):
         raise ValueError(f"a difference needs {least} bytes of base and 1 of data")
-    zstd = _prefix_zstd()
+    zstd = _stream_zstd()
     window_log = (len(base) + len(data) - 1).bit_length()
     name = zstd.CompressionParameter
     options = {
@@ -133,7 +137,7 @@ def patch(
     least = limits.DIFFERENCE_BASE_SIZE_MIN
     if len(base) < least:
         raise FormatError(f"a base of {len(base)} bytes, below {least}")
-    zstd = _prefix_zstd()
+    zstd = _stream_zstd()
     options = {zstd.DecompressionParameter.window_log_max: limits.WINDOW_LOG_MAX}
     prefix = zstd.ZstdDict(base, is_raw=True).as_prefix
     reader = zstd.ZstdDecompressor(zstd_dict=prefix, options=options)
@@ -147,6 +151,72 @@ def patch(
             f"difference of {len(delta)} bytes: no whole frame, or bytes behind it"
         )
     return raw
+
+
+PIECE_SIZE = 128 * KIB  # bytes that a stream gives at once
+FREE_SIZE = GIB  # bytes that any stream may give
+RATIO_MAX = 1000  # bytes that a stream may give for each it takes, above that
+STREAM_LEVEL = 3
+# What a file begins with that holds frames, or frames to be skipped.
+_MAGIC = (b"\x28\xb5\x2f\xfd", *(bytes([n]) + b"\x2a\x4d\x18" for n in range(80, 96)))
+
+
+def is_stream(head: bytes) -> bool:
+    """Return whether a file that begins with *head* is made of zstd frames."""
+    return head.startswith(_MAGIC)
+
+
+class Unpacking:
+    """
+    What a file of zstd frames holds, as far as it can be had; iterate it once.
+
+    Yields pieces of at most `PIECE_SIZE` bytes in bounded memory, whatever the
+    input: nothing in it raises. It may be anybody's file.
+
+    Attributes:
+        state: Good after the last piece. ``whole``; ``torn``: it ends inside of
+            a frame; ``damaged``: what follows is no zstd, or needs a window
+            above ``2 ** limits.WINDOW_LOG_MAX`` bytes; ``over``: it would give
+            more than `FREE_SIZE` and than `RATIO_MAX` times what it takes.
+    """
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self.state = "torn"
+        self._chunks = chunks
+        self._begun = False  # whether a frame is
+
+    def __iter__(self) -> Iterator[bytes]:
+        zstd = _stream_zstd()
+        taken = given = 0
+        decoder = _decoder(zstd)
+        for chunk in self._chunks:
+            taken += len(chunk)
+            data = chunk
+            while data or not decoder.needs_input:
+                try:
+                    piece = decoder.decompress(data, PIECE_SIZE)
+                except zstd.ZstdError:
+                    self.state = "damaged"
+                    return
+                given += len(piece)
+                if given > max(FREE_SIZE, RATIO_MAX * taken):
+                    self.state = "over"
+                    return
+                self._begun = not decoder.eof
+                data = decoder.unused_data if decoder.eof else b""
+                if decoder.eof:
+                    decoder = _decoder(zstd)
+                if piece:
+                    yield piece
+        self.state = "torn" if self._begun else "whole"
+
+
+@contextlib.contextmanager
+def packing(out: BinaryIO) -> Iterator[BinaryIO]:
+    """Give a file to write to whose content goes to *out* as one zstd frame."""
+    compressor = zstandard.ZstdCompressor(STREAM_LEVEL, write_checksum=True)
+    with compressor.stream_writer(out, closefd=False) as writer:
+        yield writer
 
 
 class _OfThread(threading.local):
@@ -200,8 +270,13 @@ def _check_header(data: bytes | memoryview, raw_size: int) -> None:
         raise FormatError(f"zstd frame with a window of {header.window_size} bytes")
 
 
+def _decoder(zstd: ModuleType) -> Any:
+    limit = {zstd.DecompressionParameter.window_log_max: limits.WINDOW_LOG_MAX}
+    return zstd.ZstdDecompressor(options=limit)
+
+
 @cache
-def _prefix_zstd() -> ModuleType:
+def _stream_zstd() -> ModuleType:
     if sys.version_info >= (3, 14):
         from compression import zstd
     else:

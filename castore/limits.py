@@ -7,6 +7,7 @@ anything; a writer raises `LimitError`. Spec: spec/limits.md.
 
 KIB = 1 << 10
 MIB = 1 << 20
+GIB = 1 << 30
 
 # --- formats (readers refuse more) ------------------------------------------
 ENTRY_SIZE_MAX = 65_535  # bytes of an entry's hashed form

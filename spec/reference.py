@@ -25,7 +25,6 @@ MARKER = re.compile(rb'\{"castore": (\d+), "features": \{"all_must_know": (\[[^]
 # A stored blob or ref list: what it is, what it is made of, where its payload stands.
 Blob = namedtuple("Blob", "digest size kind base parts file frame start length")
 Entry = namedtuple("Entry", "segment index prev hash form start")  # form: the hashed form
-
 class Refused(Exception): pass  # conventions.md: what a reader MUST refuse; its verdict
 BAD = (Refused, cbor2.CBORDecodeError, zstandard.ZstdError)
 def need(true: object, verdict: str = "malformed record") -> None:
@@ -42,14 +41,12 @@ def root(hashes: list[bytes], sha: bool) -> bytes:  # merkle.md
     return mix("node", b"\1", root(hashes[:k], sha) + root(hashes[k:], sha))
 def place(segment: bytes, index: int | None = None) -> str:  # verdicts.md
     return f"segment:{segment.hex()}" + ("" if index is None else f"[{index}]")
-
 # ---- encoding.md: a value has one encoding, so encoded again it gives the same bytes
 TAGS = dict.fromkeys(range(1 << 16), lambda *_: None)  # ... which no tag does then
 def record(data: bytes, shape: Any, depth: int = 4) -> Any:
     value = cbor2.loads(data, semantic_decoders=TAGS, max_depth=depth)
     need(shape(value) and cbor2.dumps(value) == data)
     return value
-
 # ---- Shapes: tests of a decoded value, put together as the tables of the pages are
 integer = lambda low, high=TOP: lambda v: type(v) is int and low <= v < high
 octets = lambda size: lambda v: type(v) is bytes and len(v) == size
@@ -196,6 +193,7 @@ class Store:  # checking.md: checks a store; then `heads`, `logs` and `blob` can
         if not marker or marker.group(1, 2, 4) != (b"1", b"[]", b"blake3-256"):
             return self.say("unsupported version" if marker else "malformed record", "castore.json")
         self.id, names = bytes.fromhex(marker[3].decode()), "[0-9a-f]" * 32 + ".cas"
+        self.lock = bytes(load(self.path / "lock")[:257]) if (self.path / "lock").exists() else b""
         files = [File(x, self.id) for x in sorted((self.path / "files").glob(names))]
         self.files, others = {f.id: f for f in files}, [f for f in files if f.kind != JOURNAL]
         self.find_files()  # only the chain of journals: nothing is listed yet
@@ -213,15 +211,15 @@ class Store:  # checking.md: checks a store; then `heads`, `logs` and `blob` can
         self.check_blobs()
     def say(self, verdict: str, where: str) -> None: self.findings.add((where, verdict))
     def read_mark(self) -> tuple[bytes, int, bytes, bool]:  # folder.md: and whether it is exact
-        path, none = self.path / "lock", (b"", 188, b"", False)
-        lock = bytes(load(path)[:257]) if path.exists() else b""
+        none, lock = (b"", 188, b"", False), self.lock  # it was read before the files
         if lock[:8] != b"cslock01" or H("mark", lock[:240])[:16] != lock[240:]:
             return self.say("not covered", "lock") or none
         name, device, inode, boot, *end = MARK.unpack(lock[:96])
         file = self.path / f"files/{name.hex()}.cas"
-        now = (file if file.exists() else path).stat()
+        now = (file if file.exists() else self.path).stat()
         if now.st_dev != device or (file.exists() and now.st_ino != inode): return none
         return name, *end, BOOT.exists() and uuid.UUID(BOOT.read_text().strip()).bytes == boot
+
     def find_files(self) -> None:  # step 3: the files of the store
         self.used, self.counted, (name, end, tag, is_exact) = [], [], self.read_mark()
         journals = []
@@ -272,6 +270,7 @@ class Store:  # checking.md: checks a store; then `heads`, `logs` and `blob` can
         if f.is_clean and not met: self.say("truncated log", f"{where}@{max(f.ends)}")
         if met and f.kind == PACK and len(f.data) > end: self.say("corrupt frame", f"{where}@{end}")
         return f if is_first else None
+
     def index(self, frames: list[Any]) -> None:  # what stands in these; which blobs are good
         self.known: Any = {kind: defaultdict(dict) for kind in (1, 4, 6, 7)}
         for kind, key, name, value in (y for x in frames for y in x.holds):
@@ -303,6 +302,7 @@ class Store:  # checking.md: checks a store; then `heads`, `logs` and `blob` can
         return True
     def blob(self, digest: bytes) -> bytes:  # KeyError: none was found to be good
         return b"".join(self.pieces(self.good[digest]))
+
     def fold(self, log: list[Entry]) -> None:  # storelog.md: as far as it can be read
         for e in (e for e in log if e.form[4] in BODIES and e.form[5] in self.good):
             try:
@@ -338,18 +338,18 @@ class Store:  # checking.md: checks a store; then `heads`, `logs` and `blob` can
     def read_log(self, head: list[Any]) -> list[Entry]:  # step 7: each entry names the one before
         log, owner, index, name = [], head[3], head[7], head[9]
         fault = "wrong head", place(owner)
-        while index > self.heads.get(owner, NONE)[4]:
+        while index > (low := self.heads.get(owner, NONE)[4]):
             if options := self.known[4].get((owner, index - 1)):
                 e = options.get(name) or min(options.items())[1]
                 if name not in (None, e.hash): self.say(*fault)
                 log.append(e)
                 index, name, fault = e.index, e.prev, ("broken link", place(owner, e.index))
-                if index and e.start and e.start[3]: owner = e.start[3][1]
+                if 0 < index == low and e.start and e.start[3]: owner = e.start[3][1]
             else:
                 there = [i + 1 for s, i in self.known[4] if s == owner and i < index]
-                index, name = max([self.heads.get(owner, NONE)[4], *there]), None
+                index, name = max([low, *there]), None
                 self.say("truncated log", place(owner, index))
-        if name not in (None, H("genesis", head[2], owner)): self.say(*fault)
+        if name not in (None, H("genesis", self.heads.get(owner, head)[2], owner)): self.say(*fault)
         return log[::-1]
     def check_logs(self) -> None:  # step 7
         segments, owners = {*self.known[6], *self.deleted, *(x for x, _ in self.known[4])}, {}

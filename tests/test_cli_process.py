@@ -105,7 +105,7 @@ def test_help_imports_nothing_but_the_parser(shop: Shop) -> None:
     )
     assert {
         f"castore.cli.{name}"
-        for name in ("exits", "output", "parser", "progress", "text")
+        for name in ("arguments", "exits", "output", "parser", "progress", "text")
     } == {name for name in new if name.startswith("castore.cli.")}
 
 

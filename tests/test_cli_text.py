@@ -18,10 +18,11 @@ import pytest
 from clikit import call
 
 from castore.cli import text
+from castore.cli.arguments import FORMATS, SHELLS
 from castore.cli.completion import SCRIPTS, words
 from castore.cli.doctor import has_wal_reset_race
 from castore.cli.exits import CommandError, Exit
-from castore.cli.parser import COMMANDS, FORMATS, SHELLS
+from castore.cli.parser import COMMANDS
 from castore.cli.progress import Progress
 from castore.cli.target import target
 from castore.transcript import DOCUMENT_FORMATS, LINE_FORMATS

@@ -147,6 +147,16 @@ def test_tuples_are_arrays() -> None:
     assert codec.encode_object({"a": [1]}) == codec.encode_object({"a": (1,)})
 
 
+@pytest.mark.parametrize("count", [0, 1, 21, 22, 253, 254, 65_533, 65_534])
+def test_items_that_are_encoded_already(count: int) -> None:
+    """An array some of whose items were encoded before has the same bytes."""
+    items = [["a"], 2]
+    rest = list(range(count))
+    encoded = [cbor2.dumps(item) for item in rest]
+
+    assert codec.encode_record([*items, *rest]) == codec.encode_known(items, encoded)
+
+
 def test_text_is_never_normalised() -> None:
     """Text that is not NFC is another value than its NFC form."""
     assert codec.encode_record(["e\u0301"]) != codec.encode_record(["\xe9"])

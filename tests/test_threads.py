@@ -39,6 +39,7 @@ from castore.engine.creating import create_store, store_id
 from castore.engine.state import State
 from castore.gc import collect
 from castore.packing import pack
+from castore.packing.rewrite import close_journal
 from castore.segment import ANY
 from castore.storage import Files
 from castore.verify import verify
@@ -390,6 +391,57 @@ def test_the_same_large_blob_where_one_breaks(store: Store) -> None:
         future.result()
     store.tag("whole", ref)
     assert data == store.get(ref)
+
+
+def test_who_looks_late_takes_nothing_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A thread that read the mark, and then nothing for long, does not bring the view
+    of its handle back to it: others read and build on that.
+    """
+    segment = store.create_session(then=[NewEntry("tool", b"early")])
+    paused, go_on = threading.Event(), threading.Event()
+    slow: list[int] = []
+    worth = State._worth
+
+    def judge(state: State, *args: Any) -> Any:
+        if threading.get_ident() in slow:
+            slow.clear()
+            paused.set()
+            assert go_on.wait(60)
+        return worth(state, *args)
+
+    monkeypatch.setattr(State, "_worth", judge)
+
+    def look() -> int:
+        slow.append(threading.get_ident())
+        return store.engine.refresh().position.seq
+
+    with castore.open(store.engine.files.root) as other:
+        refs = [other.put(b"0", tag="0")]  # there is something to look at
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(look)
+        assert paused.wait(60)
+        for number in range(1, 4):
+            refs.append(store.put(b"%d" % number, tag=str(number)))
+            segment.append([NewEntry("tool", b"%d" % number)])
+            close_journal(store.engine)
+            pack(store.engine, level=1)
+        seq = store.engine.refresh().position.seq
+        go_on.set()
+        assert seq == looking.result()
+    assert seq == store.engine.view.position.seq
+    for number, ref in enumerate(refs):
+        assert b"%d" % number == store.engine.view.blobs.read(ref.digest)
+    check_log(segment, [b"early", b"1", b"2", b"3"])
+
+
+def test_nobody_moves_the_view_of_who_holds_the_lock(store: Store) -> None:
+    """From the look at the mark to the write behind it the view stands still."""
+    state = store.engine.state
+    with ThreadPoolExecutor(1) as pool, state.locked():
+        assert not pool.submit(state.guard.acquire, blocking=False).result()
 
 
 # --- the end -----------------------------------------------------------------

@@ -32,7 +32,7 @@ from castore.catalog.rows import (
 )
 
 
-VERSION = 1  # of the tables; a catalog of another version is thrown away
+VERSION = 2  # of the tables; a catalog of another version is thrown away
 
 # Compared, letter by letter, with what a file says of itself.
 TABLES = (
@@ -113,6 +113,11 @@ CREATE TABLE collected (
     """\
 CREATE TABLE condemned (
     digest BLOB NOT NULL PRIMARY KEY, at_ms INTEGER NOT NULL
+) WITHOUT ROWID""",
+    # What callers want to find again and can do without; lives here only too.
+    """\
+CREATE TABLE remembered (
+    name BLOB NOT NULL PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL
 ) WITHOUT ROWID""",
 )
 

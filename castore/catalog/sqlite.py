@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
@@ -297,6 +297,21 @@ class SqliteCatalog:
         with self._db.using("BEGIN IMMEDIATE") as db:
             db.execute("DELETE FROM condemned")
             db.executemany("INSERT INTO condemned VALUES (?, ?)", blobs.items())
+
+    def remembered(self, name: bytes) -> bytes | None:
+        """Return what was remembered under *name*, unless a bit of it was flipped."""
+        query = "SELECT value, checksum FROM remembered WHERE name = ?"
+        rows = self._db.fetch(query, name)
+        if not rows or rows[0][1] != schema.checksum((name, rows[0][0])):
+            return None
+        value: bytes = rows[0][0]
+        return value
+
+    def remember(self, values: Mapping[bytes, bytes]) -> None:
+        """Keep each of *values* under its name, in place of what was there."""
+        rows = [(*item, schema.checksum(item)) for item in values.items()]
+        with self._db.using("BEGIN IMMEDIATE") as db:
+            db.executemany("INSERT OR REPLACE INTO remembered VALUES (?, ?, ?)", rows)
 
     def places(self) -> Iterator[Place]:
         """Yield all places in order of digest."""

@@ -20,6 +20,7 @@ from castore.cli.output import Output
 from castore.cli.text import count_text, size_text
 from castore.errors import CastoreError
 from castore.importer import ImportedFile, import_paths, restore
+from castore.importer.source import open_source
 from castore.packing import pack
 from castore.store import Store
 from castore.store import open as open_store
@@ -164,7 +165,8 @@ def _import(show: Show, store: Store, paths: list[str]) -> list[ImportedFile]:
 
 def _is_same(store: Store, file: ImportedFile) -> bool:
     """Return whether the store gives back what *file* has, or had when it grew."""
-    with Path(file.path).open("rb") as original:
+    with open_source(file.path, None) as source:
+        original = source.stream(0, source.size)
         compared = _Compared(original)
         segment = store.segment(file.segment_id)
         size = restore(store, segment, cast(BinaryIO, compared))

@@ -12,6 +12,7 @@ from castore.cli.exits import Exit, code_of, text_of
 from castore.cli.output import Output
 from castore.cli.text import count_text, size_text
 from castore.errors import CastoreError
+from castore.importer import Choice
 from castore.scanning import Scan, scan
 
 
@@ -26,9 +27,10 @@ def run(options: argparse.Namespace, out: Output) -> Exit:
         failed.append((path, error))
         out.warn(text_of(error))
 
+    choice = Choice(exclude=options.exclude or (), since_ms=options.since)
     with out.progress("scanning") as progress:
         watch = progress.update if progress.is_seen else None
-        found = scan(options.paths, progress=watch, failed=fail)
+        found = scan(options.paths, choice=choice, progress=watch, failed=fail)
     total = {name: found.total(name) for name in _SUMS}
     _tell(found, total, options.limit, out)
     out.object(

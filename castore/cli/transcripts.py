@@ -1,142 +1,124 @@
 """
-``import`` and ``restore``: files in, files out.
+``restore``: imported files out, one or all, byte for byte.
 """
 
 from __future__ import annotations
 
 import argparse
-import stat
-import time
 
 from collections.abc import Iterable
-from pathlib import Path
+from contextlib import nullcontext
 from typing import BinaryIO, cast
 
 import attrs
 
 from castore.cli.exits import CommandError, Exit, code_of, text_of
-from castore.cli.opening import make_store, read_store
+from castore.cli.opening import read_store
 from castore.cli.output import Output
-from castore.cli.progress import Progress
 from castore.cli.target import STDOUT, Counting, target
 from castore.cli.text import count_text, size_text
-from castore.errors import CastoreError
-from castore.importer import ImportedFile, facts_of, find_segment, import_paths
+from castore.compress import packing
+from castore.errors import CastoreError, ConflictError
+from castore.importer import (
+    PACKED_FORMATS,
+    ReturnedFile,
+    facts_of,
+    find_segment,
+    give_back,
+    imported_segments,
+)
 from castore.importer import restore as restore_segment
-
-
-_SUFFIXES = {".json", ".jsonl", ".traj"}
-
-
-def import_(options: argparse.Namespace, out: Output) -> Exit:
-    """Take transcripts in, making the store if there is none."""
-    store, _ = make_store(options, out)
-    failed: list[tuple[str, CastoreError]] = []
-
-    def fail(path: str, error: CastoreError) -> None:
-        failed.append((path, error))
-        out.warn(text_of(error))
-
-    files = []
-    with store, out.progress("importing") as progress:
-        watch = _Watch(progress, options.paths)
-        for file in import_paths(
-            store,
-            options.paths,
-            format=options.format,
-            now_ms=time.time_ns() // 1_000_000,
-            progress=watch.told,
-            failed=fail,
-        ):
-            files.append(file)
-            watch.done(file)
-            out.line(_import_line(file))
-    out.line(_import_summary(files))
-    out.object(
-        {
-            "files": [attrs.asdict(file) for file in files],
-            "failed": [{"path": path, "what": text_of(e)} for path, e in failed],
-        }
-    )
-    if not failed:
-        return Exit.DONE
-    return Exit.PARTIAL if files else code_of(failed[0][1]) or Exit.FAILED
-
-
-def _import_line(file: ImportedFile) -> str:
-    entries = count_text(file.entries, "entry", "entries")
-    line = f"{file.path}: {file.format}, {entries}, {size_text(file.raw_bytes)}"
-    if file.bad_lines:
-        line += f", {count_text(file.bad_lines, 'bad line')} kept as they are"
-    if file.new_entries != file.entries:
-        line += f", {file.new_entries:,} new"
-    return line
-
-
-def _import_summary(files: list[ImportedFile]) -> str:
-    size = sum(file.raw_bytes for file in files)
-    new = sum(file.new_entries for file in files)
-    entries = count_text(new, "new entry", "new entries")
-    return f"{count_text(len(files), 'file')}, {size_text(size)}, {entries}"
-
-
-class _Watch:
-    """Adds up how far an import of several files is."""
-
-    def __init__(self, progress: Progress, paths: Iterable[str]) -> None:
-        self._progress = progress
-        self._total = sum(map(_size_below, paths)) if progress.is_seen else 0
-        self._done = 0
-
-    def told(self, _: str, done: int, __: int) -> None:
-        """Take in how far a file is."""
-        self._progress.update(self._done + done, self._total)
-
-    def done(self, file: ImportedFile) -> None:
-        """Take in that a file is done."""
-        self._done += file.raw_bytes
-        self._progress.update(self._done, self._total)
-
-
-def _size_below(name: str) -> int:
-    """Return about how many bytes an import of *name* reads."""
-    path = Path(name)
-    if not path.is_dir():
-        return _size_of(path)
-    return sum(_size_of(file) for file in path.rglob("*") if file.suffix in _SUFFIXES)
-
-
-def _size_of(path: Path) -> int:
-    try:
-        facts = path.stat()
-    except OSError:
-        return 0  # the import says what is wrong with it
-    return facts.st_size if stat.S_ISREG(facts.st_mode) else 0
+from castore.segment import Segment
+from castore.store import Store
 
 
 def restore(options: argparse.Namespace, out: Output) -> Exit:
-    """Give an imported file back, byte for byte."""
-    if options.json and options.output == STDOUT:
-        what = "--json and the file cannot both go to standard output; say -o FILE"
-        raise CommandError(Exit.USAGE, what)
+    """Give imported files back, byte for byte."""
+    _check(options)
     with read_store(options) as store:
-        segment = find_segment(store, options.segment)
-        facts = facts_of(store, segment)
-        total = facts.size if facts else 0
-        with (
-            out.progress("restoring") as progress,
-            target(options.output, force=options.force) as file,
-        ):
-            counting = Counting(file, lambda done: progress.update(done, total))
-            size = restore_segment(store, segment, cast(BinaryIO, counting))
-        if options.output != STDOUT:
-            out.line(f"{options.output}: {size_text(size)}, every byte checked")
-        out.object(
-            {
-                "segment_id": segment.id.hex(),
-                "path": facts.path if facts else None,
-                "output": options.output,
-                "raw_bytes": size,
-            }
-        )
+        if not options.all and not options.to_origin:
+            return _to_output(store, options, out)
+        if options.all:
+            return _to_places(store, imported_segments(store), options, out)
+        named = [find_segment(store, options.segment)]
+        return _to_places(store, named, options, out)
+
+
+def _check(options: argparse.Namespace) -> None:
+    what = None
+    if options.all == (options.segment is not None):
+        what = "say a SEGMENT or --all"
+    elif options.to_origin and options.output != STDOUT:
+        what = "--to-origin and -o do not go together"
+    elif options.all and not options.to_origin and options.output == STDOUT:
+        what = "--all wants -o DIR or --to-origin"
+    elif options.json and not options.to_origin and options.output == STDOUT:
+        what = "--json and the file cannot both go to standard output; say -o FILE"
+    if what is not None:
+        raise CommandError(Exit.USAGE, what)
+
+
+def _to_output(store: Store, options: argparse.Namespace, out: Output) -> Exit:
+    segment = find_segment(store, options.segment)
+    facts = facts_of(store, segment)
+    total = facts.size if facts else 0
+    with (
+        out.progress("restoring") as progress,
+        target(options.output, force=options.force) as file,
+    ):
+        counting = Counting(file, lambda done: progress.update(done, total))
+        plain = cast(BinaryIO, counting)
+        with packing(plain) if options.zst else nullcontext(plain) as plain:
+            size = restore_segment(store, segment, plain)
+    path = facts.path if facts else ""
+    done = ReturnedFile(segment.id.hex(), path, options.output, size, "written")
+    if options.output != STDOUT:
+        out.line(_line(done))
+    out.object({"files": [attrs.asdict(done)], "failed": []})
     return Exit.DONE
+
+
+def _line(file: ReturnedFile) -> str:
+    how = {"same": "there already, ", "replaced": "replaced, "}.get(file.how, "")
+    return f"{file.output}: {how}{size_text(file.raw_bytes)}, every byte checked"
+
+
+def _to_places(
+    store: Store, segments: Iterable[Segment], options: argparse.Namespace, out: Output
+) -> Exit:
+    """Put each of *segments* where it belongs; one that fails stops no other."""
+    top = "/" if options.to_origin else options.output
+    files: list[ReturnedFile] = []
+    failed: list[tuple[str, CastoreError]] = []
+    for segment in segments:
+        facts = facts_of(store, segment)
+        packed = options.zst and facts is not None and facts.format in PACKED_FORMATS
+        try:
+            done = give_back(store, segment, top, force=options.force, packed=packed)
+        except CastoreError as error:
+            failed.append((facts.path if facts else segment.id.hex(), error))
+            out.warn(_why(error))
+        else:
+            files.append(done)
+            out.line(_line(done))
+    if options.all:
+        size = size_text(sum(file.raw_bytes for file in files))
+        out.line(f"{count_text(len(files), 'file')}, {size}")
+    told = [{"path": path, "what": _why(error)} for path, error in failed]
+    out.object({"files": [attrs.asdict(file) for file in files], "failed": told})
+    if not failed:
+        return Exit.DONE
+    return Exit.PARTIAL if files else _code(failed[0][1])
+
+
+def _why(error: CastoreError) -> str:
+    text = text_of(error)
+    return f"{text}; --force replaces files" if _is_refused(error) else text
+
+
+def _code(error: CastoreError) -> Exit:
+    return Exit.REFUSED if _is_refused(error) else code_of(error) or Exit.FAILED
+
+
+def _is_refused(error: CastoreError) -> bool:
+    return isinstance(error, ConflictError) and error.subject == "file"

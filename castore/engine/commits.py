@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import attrs
 
+from castore import limits
 from castore.catalog import Overlay
 from castore.catalog.rows import Catalog, Facts, Position
 from castore.engine.building import (
@@ -24,7 +25,7 @@ from castore.engine.building import (
 from castore.engine.change import Change, Outcome
 from castore.engine.fold import Extension
 from castore.engine.pool import Pool
-from castore.engine.preparing import Prepared, prepare
+from castore.engine.preparing import Prepared, named_size, prepare
 from castore.engine.reserve import give_up_reserve
 from castore.engine.side import SidePack
 from castore.engine.state import State
@@ -33,18 +34,26 @@ from castore.errors import CastoreError, ClosedError, NotFoundError, StorageErro
 from castore.formats.mark import LockFile
 
 
+_ALONE_SIZE = 64 * limits.KIB  # raw bytes from which a thread prepares on its own
+
+
 @attrs.define(eq=False)
 class _Request:
     """
     A commit that a thread waits for.
 
     Attributes:
+        change: What is wanted.
+
+        generation: Under which `prepared` was made.
+
         turn: Held until the waiting thread is to go on: its commit has an answer,
             or it leads. None where it leads at once.
     """
 
-    prepared: Prepared
-    generation: int
+    change: Change
+    prepared: Prepared | None = None
+    generation: int = -1
     turn: threading.Lock | None = None
     outcome: Outcome | None = None
     error: CastoreError | None = None
@@ -60,6 +69,7 @@ class _Request:
 @attrs.define(eq=False)
 class _Made:
     request: _Request
+    prepared: Prepared
     extension: Extension
     facts: Facts
     after: Position
@@ -94,7 +104,8 @@ class Committer:
         """
         Make *change*, durable when this returns.
 
-        Threads that wait share one sync: the first leads for all.
+        Threads that wait share one sync: the first leads for all. It also prepares
+        what is small: threads that take turns at that cost more than it does.
 
         Raises:
             ConflictError: A head or key is not what was expected.
@@ -109,9 +120,9 @@ class Committer:
         self._state.check_usable()
         if self._state.read_only:
             raise ClosedError(what="the store was opened read-only")
-        seen = self._state.seen
-        generation = seen.gc_generation if seen else -1
-        request = _Request(self._prepare(change), generation)
+        request = _Request(change)
+        if named_size(change) > _ALONE_SIZE:
+            self._prepare(request)
         with self._guard:
             self._queue.append(request)
             if self._is_led:
@@ -144,20 +155,25 @@ class Committer:
             if self._heir is not None and self._heir.turn is not None:
                 self._heir.turn.release()
 
-    def _prepare(self, change: Change) -> Prepared:
+    def _prepare(self, request: _Request) -> Prepared:
+        seen = self._state.seen
+        request.generation = seen.gc_generation if seen else -1
+        change, pool, side = request.change, self._pool, self._side
         try:
-            return prepare(change, self._pool, self._side, self._state.view.known)
+            prepared = prepare(change, pool, side, self._state.view.known)
         except NotFoundError:
             # Others may have stored it since this process looked.
-            view = self._state.refresh()
-            return prepare(change, self._pool, self._side, view.known)
+            prepared = prepare(change, pool, side, self._state.refresh().known)
+        request.prepared = prepared
+        return prepared
 
     def _lead(self) -> None:
         with self._guard:
             group, self._queue, self._heir = self._queue, [], None
         try:
-            with self._state.locked() as seen, self._state.guard:
-                self._commit_group(group, seen)
+            ready = self._ready(group)
+            with self._state.locked() as seen:
+                self._commit_group(ready, seen)
                 if self._state.seen is not None:
                     self._upkeep.maintain()
         except CastoreError as error:
@@ -171,16 +187,30 @@ class Committer:
                 if request.turn is not None:
                     request.turn.release()
 
-    def _commit_group(self, group: list[_Request], seen: LockFile) -> None:
+    def _ready(self, group: list[_Request]) -> list[tuple[_Request, Prepared]]:
+        """Return those of *group* that can be made, prepared."""
+        ready = []
+        for request in group:
+            try:
+                prepared = request.prepared or self._prepare(request)
+            except CastoreError as error:
+                request.error = error
+            else:
+                ready.append((request, prepared))
+        return ready
+
+    def _commit_group(
+        self, group: list[tuple[_Request, Prepared]], seen: LockFile
+    ) -> None:
         view = self._state.view
         begin = view.position
         ending = Ending(self._state.opened.get(begin.journal).hash, begin, begin.end)
         staged: Catalog = view.known if len(group) == 1 else Overlay(view.known)
         data: list[bytes] = []
         made: list[_Made] = []
-        for request in group:
+        for request, prepared in group:
             try:
-                built = self._build(request, staged, ending, seen)
+                built = self._build(request, prepared, staged, ending, seen)
             except CastoreError as error:
                 request.error = error
                 continue
@@ -193,7 +223,7 @@ class Committer:
             data.append(frame)
             made.append(item)
         if made:
-            changes = [item.request.prepared.change for item in made]
+            changes = [item.request.change for item in made]
             self._write_group(
                 b"".join(data),
                 begin,
@@ -205,26 +235,31 @@ class Committer:
             self._acknowledge(made)
 
     def _build(
-        self, request: _Request, staged: Catalog, ending: Ending, seen: LockFile
+        self,
+        request: _Request,
+        prepared: Prepared,
+        staged: Catalog,
+        ending: Ending,
+        seen: LockFile,
     ) -> tuple[bytes, _Made] | None:
-        outcome = replay_of(request.prepared, staged)
+        outcome = replay_of(prepared, staged)
         if outcome is not None:
-            self._pool.done(request.prepared.asked)
+            self._pool.done(prepared.asked)
             request.outcome = outcome
             return None
         if request.generation != seen.gc_generation:
             # What exists was asked under another generation: ask again.
-            request.prepared = self._prepare(request.prepared.change)
-        change = request.prepared.change
+            prepared = self._prepare(request)
+        change = request.change
         if change.guard is not None:
             change.guard(staged)
         store = self._state.store
-        frame, image, after = finish_commit(request.prepared, staged, store, ending)
+        frame, image, after = finish_commit(prepared, staged, store, ending)
         if not change.maintenance:
             # With what the group has before it; none of that is written yet.
             self._check_room(after.end - ending.group_start)
         facts = self._state.view.facts(image, staged)
-        return frame, _Made(request, image.extensions[0], facts, after)
+        return frame, _Made(request, prepared, image.extensions[0], facts, after)
 
     def _write_group(
         self,
@@ -293,7 +328,7 @@ class Committer:
             self._release(item)
 
     def _release(self, made: _Made) -> None:
-        prepared = made.request.prepared
+        prepared = made.prepared
         digests = [item.ref.digest for item in prepared.pending]
         digests += [item.ref.digest for _, _, some in prepared.payload for item in some]
         self._pool.done([*digests, *prepared.asked])

@@ -113,8 +113,8 @@ class Engine:
         copy, both can be told apart.
         """
         if self.state.is_copy:
-            self.state.is_copy = False
             self._committer.commit(self._instance_change())
+            self.state.is_copy = False
         return self._committer.commit(change)
 
     def _instance_change(self) -> Change:

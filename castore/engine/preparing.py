@@ -240,6 +240,11 @@ def _root(digest: bytes, why: dict[bytes, bytes]) -> bytes:
     return digest
 
 
+def named_size(change: Change) -> int:
+    """Return the raw bytes of all blobs that *change* names."""
+    return sum([size for _, size in _blobs(change.appends)])
+
+
 def _blobs(appends: Sequence[Append]) -> Iterator[tuple[bytes, int]]:
     for append in appends:
         for entry in append.entries:

@@ -122,7 +122,8 @@ class State:
         elif self._worth(seen) is MarkWorth.EXACT:
             try:
                 with self.guard:
-                    self.follow(seen)  # type: ignore[arg-type]
+                    # Again: another thread may have moved the view past this.
+                    self.follow(self._read_lock())
             except (CorruptionError, NotFoundError):
                 # Somebody closed, packed or rebuilt meanwhile; or it is damage,
                 # which comes up again under the lock.
@@ -171,7 +172,7 @@ class State:
     @contextlib.contextmanager
     def locked(self) -> Iterator[LockFile]:
         """
-        Hold the store's lock with an exact mark and a view up to it.
+        Hold the store's lock and the view still, which is up to an exact mark.
 
         Raises:
             LockedError: Somebody else held it too long.
@@ -186,7 +187,10 @@ class State:
             self.check_usable()  # another thread may have closed it meanwhile
             if self._poisoned:
                 raise ClosedError(what=self._poisoned)
-            yield self._settle()
+            # From here on no other thread moves the view: what is written next is
+            # written where it ends.
+            with self.guard:
+                yield self._settle()
         finally:
             self._lock.release()
 
@@ -197,11 +201,10 @@ class State:
         worth = self._worth(seen)
         if seen is None or worth is not MarkWorth.EXACT or not self._is_whole(seen):
             seen = self._recover(seen, worth)
-        with self.guard:
-            try:
-                self.follow(seen)
-            except (CorruptionError, NotFoundError):
-                seen = self._rebuild(seen)
+        try:
+            self.follow(seen)
+        except (CorruptionError, NotFoundError):
+            seen = self._rebuild(seen)
         return seen
 
     def _is_whole(self, seen: LockFile) -> bool:
@@ -210,7 +213,7 @@ class State:
 
     def _recover(self, seen: LockFile | None, worth: MarkWorth) -> LockFile:
         # Another device or inode: a copy of a store, or one that was put back.
-        self.is_copy = seen is not None and worth is MarkWorth.NONE
+        self.is_copy |= seen is not None and worth is MarkWorth.NONE
         self._let_journal_go()
         self.opened.forget()
         self._exact_place = None
@@ -304,10 +307,17 @@ class State:
 
     # --- following -----------------------------------------------------------
 
-    def follow(self, seen: LockFile) -> None:
-        """Bring the view up to the mark in *seen*."""
+    def follow(self, seen: LockFile | None) -> None:
+        """
+        Bring the view up to the mark in *seen*, which is not before it.
+
+        Raises `CorruptionError` or `NotFoundError` where the files do not lead there.
+        """
+        if seen is None:
+            raise CorruptionError(what="no mark", verdict="not covered", where=LOCK)
         generation = seen.catalog_generation
         stale = self.seen is None or (self.seen.catalog_generation != generation)
+        self.seen = None  # if it stops halfway, nobody takes the view for this
         if self._view is None or stale:
             self._use(catalogs.open_catalog(self.files, generation))
         try:
@@ -320,23 +330,21 @@ class State:
 
     def _follow_readers(self) -> None:
         """Be up to date without writing; from the files where nothing else helps."""
-        seen = self._read_lock()
         with self.guard:
-            if self._worth(seen) is MarkWorth.EXACT:
-                try:
-                    if self._view is None:
-                        self._use(
-                            catalogs.read_catalog(self.files, self.store, seen)  # type: ignore[arg-type]
-                        )
-                    self.view.catch_up(seen.journal, seen.end, seen.frame)  # type: ignore[union-attr]
-                    self.seen = seen
-                except (CorruptionError, NotFoundError):
-                    self._view = None
-                else:
-                    return
+            seen = self._read_lock()
+            if seen is not None and self._worth(seen) is MarkWorth.EXACT:
+                with contextlib.suppress(CorruptionError, NotFoundError):
+                    self._catch_up_reading(seen)
             if self._view is None or seen != self.seen:
                 self._use(catalogs.rebuilt_in_memory(self.files, self.store, seen))
                 self.seen = seen
+
+    def _catch_up_reading(self, seen: LockFile) -> None:
+        self.seen = None  # as in `follow`
+        if self._view is None:
+            self._use(catalogs.read_catalog(self.files, self.store, seen))
+        self.view.catch_up(seen.journal, seen.end, seen.frame)
+        self.seen = seen
 
     def _use(self, catalog: Catalog) -> None:
         if isinstance(self._catalog, SqliteCatalog) and self._catalog is not catalog:
@@ -357,7 +365,7 @@ class State:
 
     def rebuild(self) -> None:
         """Throw the catalog away and make it from the files alone."""
-        with self.locked() as seen, self.guard:
+        with self.locked() as seen:
             self._rebuild(seen)
 
     # --- the end -------------------------------------------------------------

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 
+from collections.abc import Mapping
+
 from castore import limits
 from castore.catalog.rows import Position
 from castore.engine import journal as journals
@@ -77,7 +79,7 @@ class Upkeep:
         """Bring the catalog up to the view, lock by lock. Takes the lock."""
         more = True
         while more:
-            with self._state.locked(), self._state.guard:
+            with self._state.locked():
                 more = self._apply_slice()
 
     def apply_before_closing(self) -> None:
@@ -132,7 +134,7 @@ class Upkeep:
 
         Files that it no longer names may go only then.
         """
-        with self._state.locked(), self._state.guard:
+        with self._state.locked():
             catalog = self._state.catalog
             return catalog is not None and catalog.checkpoint("TRUNCATE")
 
@@ -143,6 +145,17 @@ class Upkeep:
 
     def condemn(self, blobs: dict[bytes, int]) -> None:
         """Make *blobs* all that is condemned."""
-        with self._state.locked(), self._state.guard:
+        with self._state.locked():
             if self._state.catalog is not None:
                 self._state.catalog.condemn(blobs)
+
+    def remembered(self, name: bytes) -> bytes | None:
+        """Return what a caller remembers under *name*; the catalog may forget it."""
+        catalog = self._state.catalog
+        return catalog.remembered(name) if catalog is not None else None
+
+    def remember(self, values: Mapping[bytes, bytes]) -> None:
+        """Keep *values* under their names as long as this catalog lives."""
+        with self._state.locked(), self._state.guard:
+            if self._state.catalog is not None:
+                self._state.catalog.remember(values)

@@ -26,7 +26,6 @@ NO_HASH = bytes(32)
 
 _LAYOUT = struct.Struct(">8sBBBB16s16sQ16sQ32sQ32sQ")
 _file_hash = in_context["file"]
-_genesis = in_context["genesis"]
 
 
 @attrs.frozen

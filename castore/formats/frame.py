@@ -367,15 +367,3 @@ def stored_part(data: memoryview, header: FrameHeader) -> Part:
 def encode_footer(offsets: Sequence[int]) -> bytes:
     """Return the payload of a footer: the offsets of all frames before it."""
     return encode_record(list(offsets))
-
-
-def decode_footer(payload: memoryview) -> list[int]:
-    """Return the offsets that a footer states; refuses what is no such list."""
-    value = record(payload, limits.FRAME_RAW_SIZE_MAX, "footer")
-    need(all(is_count(offset) for offset in value), "footer: not offsets")
-    return value
-
-
-def is_known(kind: object) -> bool:
-    """Return whether this version says what a record of *kind* means."""
-    return type(kind) is int and kind <= FOOTER

@@ -14,22 +14,37 @@ absolute path) and ``prefix`` (what stands for its first lines, `matching`).
 
 from castore.importer.content import FileFacts, facts_of, find_native, restore
 from castore.importer.finding import find_segment
+from castore.importer.imported import ImportedFile
+from castore.importer.removing import Judged, remove_originals
+from castore.importer.returning import (
+    PACKED_FORMATS,
+    ReturnedFile,
+    give_back,
+    imported_segments,
+)
 from castore.importer.source import Source, open_source
-from castore.importer.taking import ImportedFile, import_file
-from castore.importer.walking import Failed, find_files, import_paths
+from castore.importer.taking import import_file
+from castore.importer.walking import Choice, Failed, find_files, import_paths
 
 
 __all__ = [
+    "PACKED_FORMATS",
+    "Choice",
     "Failed",
     "FileFacts",
     "ImportedFile",
+    "Judged",
+    "ReturnedFile",
     "Source",
     "facts_of",
     "find_files",
     "find_native",
     "find_segment",
+    "give_back",
     "import_file",
     "import_paths",
+    "imported_segments",
     "open_source",
+    "remove_originals",
     "restore",
 ]

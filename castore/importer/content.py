@@ -50,6 +50,9 @@ class FileFacts:
         parent: What the session came from, as it stands in the file.
 
         relation: ``subagent`` or ``fork``: what it is to its parent.
+
+        packed: How unpacking a ``.jsonl.zst`` ended, as from
+            `castore.compress.Unpacking`; its own bytes are not kept.
     """
 
     path: str
@@ -59,6 +62,7 @@ class FileFacts:
     native_session: str | None = None
     parent: str | None = None
     relation: str | None = None
+    packed: str | None = None
 
     def encode(self) -> bytes:
         """Return the body of the start entry."""

@@ -13,7 +13,7 @@ from castore.catalog.rows import SegmentRow, SessionRow
 from castore.digest import blob_digest
 from castore.errors import ConflictError, NotFoundError
 from castore.importer.content import facts_of
-from castore.importer.source import absolute
+from castore.importer.source import PACKED, absolute
 from castore.segment import Segment
 from castore.store import Store
 
@@ -34,9 +34,16 @@ def labelled(store: Store, payload: bytes, *, count_max: int) -> list[Segment]:
 
 
 def find_imported(store: Store, path: str) -> Segment | None:
-    """Return the newest segment that was imported from *path*, which is absolute."""
-    found = labelled(store, os.fsencode(path), count_max=_PATH_COUNT)
-    return found[0] if found else None
+    """
+    Return the newest segment that was imported from *path*, which is absolute.
+
+    A packed file's content is found by its own name and by that without ``.zst``.
+    """
+    for name in dict.fromkeys((path, path.removesuffix(PACKED))):
+        found = labelled(store, os.fsencode(name), count_max=_PATH_COUNT)
+        if found:
+            return found[0]
+    return None
 
 
 _PATH_COUNT = 64

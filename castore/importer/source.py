@@ -12,6 +12,7 @@ import errno
 import io
 import os
 import stat
+import tempfile
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -20,6 +21,7 @@ from typing import Any, BinaryIO
 
 import attrs
 
+from castore.compress import Unpacking, is_stream
 from castore.digest import blob_digest, blob_hash
 from castore.errors import FormatError, NotFoundError, StorageError
 from castore.limits import MIB
@@ -35,6 +37,7 @@ from castore.transcript import (
 
 READ_SIZE = MIB  # bytes read at once
 TAIL = "tail"  # kind of a last line that no line end ends
+PACKED = ".zst"
 
 
 @attrs.frozen
@@ -64,26 +67,51 @@ class Source:
     Attributes:
         path: Absolute path.
 
+        place: Path of the content: without its ``.zst`` if it is packed.
+
+        packed: None for a plain file, else how `Unpacking` ended; the content is
+            what was unpacked, and all offsets are in it.
+
         format: As from `detect`, or as the caller says.
+
+        facts: What the system said of the file when it was opened.
     """
 
-    def __init__(self, file: BinaryIO, path: str, format: str | None) -> None:  # noqa: A002
+    def __init__(
+        self,
+        file: BinaryIO,
+        path: str,
+        format: str | None,  # noqa: A002
+        *,
+        original: int,
+        facts: os.stat_result,
+        packed: str | None = None,
+    ) -> None:
         self._file = file
         self._fd = file.fileno()
+        self._original = original
+        self.facts = facts
         self.path = path
-        self.format = format or detect(file, path)
+        self.place = path if packed is None else path.removesuffix(PACKED)
+        self.packed = packed
+        self.format = format or detect(file, self.place)
         self._window = b""
         self._window_start = 0
 
     @property
     def size(self) -> int:
-        """Bytes of the file now."""
+        """Bytes of the content now."""
         return os.fstat(self._fd).st_size
+
+    def is_unchanged(self) -> bool:
+        """Return whether the file is what it was when it was opened."""
+        now = os.fstat(self._original)
+        return _stamp(now) == _stamp(self.facts)
 
     @cached_property
     def description(self) -> Description:
         """What the file says of itself in its first MiB."""
-        return describe(self._file, self.format, self.path)
+        return describe(self._file, self.format, self.place)
 
     # --- cutting -------------------------------------------------------------
 
@@ -170,6 +198,9 @@ def open_source(path: str, format: str | None) -> Iterator[Source]:  # noqa: A00
     """
     Open the file at *path*, which is absolute.
 
+    A ``.jsonl.zst`` that is one is unpacked first, into a file without a name in
+    the folder for temporary files (``TMPDIR``).
+
     Raises:
         NotFoundError: There is none.
 
@@ -182,9 +213,25 @@ def open_source(path: str, format: str | None) -> Iterator[Source]:  # noqa: A00
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
         fd = os.open(path, flags)
         with os.fdopen(fd, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
+            facts = os.fstat(fd)
+            if not stat.S_ISREG(facts.st_mode):
                 raise FormatError(what=f"{path} is no plain file")
-            yield Source(file, path, format)
+            named = path.endswith(f".jsonl{PACKED}")
+            if not named or not is_stream(os.pread(fd, 4, 0)):
+                yield Source(file, path, format, original=fd, facts=facts)
+                return
+            with tempfile.TemporaryFile() as plain:
+                unpacking = Unpacking(iter(lambda: file.read(READ_SIZE), b""))
+                plain.writelines(unpacking)
+                plain.flush()
+                state = unpacking.state
+                yield Source(
+                    plain, path, format, original=fd, facts=facts, packed=state
+                )
+
+
+def _stamp(facts: os.stat_result) -> tuple[int, int, int]:
+    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
 def absolute(path: str | os.PathLike[str]) -> str:

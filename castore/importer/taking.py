@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, Self
 
 import attrs
 
@@ -20,6 +20,7 @@ from castore.errors import ConflictError, NotFoundError
 from castore.formats.entry import BlobRef, Reference
 from castore.importer.content import BODY_SIZE, PATH_ROLE, FileFacts, facts_of
 from castore.importer.finding import find_imported, is_text
+from castore.importer.imported import ImportedFile
 from castore.importer.matching import (
     COMMON_COUNT_MIN,
     Match,
@@ -27,12 +28,12 @@ from castore.importer.matching import (
     find_common,
     prefixes,
 )
+from castore.importer.remembering import Identity, Memory, Remembered, imported
 from castore.importer.source import READ_SIZE, TAIL, Source, absolute, open_source
-from castore.importer.strings import Strings
 from castore.limits import MIB, NAME_SIZE_MAX
 from castore.segment import Segment, SessionKey, begin_segment
 from castore.store import Store
-from castore.transcript import Span
+from castore.transcript import NAMESPACES, Span
 from castore.writing import NewEntry, new_id
 
 
@@ -45,50 +46,20 @@ CONFLICT_COUNT_MAX = 1000  # with others who import the same; each did a part
 Progress = Callable[[str, int, int], None]
 
 
-@attrs.frozen
-class ImportedFile:
-    """
-    A file that is in the store now.
-
-    Attributes:
-        path: Absolute path.
-
-        format: As from `castore.transcript.detect`.
-
-        session_id: 32 hex digits.
-
-        segment_id: 32 hex digits.
-
-        entries: Entries that hold the file, inherited ones included.
-
-        bad_lines: How many of them are not what should stand there.
-
-        raw_bytes: Bytes of the file.
-
-        new_entries: How many of the entries this import added.
-    """
-
-    path: str
-    format: str
-    session_id: str
-    segment_id: str
-    entries: int
-    bad_lines: int
-    raw_bytes: int
-    new_entries: int
-
-
 def import_file(
     store: Store,
     path: str | os.PathLike[str],
     *,
     format: str | None = None,  # noqa: A002
     now_ms: int,
-    strings: Strings | None = None,
     progress: Progress | None = None,
+    memory: Memory | None = None,
 ) -> ImportedFile:
     """
     Take the file at *path* in, as far as the store does not have it.
+
+    A file that was taken in and is known to be unchanged is not opened; of one
+    that is known to have only grown, what is new is cut (`remembering`).
 
     The segment that was imported from this path last goes on if the file has
     grown; nothing is committed if it has not. Else the file becomes a new
@@ -109,10 +80,9 @@ def import_file(
 
         now_ms: The time, ms since 1970 UTC; no entry's time comes from it.
 
-        strings: Large strings met so far; one for all files of an import finds
-            what several of them repeat.
-
         progress: Called after each commit.
+
+        memory: Of this store; who gives one flushes it.
 
     Raises:
         NotFoundError: There is no such file.
@@ -126,8 +96,18 @@ def import_file(
         ValueError: There is no such *format*.
     """
     where = absolute(path)
+    if memory is None:
+        memory = Memory(store)
+        done = import_file(
+            store, where, format=format, now_ms=now_ms, progress=progress, memory=memory
+        )
+        memory.flush()
+        return done
+    known = memory.unchanged(where, format)
+    if known is not None:
+        return imported(where, *known)
     with open_source(where, format) as source:
-        taker = _Taker(store, source, now_ms, strings or Strings(), progress)
+        taker = _Taker(store, source, now_ms, progress, memory)
         for _ in range(CONFLICT_COUNT_MAX):
             try:
                 return taker.take()
@@ -143,12 +123,21 @@ class _Tally:
 
     Attributes:
         tail: Digest of the tail that is the log's last entry, None if none is.
+
+        lines: As in `Remembered`.
     """
 
     count: int = 0
     bad_count: int = 0
     offset: int = 0
     tail: bytes | None = None
+    lines: tuple[int, int, int] = (0, 0, 0)
+
+    @classmethod
+    def of(cls, match: Match) -> Self:
+        """Return that of what is common."""
+        known = (match.count, match.bad_count, match.offset)
+        return cls(*known, lines=known)
 
 
 class _Taker:
@@ -161,16 +150,16 @@ class _Taker:
         store: Store,
         source: Source,
         now_ms: int,
-        strings: Strings,
         progress: Progress | None,
+        memory: Memory,
     ) -> None:
         self._store = store
         self._source = source
         self._now_ms = now_ms
         self._progress = progress
+        self._memory = memory
         self._new_count = 0
-        self._strings = strings
-        self._label = blob_digest(os.fsencode(source.path))
+        self._label = blob_digest(os.fsencode(source.place))
         self._begun: list[bytes] = []  # segments of this path when it was looked
 
     def take(self) -> ImportedFile:
@@ -181,12 +170,23 @@ class _Taker:
             ConflictError: Another importer did a part of it meanwhile; again.
         """
         self._begun = self._store.engine.refresh().known.labelled(self._label)
-        own = find_imported(self._store, self._source.path)
+        own = find_imported(self._store, self._source.place)
         if own is not None:
-            match = find_common(self._store, [own], self._source.pieces())
+            match = self._known_match(own)
+            if match is None:
+                match = find_common(self._store, [own], self._source.pieces())
             if self._goes_on(match):
                 return self._go_on(match)
         return self._begin(own)
+
+    def _known_match(self, own: Segment) -> Match | None:
+        """Return what `find_common` would, if the file is known to begin so."""
+        found = self._memory.grown(self._source)
+        if found is None or found[1].id != own.id:
+            return None
+        known, segment = found
+        count, bad_count, offset = known.lines
+        return Match(segment, segment.count, count, offset, bad_count, whole=True)
 
     def _goes_on(self, match: Match) -> bool:
         """Whether the file begins with all that the log has of it."""
@@ -201,7 +201,7 @@ class _Taker:
 
     def _go_on(self, match: Match) -> ImportedFile:
         segment = match.segment
-        tally = _Tally(match.count, match.bad_count, match.offset)
+        tally = _Tally.of(match)
         last = segment.entry(-1)
         if last.kind == TAIL:
             tally.tail = last.body.digest
@@ -211,9 +211,7 @@ class _Taker:
     def _begin(self, own: Segment | None) -> ImportedFile:
         payloads = prefixes(islice(self._source.pieces(), COMMON_COUNT_MIN))
         match = self._find_common(payloads)
-        tally = _Tally()
-        if match is not None:
-            tally = _Tally(match.count, match.bad_count, match.offset)
+        tally = _Tally() if match is None else _Tally.of(match)
         batches = self._batches(tally)
         batch = next(batches, [])
         start = self._start(payloads[-1:], batch)
@@ -238,15 +236,16 @@ class _Taker:
         source = self._source
         told = source.description
         facts = FileFacts(
-            path=os.fsencode(source.path).decode(errors="backslashreplace"),
+            path=os.fsencode(source.place).decode(errors="backslashreplace"),
             format=source.format,
             size=source.size,
             imported_ms=self._now_ms,
             native_session=_text(told.session_id),
             parent=_text(told.parent),
             relation=told.relation,
+            packed=source.packed,
         )
-        labels = [(PATH_ROLE, os.fsencode(source.path))]
+        labels = [(PATH_ROLE, os.fsencode(source.place))]
         labels += [(PREFIX_ROLE, payload) for payload in prefix]
         return {
             "body": facts.encode(),
@@ -281,7 +280,7 @@ class _Taker:
         if key is None and own is not None:
             session: bytes | None = own.session_id
         else:
-            key = key or ("path", _path_key(self._source.path))
+            key = key or ("path", _path_key(self._source.place))
             session = self._find_session(key)
         return begin_segment(
             self._store.engine,
@@ -298,7 +297,8 @@ class _Taker:
         if told.relation == "subagent":
             name = told.parent or name
         text = _text(name)
-        return (self._source.format, text) if text else None
+        namespace = NAMESPACES.get(self._source.format, self._source.format)
+        return (namespace, text) if text else None
 
     def _find_session(self, key: SessionKey | None) -> bytes | None:
         if key is None:
@@ -322,6 +322,8 @@ class _Taker:
             tally.count += 1
             tally.bad_count += span.bad
             tally.offset = span.stop
+            if span.kind != TAIL:
+                tally.lines = (tally.count, tally.bad_count, tally.offset)
             if span.kind == TAIL and self._digest(span) == tally.tail:
                 continue
             tally.tail = None
@@ -337,7 +339,7 @@ class _Taker:
         """Return the bytes of *span*; put, if they are too many, or hold strings."""
         if span.stop - span.start <= BODY_SIZE:
             data = self._source.read(span.start, span.stop)
-            parts = self._strings.cut(data)
+            parts = self._memory.strings.cut(data)
             return data if len(parts) == 1 else put_parts(self._store.engine, parts)
         try:
             # What is put goes to a file, known or not.
@@ -345,7 +347,8 @@ class _Taker:
         except NotFoundError:
             with self._source.stream(span.start, span.stop) as stream:
                 some = iter(partial(stream.read, READ_SIZE), b"")
-                ref = put_parts(self._store.engine, self._strings.cut_stream(some))
+                parts = self._memory.strings.cut_stream(some)
+                ref = put_parts(self._store.engine, parts)
         if ref.size != span.stop - span.start:
             raise self._source.shrank()
         return ref
@@ -365,6 +368,20 @@ class _Taker:
             self._progress(self._source.path, tally.offset, self._source.size)
 
     def _result(self, segment: Segment, tally: _Tally) -> ImportedFile:
+        source = self._source
+        found = Remembered(
+            identity=Identity.of(source.facts),
+            segment=segment.id,
+            revision=segment.revision,
+            format=source.format,
+            packed=source.packed,
+            count=tally.count,
+            bad_count=tally.bad_count,
+            size=tally.offset,
+            lines=tally.lines,
+            prefix=b"",
+        )
+        self._memory.note(source, found, self._now_ms)
         return ImportedFile(
             path=self._source.path,
             format=self._source.format,
@@ -374,6 +391,7 @@ class _Taker:
             bad_lines=tally.bad_count,
             raw_bytes=tally.offset,
             new_entries=self._new_count,
+            packed=self._source.packed,
         )
 
 

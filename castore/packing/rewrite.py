@@ -92,7 +92,7 @@ _MAINTENANCE_TIMEOUT_S = 1.0
 
 def close_journal(engine: Engine) -> None:
     """Close the journal if commits stand in it; bring the catalog up to date."""
-    with engine.state.locked(), engine.state.guard:
+    with engine.state.locked():
         position = engine.view.position
         if position.end > file_format.SIZE:
             engine.upkeep.close_journal()
@@ -253,7 +253,7 @@ def remove_dropped(engine: Engine) -> None:
     # First what is there, then what counts: a journal that others make meanwhile
     # is not even looked at, and one that was being made counts by now.
     found = _free_files(engine)
-    with engine.state.locked(), engine.state.guard:
+    with engine.state.locked():
         wanted = members(engine.view, engine.state.opened, engine.store)
     gone = [file for file in found if file.id not in wanted]
     if any(file.header.kind == file_format.SIDE for file in gone):

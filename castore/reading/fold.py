@@ -92,7 +92,9 @@ def fold_log(
         return None
     log = Log(store, store, 0, head.count, head)
     start = genesis(store, store)
-    take_entries(log, records.runs.get(store, ()), start, head.last, Findings())
+    take_entries(
+        log, records.runs.get(store, ()), start, {head.count: head.last}, Findings()
+    )
     folded = StoreLog(store)
     bodies = _Bodies([*chain, *others], reader, log.bodies())
     for entry in reader.entries(log.pieces):

@@ -29,12 +29,14 @@ class _Origin:
     """
     What a segment inherits: the first *count* entries of *parent*, if known.
 
-    *session* is empty where nothing names it.
+    *session* is empty where nothing names it; *prev* is how the start entry calls
+    the last of them.
     """
 
     session: bytes
     count: int
-    parent: bytes | None
+    parent: bytes | None = None
+    prev: bytes = b""
 
 
 class Lineages:
@@ -70,8 +72,9 @@ class Lineages:
         self._heads = heads
         self._living = {segment: heads[segment] for segment in living}
         self._origins: dict[bytes, _Origin] = {}
-        # For each segment: the counts that others inherit of it.
-        self._wanted: dict[bytes, set[int]] = {segment: set() for segment in living}
+        # For each segment: the counts that others inherit of it, and what they call
+        # the last entry of these.
+        self._wanted: dict[bytes, dict[int, bytes]] = {each: {} for each in living}
         self._plan()
 
     def walk(self, findings: Findings) -> dict[bytes, Log]:
@@ -91,7 +94,7 @@ class Lineages:
             if parent is not None:
                 if parent not in self._wanted:
                     todo.append(parent)
-                self._wanted.setdefault(parent, set()).add(origin.count)
+                self._wanted.setdefault(parent, {})[origin.count] = origin.prev
 
     def _parent(self, segment: bytes) -> bytes | None:
         """Return the segment that owns the entry before the fork, as origin says."""
@@ -108,14 +111,12 @@ class Lineages:
 
     def _read_origin(self, segment: bytes) -> _Origin:
         head = self._heads.get(segment)
-        runs = self._runs.get(segment, ())
-        index = min((at for run in runs for at in run.starts), default=0)
-        if head:
-            index = head.fork_index
-        start = _start_at(runs, index)
+        index = head.fork_index if head else 0
+        prev, start = _start_at(self._runs.get(segment, ()), index)
         session = head.session if head else start.session if start else b""
-        parent = start.origin.segment if index and start and start.origin else None
-        return _Origin(session, index, parent)
+        if not index or start is None or start.origin is None:
+            return _Origin(session, index)
+        return _Origin(session, index, start.origin.segment, prev)
 
     def _rank(self, segment: bytes) -> tuple[int, bytes]:
         return self._origin(segment).count, segment
@@ -137,8 +138,8 @@ class Lineages:
             prev = owner.hash_at(origin.count - 1)
         elif origin.session:
             prev = genesis(origin.session, segment)
-        last = head.last if head and head.count == stop else None
-        take_entries(log, self._runs.get(segment, ()), prev, last, findings)
+        names = wanted | ({head.count: head.last} if head else {})
+        take_entries(log, self._runs.get(segment, ()), prev, names, findings)
         tree = tree_of(segment, self._store)
         if not origin.count:
             grow_tree(log, tree, [], wanted)
@@ -163,8 +164,10 @@ class Lineages:
                     findings.add("fork evidence", segment_place(segment), what)
 
 
-def _start_at(runs: Sequence[StoredRun], index: int) -> Start | None:
-    """Return the start record at *index*; of several, one whose origin fits."""
+def _start_at(
+    runs: Sequence[StoredRun], index: int
+) -> tuple[bytes, Start] | tuple[bytes, None]:
+    """Return prev and record of the start at *index*; of several, one that fits."""
     found = {
         run.hash_at(index): (run.prev_at(index), run.starts[index])
         for run in runs
@@ -173,5 +176,5 @@ def _start_at(runs: Sequence[StoredRun], index: int) -> Start | None:
     for digest in sorted(found):
         prev, start = found[digest]
         if start.origin and start.origin.last == prev:
-            return start
-    return found[min(found)][1] if found else None
+            return prev, start
+    return found[min(found)] if found else (b"", None)

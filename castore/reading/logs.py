@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import attrs
@@ -145,7 +145,7 @@ def take_entries(
     log: Log,
     runs: Sequence[StoredRun],
     prev: bytes | None,
-    last: bytes | None,
+    names: Mapping[int, bytes],
     findings: Findings,
 ) -> None:
     """
@@ -162,19 +162,20 @@ def take_entries(
 
         prev: What the first own entry must name; None where that is not known.
 
-        last: Hash that the last entry should have; None where that is not known.
+        names: By count: what a head or fork calls the entry before it.
 
         findings: Takes ``truncated log`` and ``broken link``.
     """
     bad = log.stop
     pieces: list[Piece] = []
-    name = last
+    name: bytes | None = None
     for start, stop, active in reversed(list(_spans(runs, log.fork_index, log.stop))):
         if not active:
             what = f"entries [{start}, {stop}) are nowhere"
             findings.add(TRUNCATED, log.where(start), what)
             bad, name = start, None
             continue
+        name = name or names.get(stop)
         run = _choose(active, stop - 1, name)
         if pieces and name not in (None, run.hash_at(stop - 1)):
             _break(log, stop, findings)

@@ -1,7 +1,7 @@
 """
 All of a store, from its files alone: which files count and what they say.
 
-Steps 1 to 7 and 9 of spec/checking.md. Who checks reports the findings; who
+Steps 1 to 7 of spec/checking.md. Who checks reports the findings; who
 rebuilds an index or collects garbage refuses to go on if one is a fault
 (`Survey.raise_faults`) and takes the rest as it stands.
 
@@ -72,7 +72,7 @@ class Survey:
 
         worth: What its mark is worth.
 
-        findings: All that steps 1 to 7 and 9 find, each once, in no order.
+        findings: All that steps 1 to 7 find, each once, in no order.
 
         chain: The journals, newest first.
 

@@ -5,7 +5,7 @@ Which files count stands in the store log, which stands in files. So every file
 is read first; the store log is folded from all that could hold it; then the
 files that count are cut to where they count, and only they are judged.
 
-Spec: spec/checking.md, steps 2 to 7 and 9.
+Spec: spec/checking.md, steps 2 to 7.
 """
 
 from __future__ import annotations

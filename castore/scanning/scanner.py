@@ -12,7 +12,7 @@ import attrs
 
 from castore.digest import blob_digest
 from castore.errors import CastoreError
-from castore.importer import Failed, Source, find_files, open_source
+from castore.importer import Choice, Failed, Source, find_files, open_source
 from castore.importer.strings import AGAIN_SIZE, ALONE_SIZE
 from castore.limits import MIB
 from castore.scanning.blocks import Blocks, Share
@@ -89,23 +89,27 @@ class Scan:
 def scan(
     paths: Iterable[str | os.PathLike[str]],
     *,
+    choice: Choice | None = None,
     progress: Progress | None = None,
     failed: Failed,
 ) -> Scan:
     """
     Read the files that an import of *paths* would take in, once each.
 
-    Changes nothing. Memory stays below some 250 MB, whatever the files hold.
+    Changes nothing; packed files are unpacked into a file without a name. Memory
+    stays below some 250 MB, whatever the files hold.
 
     Args:
         paths: As of `castore.importer.import_paths`.
+
+        choice: As there.
 
         progress: Told after each MiB.
 
         failed: Called for each file or folder that could not be read; such a file
             is in no number.
     """
-    found = list(find_files(paths, failed))
+    found = list(find_files(paths, choice or Choice(), failed))
     scanner = _Scanner(progress, sum(map(_size_of, found)) if progress else 0)
     for path in found:
         try:

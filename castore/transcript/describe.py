@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 import attrs
 
+from castore.transcript.detect import ROLLOUT_NAME
 from castore.transcript.head import first_records, first_value
 from castore.transcript.reading import read_head
 from castore.transcript.records import Record, inner, name_of, time_of
@@ -28,7 +29,7 @@ class Description:
         started_ms: The first time told, in ms since 1970 UTC, or None.
 
         parent: What it came from, as it stands there: a session's name, or a
-            path (pi). None if nothing is told.
+            path (pi); or the name of the folder (Gemini). None if nothing is told.
 
         relation: ``subagent`` or ``fork``: what it is to its parent, else None.
     """
@@ -58,12 +59,19 @@ def describe(file: BinaryIO, format: str, path: str) -> Description:  # noqa: A0
     head = read_head(file)
     if format in ("claw-legacy", "claw-port"):
         return _claw(first_value(head)[0], where)
+    if format == "gemini-json":
+        record = first_value(head)[0]
+        return attrs.evolve(_gemini(record, where), started_ms=time_of(record))
     records = list(first_records(head))
     match format:
         case "claude-code":
             found = _claude_code(_first(records, "sessionId"), where)
         case "claw-code":
             found = _claw(_first(records, "session_id"), where)
+        case "codex":
+            found = _codex(records, where)
+        case "gemini":
+            found = _gemini(_first(records, "projectHash"), where)
         case "pi":
             found = _pi(_first(records, "cwd"))
         case _:
@@ -100,6 +108,33 @@ def _claw(record: Record, where: PurePath) -> Description:
         started_ms=int(by_name[1]) if by_name else None,
         parent=parent,
         relation="fork" if parent else None,
+    )
+
+
+def _codex(records: list[Record], where: PurePath) -> Description:
+    """The first header is the file's own; behind it may stand that of its parent."""
+    meta = next((r for r in records if r.get("type") == "session_meta"), {})
+    header = inner(meta, "payload") or next((r for r in records if "id" in r), {})
+    named = ROLLOUT_NAME.fullmatch(where.name)
+    spawn = inner(inner(header, "source"), "subagent")
+    above = inner(spawn, "thread_spawn")
+    parent = name_of(above, "parent_thread_id") or name_of(header, "parent_thread_id")
+    forked = name_of(header, "forked_from_id")
+    relation = "subagent" if parent else "fork" if forked else None
+    return Description(
+        session_id=name_of(header, "id") or (named[1] if named else None),
+        parent=parent or forked,
+        relation=relation,
+    )
+
+
+def _gemini(record: Record, where: PurePath) -> Description:
+    """A subagent's file lies in a folder named for the session that it works for."""
+    parent = where.parent.name if record.get("kind") == "subagent" else None
+    return Description(
+        session_id=name_of(record, "sessionId"),
+        parent=parent or None,
+        relation="subagent" if parent else None,
     )
 
 

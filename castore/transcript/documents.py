@@ -53,7 +53,7 @@ def document_spans(file: BinaryIO, *, array: str, kind: str) -> Iterator[Span]:
 
         array: Name of the list in the outermost object.
 
-        kind: Kind of a message that names no role.
+        kind: Kind of a message that names neither role nor type.
     """
     size = file.seek(0, os.SEEK_END)
     start = mark_size(file)
@@ -103,7 +103,7 @@ def _elements(stream: Iterator[Token], start: int, kind: str) -> Iterator[Span]:
             yield Span(
                 start,
                 token.stop,
-                slug(text_of(record, "role") or "", kind),
+                slug(text_of(record, "role") or text_of(record, "type") or "", kind),
                 time_of(record),
                 native_id_of(record),
                 False,

@@ -13,13 +13,17 @@ from castore.transcript.reading import read_at
 from castore.transcript.records import Span
 
 
-LINE_FORMATS = ("claude-code", "claw-code", "pi", "jsonl")
-# Name of the list of messages, and the kind of a message that names no role.
+LINE_FORMATS = ("claude-code", "claw-code", "codex", "gemini", "pi", "jsonl")
+# Name of the list of messages, and the kind of a message that names neither role
+# nor type.
 DOCUMENT_FORMATS = {
     "claw-legacy": ("messages", "message"),
     "claw-port": ("messages", "message"),
+    "gemini-json": ("messages", "message"),
     "swe-agent": ("trajectory", "step"),
 }
+# Formats that one tool writes for one kind of session share its names.
+NAMESPACES = {"gemini-json": "gemini"}
 
 
 def spans(

@@ -27,9 +27,12 @@ Record = Mapping[str, object]
 # Every name that is looked up in this package, at whatever depth.
 KEPT = frozenset(
     {
+        "$rewindTo",
+        "$set",
         "agentId",
         "blocks",
         "branchedFrom",
+        "call_id",
         "content",
         "created_at",
         "created_at_ms",
@@ -37,17 +40,30 @@ KEPT = frozenset(
         "event",
         "fork",
         "forkedFrom",
+        "forked_from_id",
+        "git",
         "id",
+        "instructions",
         "isSidechain",
+        "kind",
+        "lastUpdated",
         "leafUuid",
         "message",
         "messages",
         "parentSession",
         "parent_session_id",
+        "parent_thread_id",
+        "payload",
+        "projectHash",
+        "record_type",
         "removed_message_count",
         "role",
         "sessionId",
         "session_id",
+        "source",
+        "startTime",
+        "subagent",
+        "thread_spawn",
         "time",
         "timestamp",
         "timestamp_ms",
@@ -60,7 +76,19 @@ KEPT = frozenset(
 )
 RECORD_DEPTH = 2  # the object and what lies in its fields, as message.role
 RESERVED_KINDS = frozenset({"start", "tail", "blank", "broken", "before", "after"})
-TIMES = ("timestamp", "ts", "timestamp_ms", "created_at_ms", "created_at", "time")
+TIMES = (
+    "timestamp",
+    "ts",
+    "timestamp_ms",
+    "created_at_ms",
+    "created_at",
+    "time",
+    "startTime",
+    "lastUpdated",
+)
+# Types of records that only carry another one, which says what it is.
+_ENVELOPES = frozenset({"response_item", "event_msg"})
+_UPDATES = ("$set", "$rewindTo")  # records that are named by their one field
 TIME_MS_MAX = 253_402_300_799_999  # the end of the year 9999
 
 
@@ -173,13 +201,19 @@ def kind_of(record: Record) -> str:
     """
     Return what *record* calls itself: its type, the role for a message.
 
-    Then its event, as ledgers have, or its role; else ``line``.
+    What Codex puts into an envelope is called by what is in it. Then its event,
+    as ledgers have, its role, or the field that makes it an update; else ``line``.
     """
     kind = text_of(record, "type")
+    payload = inner(record, "payload")
+    if kind in _ENVELOPES and "type" in payload:
+        record, kind = payload, text_of(payload, "type")
     if kind == "message":
         kind = text_of(inner(record, "message"), "role") or text_of(record, "role")
         return slug(kind or "message", "line")
     kind = kind or text_of(record, "event") or text_of(record, "role")
+    kind = kind or text_of(record, "record_type")
+    kind = kind or next((name for name in _UPDATES if name in record), None)
     return slug(kind or "", "line")
 
 
@@ -195,10 +229,16 @@ def slug(text: str, default: str) -> str:
 
 
 def native_id_of(record: Record) -> str | None:
-    """Return the name that *record* gives itself: ``uuid``, ``id``, its message's."""
+    """
+    Return the name that *record* gives itself: ``uuid``, ``id``, its message's,
+    that of the item in it, or of the call that it is a part of.
+    """
     own = name_of(record, "uuid") or name_of(record, "id")
     if own is None and record.get("type") == "message":
-        return name_of(inner(record, "message"), "id")
+        own = name_of(inner(record, "message"), "id")
+    if own is None:
+        item = inner(record, "payload") or record
+        own = name_of(item, "id") or name_of(item, "call_id")
     return own
 
 
@@ -222,7 +262,8 @@ def time_of(record: Record) -> int | None:
                 time_ms = round(value if is_ms else value * 1000)
         if time_ms is not None and 0 <= time_ms <= TIME_MS_MAX:
             return time_ms
-    return None
+    update = inner(record, "$set")
+    return time_of(update) if update else None
 
 
 def inner(record: Record, name: str) -> Record:

@@ -12,6 +12,7 @@ import typing
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import attrs
@@ -31,8 +32,9 @@ from crash.workloads import Workload, recorded
 from crash.world import Intended, Seen, Settled, Shown, World, is_gone, look
 
 from castore import CastoreError, NewEntry, Store, limits
+from castore.catalog import SqliteCatalog
 from castore.digest import blob_digest
-from castore.engine import Engine
+from castore.engine import Engine, catalogs
 from castore.engine.creating import create_store, store_id
 from castore.segment import ANY
 from castore.storage import Files
@@ -48,8 +50,17 @@ _PLAIN = (
     Stop(power=True, data="dropped", names="dropped"),
     Stop(power=True),
 )
+#: What is tried after every call, with each of these states of the catalog.
+_GRID = (
+    *_PLAIN,
+    Stop(power=True, data="torn"),
+    Stop(power=True, data="zeros"),
+    Stop(power=True, data="some", names="some"),
+)
+_GRID_CATALOGS: tuple[CatalogState, ...] = ("missing", "checkpoint", "older", "newest")
 _PLAIN_SHARE = 0.5
 _COPY_SHARE = 0.1
+_AGAIN_PER_STEP = 1.5  # ways to stop after each step of a recovery
 
 
 @attrs.define
@@ -73,24 +84,38 @@ class Options:
     How a campaign is run.
 
     Attributes:
-        per_step: States that are looked at for each step of a record, about.
+        grid: Share of all plain ways to stop that are tried after each step of the
+            workload.
 
-        again: Of how many states one is stopped again while it is recovered.
+        per_step: Other ways that are tried after each step, about.
+
+        first: The one way in which the workload itself is stopped instead.
+
+        made_only: Whether it is stopped only once the store was made.
+
+        again: Of how many states one is stopped again while it is recovered; 0
+            for none.
 
         doubtful: The same for states in which a kill left what was not synced.
 
         check_every: Of how many states one is looked at by readers and checkers
             too; 0 for none.
 
+        go_on_every: Of how many states one is appended to, too.
+
         catalogs: States of the catalog that are tried.
 
         fault_count_max: Faults after which it ends.
     """
 
+    grid: float = 0.0
     per_step: float = 3.0
+    first: Stop | None = None
+    made_only: bool = False
     again: int = 40
     doubtful: int = 4
     check_every: int = 8
+    go_on_every: int = 1
     catalogs: tuple[CatalogState, ...] = _CATALOGS
     fault_count_max: int = 5
 
@@ -111,6 +136,27 @@ def stop_by_chance(rng: random.Random, options: Options) -> Stop:
         catalog=catalog,
         seed=seed,
     )
+
+
+def stops(rng: random.Random, options: Options, depth: int) -> Iterator[Stop]:
+    """Yield ways to stop after one step, for a recovery that is recorded fewer."""
+    if options.first and not depth:
+        yield attrs.evolve(options.first, seed=rng.getrandbits(32))
+        return
+    if not depth:
+        for stop, catalog in itertools.product(_GRID, _GRID_CATALOGS):
+            if rng.random() < options.grid:
+                seed = rng.getrandbits(32)
+                yield attrs.evolve(stop, catalog=catalog, seed=seed)
+    per_step = _AGAIN_PER_STEP if depth else options.per_step
+    for _ in range(int(per_step) + (rng.random() < per_step % 1)):
+        yield stop_by_chance(rng, options)
+
+
+def _is_followed(stop: Stop) -> bool:
+    """Return whether the mark is whole, and the catalog as new as it must be."""
+    is_marked = stop.lock == "newest" and (stop.power or stop.data == "kept")
+    return is_marked and stop.catalog in ("newest", "checkpoint")
 
 
 # --- one state ---------------------------------------------------------------
@@ -179,25 +225,61 @@ def check_goes_on(files: Files, seen: Seen) -> Seen:
     return again
 
 
+@contextlib.contextmanager
+def _rebuilt_noted() -> Iterator[list[None]]:
+    """Give a list that gets longer whenever a catalog is made from all files."""
+    rebuild = catalogs.rebuild_catalog
+    noted: list[None] = []
+
+    def rebuilding(*args: Any) -> SqliteCatalog:
+        noted.append(None)
+        return rebuild(*args)
+
+    with mock.patch.object(catalogs, "rebuild_catalog", rebuilding):
+        yield noted
+
+
 def check_state(
-    image: Image, world: World, root: Path, *, with_checkers: bool
-) -> Image:
+    image: Image,
+    world: World,
+    root: Path,
+    *,
+    may_rebuild: bool,
+    goes_on: bool,
+    with_checkers: bool,
+) -> None:
     """
-    Look at the state *image* in the new folder *root*; return it as placed.
+    Look at the state *image* in the new folder *root*.
+
+    Args:
+        image: What a stop left.
+
+        world: What must be there.
+
+        root: Where it is put.
+
+        may_rebuild: Whether its catalog may be too old to follow the journals.
+
+        goes_on: Whether it is appended to.
+
+        with_checkers: Whether readers and checkers look at it too.
 
     Raises:
         Fault: It breaks a promise.
     """
-    placed = place(image, root)
+    place(image, root)
     files = QuickFiles(root)
     if with_checkers and world.is_made:
         _check_checkers(root, "before it is opened")
         _check_reading(root, world)
-    seen = check_found(files, world)
-    check_goes_on(files, seen)
+    with _rebuilt_noted() as rebuilt:
+        seen = check_found(files, world)
+    if rebuilt and not may_rebuild:
+        raise Fault("the catalog leads nowhere: files went before it was synced")
+    if goes_on:
+        check_goes_on(files, seen)
     if with_checkers:
         _check_checkers(root, "after it was recovered")
-    return placed
 
 
 def _check_checkers(root: Path, when: str) -> None:
@@ -252,11 +334,20 @@ class Campaign:
         with mock.patch.multiple(limits, RESERVE_SIZE=1000):
             record = recorded(self.workload, root, self.seed)
             shutil.rmtree(root)
-            self.stop_everywhere(record, self.options.per_step)
+            self.stop_everywhere(record)
         return self.report
 
-    def stop_everywhere(self, record: Record, per_step: float, depth: int = 0) -> None:
-        """Look at states of *record* after each of its steps."""
+    def stop_everywhere(self, record: Record, where: str = "", depth: int = 0) -> None:
+        """
+        Look at states of *record* after each of its steps.
+
+        Args:
+            record: What happened.
+
+            where: After which step of which record it began.
+
+            depth: How often it was stopped before.
+        """
         rng = random.Random(f"{self.seed} {next(self._names)}")
         disk, world = record.disk, record.world.copy()
         for number, step in enumerate([None, *record.steps]):
@@ -264,10 +355,10 @@ class Campaign:
                 world.apply(step)
             elif step is not None:
                 disk.apply(step)
-            count = int(per_step) + (rng.random() < per_step % 1)
-            for _ in range(count):
-                stop = stop_by_chance(rng, self.options)
-                self._look(disk, world, stop, f"step {number}", depth)
+            if self.options.made_only and not world.is_made:
+                continue
+            for stop in stops(rng, self.options, depth):
+                self._look(disk, world, stop, f"{where} step {number}", depth)
                 if len(self.report.faults) >= self.options.fault_count_max:
                     return
 
@@ -279,20 +370,29 @@ class Campaign:
             return
         self.report.count += 1
         root = self.folder / f"state{next(self._names)}"
-        every = self.options.check_every
-        with_checkers = bool(every) and self.report.count % every == 0
+        count, options = self.report.count, self.options
         try:
-            check_state(image, world, root, with_checkers=with_checkers)
+            check_state(
+                image,
+                world,
+                root,
+                may_rebuild=not (_is_followed(stop) and world.is_made and not depth),
+                goes_on=count % options.go_on_every == 0,
+                with_checkers=bool(options.check_every)
+                and count % options.check_every == 0,
+            )
         except Exception as fault:  # noqa: BLE001 - any error but a typed one is a fault
-            found = f"{self.workload.name} seed {self.seed} {where} {stop}: {fault!r}"
+            found = f"{self.workload.name} seed {self.seed}{where}, {stop}: {fault!r}"
             self.report.faults.append(found + self._keep(image))
         finally:
             shutil.rmtree(root)
         # What a kill leaves unsynced is where most can go wrong next.
         is_doubtful = not (depth or stop.power or disk.is_settled)
         every = self.options.doubtful if is_doubtful else self.options.again
-        if depth < 2 and random.Random(stop.seed).randrange(every) == 0:
-            self._stop_again(disk, image, world, depth)
+        chance = random.Random(stop.seed).random()
+        if depth < 2 and every and chance < 1 / every:
+            again = self._stopped_again(disk, image, world)
+            self.stop_everywhere(again, f"{where} again", depth + 1)
 
     def _is_new(self, image: Image, world: World) -> bool:
         parts = [name.encode() + found.data for name, found in image.files.items()]
@@ -310,8 +410,8 @@ class Campaign:
         place(image, root)
         return f" (in {root})"
 
-    def _stop_again(self, disk: Disk, image: Image, world: World, depth: int) -> None:
-        """Record how *image* is opened, shown and used, and stop that everywhere."""
+    def _stopped_again(self, disk: Disk, image: Image, world: World) -> Record:
+        """Return a record of how *image* is opened, shown and used."""
         root = self.folder / f"again{next(self._names)}"
         placed = place(image, root)
         found = Disk.of(placed) if image.power else disk.killed(placed)
@@ -321,7 +421,7 @@ class Campaign:
         with catalogs_saved(files), contextlib.suppress(CastoreError):
             _use(files)
         shutil.rmtree(root)
-        self.stop_everywhere(record, 1.5, depth + 1)
+        return record
 
 
 def _use(files: RecordingFiles) -> None:

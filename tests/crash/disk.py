@@ -59,8 +59,9 @@ class Stop:
         names: What becomes of names that were not synced.
 
         lock: What becomes of the lock file, which is never synced. ``copied``: it
-            is the newest, but all files were copied, so that its mark is worth
-            nothing.
+            is the newest, but after the stop, before anybody opened the store,
+            all files were copied; so its mark is worth nothing, and what was not
+            durable is no more so in the copy.
 
         catalog: Which state of the catalog is found.
 

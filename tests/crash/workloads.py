@@ -42,6 +42,11 @@ def entries(rng: random.Random, count: int) -> list[Wanted]:
     ]
 
 
+def making(files: RecordingFiles, _: random.Random) -> None:
+    """A store is made."""
+    Scribe(files).store.close()
+
+
 def talk(files: RecordingFiles, rng: random.Random) -> None:
     """A session, appends of one and of many, a fork, keys, closing in between."""
     scribe = Scribe(files)
@@ -221,14 +226,11 @@ class Workload:
 
         side_size: `limits.SIDE_SIZE_MIN` meanwhile.
 
-        weight: How many states of it are worth looking at, against others.
-
         fails: Which syncs and writes fail, if some shall.
     """
 
     run: Callable[[RecordingFiles, random.Random], None]
     side_size: int = 2000
-    weight: float = 1.0
     fails: Callable[[random.Random], Fails] | None = None
 
     @property
@@ -252,14 +254,15 @@ def _some_fail(rng: random.Random) -> Fails:
 ALL = {
     one.name: one
     for one in (
+        Workload(making),
         Workload(talk),
         Workload(payloads),
-        Workload(journals, weight=2.0),
-        Workload(handles, weight=2.0),
+        Workload(journals),
+        Workload(handles),
         Workload(threads),
         Workload(failing, fails=_some_fail),
-        Workload(packing, weight=2.0),
-        Workload(large, side_size=limits.SIDE_SIZE_MIN, weight=0.3),
+        Workload(packing),
+        Workload(large, side_size=limits.SIDE_SIZE_MIN),
     )
 }
 

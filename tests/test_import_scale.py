@@ -1,0 +1,121 @@
+"""
+Import at scale: huge files and thousands of small ones, in bounded memory.
+
+At full size, a file of 4 GB and 20,000 files, with ``--budget 40``.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+from pathlib import Path
+
+import pytest
+
+from bulk import MB, watched_import, write_large, write_many
+
+import castore
+
+from castore.importer import find_segment, import_paths, restore
+from castore.verify import verify
+
+
+MEMORY_MAX = 150 * MB  # above start
+LARGE_SIZE = 100 * MB
+MANY_COUNT = 500
+FULL = 40  # the budget at which these are 4 GB and 20,000 files
+ROOT = str(Path(castore.__file__).parents[1])
+
+
+class Compared:
+    """A file to write to that compares with one to read."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self.same = True
+
+    def write(self, data: bytes) -> int:
+        """Compare *data* with what comes next."""
+        self.same = self.same and self._file.read(len(data)) == data
+        return len(data)
+
+    def ends(self) -> bool:
+        """Whether all was compared and is the same."""
+        with self._file as file:
+            return self.same and not file.read(1)
+
+
+def comes_back(store: castore.Store, path: Path) -> bool:
+    """Whether *path* is given back byte for byte."""
+    compared = Compared(path)
+    restore(store, find_segment(store, str(path)), compared)  # type: ignore[arg-type]
+    return compared.ends()
+
+
+def test_a_huge_file(tmp_path: Path, budget: float) -> None:
+    """Lines of 30 MB come in, and come back, in bounded memory."""
+    path = tmp_path / "huge.jsonl"
+    write_large(path, int(LARGE_SIZE * min(budget, FULL)))
+    facts = watched_import(tmp_path / "store", path, times=2)
+
+    assert facts["peak"] - facts["start"] <= MEMORY_MAX
+    assert [True, False] == [count > 0 for count in facts["new"]]
+    with castore.open(tmp_path / "store") as store:
+        assert comes_back(store, path)
+
+
+def test_many_files(tmp_path: Path, budget: float) -> None:
+    """Thousands of files come in, once, in bounded memory."""
+    count = int(MANY_COUNT * min(budget, FULL))
+    write_many(tmp_path / "in", count)
+    facts = watched_import(tmp_path / "store", tmp_path / "in", times=2)
+    some = sorted((tmp_path / "in").rglob("*.jsonl"))[:: count // 20]
+
+    assert facts["peak"] - facts["start"] <= MEMORY_MAX
+    assert [count, count] == facts["files"]
+    assert 0 == facts["new"][1]
+    with castore.open(tmp_path / "store") as store:
+        assert count == store.stats().segments
+        assert all(comes_back(store, path) for path in some)
+
+
+_IMPORT = """
+import sys
+import castore
+from castore.importer import import_paths
+with castore.open(sys.argv[1], create=True) as store:
+    for file in import_paths(store, sys.argv[2:], now_ms=4_000_000_000_000):
+        pass
+"""
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_at_random(tmp_path: Path, budget: float, seed: int) -> None:
+    """However often an import is killed, the one that ends has taken in all, once."""
+    write_many(tmp_path / "in", 150, seed=seed)
+    write_large(tmp_path / "in" / "large.jsonl", 12 * MB, line_size=3 * MB)
+    rng = random.Random(seed)
+    places = [str(tmp_path / "store"), str(tmp_path / "in")]
+    command = [sys.executable, "-c", _IMPORT, *places]
+    ends = []
+    for _ in range(int(6 * budget)):
+        running = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": ROOT})
+        time.sleep(rng.uniform(0.1, 0.9))
+        running.send_signal(signal.SIGKILL)
+        ends.append(running.wait())
+        with (tmp_path / "in" / "large.jsonl").open("ab") as file:
+            file.write(b'{"type":"user"}\n')
+    with castore.open(tmp_path / "store", create=True) as store:
+        done = list(import_paths(store, [tmp_path / "in"], now_ms=4_000_000_000_000))
+        again = list(import_paths(store, [tmp_path / "in"], now_ms=4_000_000_000_000))
+
+        assert -signal.SIGKILL in ends
+        assert 151 == len(done) == store.stats().segments
+        assert all(comes_back(store, Path(file.path)) for file in done)
+        assert 0 == sum(file.new_entries for file in again)
+    assert verify(tmp_path / "store").ok
