@@ -17,6 +17,7 @@ from clikit import Shop, Terminal
 
 from castore.cli import main
 from castore.cli.text import size_text
+from castore.compress import compress
 from castore.digest import blob_digest
 from castore.errors import CastoreError
 from castore.importer import import_paths
@@ -113,6 +114,27 @@ def test_messages_of_documents_are_compared(tmp_path: Path) -> None:
 
     assert "swe-agent" == file.format
     assert len(", " + json.dumps(step)) == file.line_repeats
+
+
+def test_packed_files_are_read_as_an_import_reads_them(tmp_path: Path) -> None:
+    """Their lines count, and nothing is left where they were unpacked."""
+    content = lines(0, 50)
+    (tmp_path / "a.jsonl").write_bytes(content)
+    (tmp_path / "b.jsonl.zst").write_bytes(compress(content, 3))
+    (_, packed) = sorted(look(tmp_path).files, key=lambda file: file.path)
+
+    assert (len(content), len(content)) == (packed.size, packed.line_repeats)
+    assert {"a.jsonl", "b.jsonl.zst"} == {path.name for path in tmp_path.iterdir()}
+
+
+def test_what_is_excluded_is_not_read(tmp_path: Path) -> None:
+    """The same choice of files as that of an import."""
+    shop = Shop(tmp_path)
+    shop.transcript("a.jsonl", 1)
+    shop.transcript("b.jsonl", 2)
+
+    assert 2 == shop.do("scan", tmp_path, "--exclude", "a*")["total"]["lines"]
+    assert [] == shop.do("scan", tmp_path, "--since", "2999-01-01")["files"]
 
 
 def test_files_are_those_of_an_import(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "files": "list, largest first",
         "files[].path": "absolute path",
         "files[].format": "as of import",
-        "files[].size": "bytes",
+        "files[].size": "bytes of content, of a packed file unpacked",
         "files[].lines": "lines, or messages of a document and what is around them",
         "files[].line_repeats": "bytes of lines that came before, in any of the files",
         "files[].string_repeats": "bytes of large strings that came before, elsewhere",

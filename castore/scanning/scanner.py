@@ -42,7 +42,7 @@ class ScannedFile:
 
         format: As from `castore.transcript.detect`.
 
-        size: Bytes that were read.
+        size: Bytes of its content; a packed file's is what was packed.
 
         lines: Lines, or messages of a document and what stands around them.
 
