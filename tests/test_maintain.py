@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 
 from pathlib import Path
 
@@ -18,9 +19,11 @@ import castore
 
 from castore.cli import main
 from castore.errors import LockedError
+from castore.limits import MIB
+from castore.maintain import maintain
 from castore.packing.rewrite import maintenance
 from castore.sweeping import LEDGER, Sweep, sweep
-from castore.verify import verify_files
+from castore.verify import verify, verify_files
 
 
 @pytest.fixture
@@ -53,17 +56,17 @@ def seen_by(
     store: castore.Store, share: int, monkeypatch: pytest.MonkeyPatch
 ) -> set[bytes]:
     """Return the files that one run looks at."""
-    from castore import verify
+    from castore import verify as module
 
     seen = set()
-    read = verify._read_alone
+    read = module._read_alone
 
     def watch(*args: object) -> object:
         seen.add(args[2])
         return read(*args)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(verify, "_read_alone", watch)
+        patch.setattr(module, "_read_alone", watch)
         run(store, share)
     return seen  # type: ignore[return-value]
 
@@ -169,6 +172,53 @@ def test_a_lock_that_comes_between_is_told(
     assert first.object["pack"]["seq"]
     assert first.object["verify"]["ok"]
     assert not second.object["verify"]["ok"]
+
+
+def test_it_runs_beside_a_writer(tmp_path: Path) -> None:
+    """Who appends meanwhile, large payloads too, loses nothing and is no damage."""
+    path = tmp_path / "store"
+    many_files(path, 2).close()
+    stop = threading.Event()
+    written: list[bytes] = []
+
+    def write() -> None:
+        with castore.open(path) as store:
+            log = store.create_session()
+            while not stop.is_set():
+                body = os.urandom(2000)
+                kept = castore.Reference("checkpoint", store.put(os.urandom(2 * MIB)))
+                log.append([castore.NewEntry("turn", body, [kept])])
+                written.append(body)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        with castore.open(path) as store:
+            runs = [
+                maintain(store.engine, progress=lambda *_: None, grace_s=0, share=1)
+                for _ in range(4)
+            ]
+    finally:
+        stop.set()
+        writer.join()
+
+    assert [{}] * 4 == [done.errors for done in runs]
+    assert all(done.sweep and done.sweep.report.ok for done in runs)
+    with castore.open(path) as store:
+        kinds = {entry.kind for log in _logs(store) for entry in log.entries()}
+        bodies = [body for log in _logs(store) for _, body in log.read()]
+    assert {"start", "turn"} == kinds
+    assert set(written) <= set(bodies)
+    assert verify(path).ok
+
+
+def _logs(store: castore.Store) -> list[castore.Segment]:
+    return [
+        log
+        for session in store.sessions()
+        if session.id != store.id
+        for log in session.segments()
+    ]
 
 
 # --- a share at a time -------------------------------------------------------
