@@ -14,7 +14,7 @@ import functools
 import heapq
 import time
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import attrs
 
@@ -41,6 +41,9 @@ from castore.reading.image import read_run, run_headers
 
 _TRIES = 3
 _ASK_SHARE = 2  # deleting more than 1/2 of the store wants a yes
+
+#: Told what is being done, and how many of how many bytes; 0, 0: nobody knows.
+Progress = Callable[[str, int, int], None]
 
 
 @attrs.frozen
@@ -96,6 +99,10 @@ class Report:
     dry_run: bool
 
 
+def _tell_nobody(what: str, done: int, total: int) -> None:
+    """Say nothing of how far it is."""
+
+
 def collect(
     engine: Engine,
     *,
@@ -104,6 +111,7 @@ def collect(
     dry_run: bool = False,
     yes: bool = False,
     level: int = LEVEL,
+    progress: Progress = _tell_nobody,
 ) -> Report:
     """
     Remove what nothing needs.
@@ -128,6 +136,8 @@ def collect(
 
         level: Of zstd, for files that are rewritten.
 
+        progress: Told at each step.
+
     Raises:
         LostError: References lead nowhere and nothing explains it. Nothing was
             deleted.
@@ -138,31 +148,33 @@ def collect(
 
         LockedError: Somebody else maintains the store.
     """
+    options = _Options(grace_s, keep_checkpoints, dry_run, yes, level, progress)
     with maintenance(engine):
         remove_dropped(engine)
         for _ in range(_TRIES - 1):
             try:
-                return _collect(
-                    engine, grace_s, keep_checkpoints, level, dry_run=dry_run, yes=yes
-                )
+                return _collect(engine, options)
             except ConflictError as error:
                 if error.subject != "blob":
                     raise
-        return _collect(
-            engine, grace_s, keep_checkpoints, level, dry_run=dry_run, yes=yes
-        )
+        return _collect(engine, options)
 
 
-def _collect(
-    engine: Engine,
-    grace_s: float,
-    keep_checkpoints: int | None,
-    level: int,
-    *,
-    dry_run: bool,
-    yes: bool,
-) -> Report:
-    marks = mark(engine, keep_checkpoints)
+@attrs.frozen
+class _Options:
+    """What `collect` was asked for."""
+
+    grace_s: float
+    keep_checkpoints: int | None
+    dry_run: bool
+    yes: bool
+    level: int
+    progress: Progress
+
+
+def _collect(engine: Engine, options: _Options) -> Report:
+    options.progress("marking", 0, 0)
+    marks = mark(engine, options.keep_checkpoints)
     if marks.lost:
         raise LostError(what=_lost_text(marks.lost))
     now = time.time_ns() // 1_000_000
@@ -180,27 +192,28 @@ def _collect(
     due = {
         digest
         for digest, at in condemned.items()
-        if _is_due(digest, at, before, now, grace_s)
+        if _is_due(digest, at, before, now, options.grace_s)
     }
     if due:
-        _check_agreement(engine, due, marks)
+        _check_agreement(engine, due, marks, options.progress)
     held = {digest for digest in dead if not _files_with(digest, engine, marks) <= free}
     due -= held
     for name in marks.lists.keys() - due:
         due.difference_update(marks.lists[name])
     going = sum(dead[digest].size for digest in due)
     total = marks.raw_size + sum(place.size for place in dead.values())
-    if going * _ASK_SHARE > total and not (yes or dry_run):
+    if going * _ASK_SHARE > total and not (options.yes or options.dry_run):
         what = f"{len(due)} blobs with {going} of {total} bytes would go"
         raise LimitError(what=f"{what}; say --yes if that is right", limit=total // 2)
     freed = 0
-    if not dry_run:
+    if not options.dry_run:
         if due:
-            freed = _delete(engine, due, marks, level)
+            freed = _delete(engine, due, marks, options)
         engine.upkeep.condemn(
             {digest: at for digest, at in condemned.items() if digest not in due}
         )
     waiting = [at for digest, at in condemned.items() if digest not in due | held]
+    next_ms = min(waiting) + int(options.grace_s * 1000) if waiting else None
     return Report(
         root_count=marks.root_count,
         retained_blob_count=len(marks.live),
@@ -212,8 +225,8 @@ def _collect(
         missing_blob_count=len(marks.explained),
         by_role=_by_role(marks, due),
         freed_bytes=freed,
-        next_ms=min(waiting) + int(grace_s * 1000) if waiting else None,
-        dry_run=dry_run,
+        next_ms=next_ms,
+        dry_run=options.dry_run,
     )
 
 
@@ -243,13 +256,14 @@ def _by_role(marks: Marks, due: Collection[bytes]) -> dict[str, RoleCount]:
     return groups
 
 
-def _delete(engine: Engine, due: set[bytes], marks: Marks, level: int) -> int:
+def _delete(engine: Engine, due: set[bytes], marks: Marks, options: _Options) -> int:
     """Rewrite the files in which something of *due* stands; return bytes freed."""
     wanted = {file for digest in due for file in _files_with(digest, engine, marks)}
     if engine.view.position.journal in wanted:
         close_journal(engine)
     inputs = _inputs(engine, wanted)
     freed = 0
+    options.progress("rewriting", 0, 0)
     for batch in _batches(engine, inputs):
         files = {item.file.id for item in batch}
         # What a file outside of this batch is stored against stays for now.
@@ -257,10 +271,11 @@ def _delete(engine: Engine, due: set[bytes], marks: Marks, level: int) -> int:
         done = rewrite(
             engine,
             batch,
-            level=level,
+            level=options.level,
             dead=dead,
             collected=_collected(engine, dead & marks.released),
             guard=functools.partial(_check_dead, engine, dead, marks),
+            progress=lambda size: options.progress("rewriting", size, 0),
         )
         freed += done.size_before - done.size_after
     return freed
@@ -285,7 +300,9 @@ def _inputs(engine: Engine, wanted: set[bytes]) -> list[Input]:
     ]
 
 
-def _check_agreement(engine: Engine, due: set[bytes], marks: Marks) -> None:
+def _check_agreement(
+    engine: Engine, due: set[bytes], marks: Marks, progress: Progress
+) -> None:
     """
     Refuse to delete what the files themselves say is needed; look for copies.
 
@@ -294,7 +311,8 @@ def _check_agreement(engine: Engine, due: set[bytes], marks: Marks) -> None:
 
         ConflictError: Something came alive meanwhile.
     """
-    named, marks.copies = named_by_files(engine)
+    look = functools.partial(progress, "looking again, in the files")
+    named, marks.copies = named_by_files(engine, progress=look)
     wrong = due & named - marks.released
     if wrong:
         engine.refresh()

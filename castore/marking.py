@@ -18,7 +18,7 @@ from castore.engine import Engine
 from castore.engine.members import store_log
 from castore.engine.needs import stored_needs
 from castore.formats.entry import Entry, decode_ref_list
-from castore.reading.survey import survey
+from castore.reading.survey import Progress, survey
 
 
 CHECKPOINT = "checkpoint"
@@ -187,17 +187,24 @@ def _close_over(engine: Engine, wanted: set[bytes], marks: Marks) -> None:
     marks.lists = {name: chunks[name] for name in chunks.keys() & stored - marks.live}
 
 
-def named_by_files(engine: Engine) -> tuple[set[bytes], dict[bytes, set[bytes]]]:
+def named_by_files(
+    engine: Engine, *, progress: Progress | None = None
+) -> tuple[set[bytes], dict[bytes, set[bytes]]]:
     """
     Return every name that living entries and tags lead to, from the files alone,
     and the files of all blobs of which there are several copies.
 
     The second mark: no catalog has a say in it. Released checkpoints are in it.
 
+    Args:
+        engine: The store.
+
+        progress: Told how many of how many bytes were read.
+
     Raises:
         CorruptionError: The files are damaged.
     """
-    found = survey(engine.files, store=engine.store)
+    found = survey(engine.files, store=engine.store, progress=progress)
     found.raise_faults()
     named = {blob.digest for blob in found.log.tags.values()}
     for log in found.logs.values():

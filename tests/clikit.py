@@ -71,6 +71,14 @@ class _standard_input(contextlib._RedirectStream[io.TextIOWrapper]):  # noqa: N8
         super().__init__(_pipe(data))
 
 
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Return True."""
+        return True
+
+
 @attrs.frozen
 class Shop:
     """A folder with a store in it and a way to call the command on that."""

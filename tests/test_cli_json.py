@@ -54,6 +54,7 @@ def check(command: str, value: dict[str, Any]) -> None:
 
 
 ARGUMENTS: dict[str, list[str]] = {
+    "scan": ["{root}/a.jsonl"],
     "init": [],
     "import": ["{root}/a.jsonl"],
     "restore": ["{root}/a.jsonl", "-o", "{root}/copy"],
@@ -65,11 +66,13 @@ ARGUMENTS: dict[str, list[str]] = {
     "show": ["by:hand[1]"],
     "fork": ["{root}/a.jsonl"],
     "rm": ["{root}/a.jsonl"],
+    "maintain": [],
     "pack": [],
     "verify": [],
     "gc": [],
     "rebuild": [],
     "stats": [],
+    "report": ["-o", "{root}/page.html"],
     "doctor": [],
     "demo": ["{root}/a.jsonl"],
     "completion": ["bash"],

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from clikit import Shop, call
+from clikit import Shop, Terminal, call
 
 from castore.cli.parser import COMMANDS
 
@@ -105,7 +105,7 @@ def test_help_imports_nothing_but_the_parser(shop: Shop) -> None:
     )
     assert {
         f"castore.cli.{name}"
-        for name in ("exits", "output", "parser", "progress", "text")
+        for name in ("arguments", "exits", "output", "parser", "progress", "text")
     } == {name for name in new if name.startswith("castore.cli.")}
 
 
@@ -135,14 +135,6 @@ def test_every_command_can_be_imported() -> None:
 
 
 # --- what is seen ------------------------------------------------------------
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        """Return True."""
-        return True
 
 
 def test_progress_is_silent_in_a_pipe(

@@ -18,10 +18,11 @@ import pytest
 from clikit import call
 
 from castore.cli import text
+from castore.cli.arguments import FORMATS, SHELLS
 from castore.cli.completion import SCRIPTS, words
 from castore.cli.doctor import has_wal_reset_race
 from castore.cli.exits import CommandError, Exit
-from castore.cli.parser import COMMANDS, FORMATS, SHELLS
+from castore.cli.parser import COMMANDS
 from castore.cli.progress import Progress
 from castore.cli.target import target
 from castore.transcript import DOCUMENT_FORMATS, LINE_FORMATS
@@ -260,7 +261,7 @@ def test_completion_scripts_are_scripts(shell: str, tmp_path: Path) -> None:
     ("line", "wanted"),
     [
         ("castore ver", {"verify"}),
-        ("castore --store x re", {"restore", "rebuild"}),
+        ("castore --store x re", {"restore", "rebuild", "report"}),
         ("castore gc --d", {"--dry-run"}),
         ("castore gc --grace ", set()),
         ("castore completion ", {"bash", "zsh", "fish"}),

@@ -4,14 +4,17 @@ What ``gc`` and ``doctor`` do, on small stores.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 
 from pathlib import Path
 
 import pytest
 
-from clikit import Shop
+from clikit import Shop, Terminal
 
+from castore.cli import main
 from castore.formats.entry import Reference
 from castore.store import open as open_store
 from castore.writing import NewEntry
@@ -74,6 +77,21 @@ def test_gc_is_quiet_when_asked(shop: Shop) -> None:
 
     assert (0, b"", "") == (result.code, result.data, result.error)
     assert 2 <= len(shop("gc").lines)
+
+
+def test_gc_says_what_it_is_doing(shop: Shop) -> None:
+    """A terminal sees each step as it begins, and nothing of it is left."""
+    shop("put", shop.write("data", os.urandom(500)), "--tag", "one")
+    shop("tag", "--delete", "one")
+    stream = Terminal()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(stream):
+        code = main(["--store", str(shop.store), "gc", "--grace", "0"])
+    shown = stream.getvalue().split("\r\x1b[K")
+    steps = ["gc, marking", "gc, looking again, in the files", "gc, rewriting"]
+
+    assert 0 == code
+    assert steps == [line for line in shown if line in steps]
+    assert "" == shown[-1]
 
 
 def test_doctor_sees_a_catalog_that_is_not_there(shop: Shop) -> None:

@@ -30,7 +30,8 @@ LAYERS = [
     {"session"},
     {"store"},
     {"importer", "marking", "packing", "verify"},
-    {"gc"},
+    {"gc", "report", "scanning", "sweeping"},
+    {"maintain"},
     {"cli"},
     {"__init__", "__main__"},
 ]

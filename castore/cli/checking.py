@@ -7,7 +7,9 @@ from __future__ import annotations
 import argparse
 import os
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -17,9 +19,13 @@ from castore.cli.output import Output
 from castore.cli.text import count_text, size_text, time_text
 
 
+if TYPE_CHECKING:
+    from castore.gc import Report as Collection
+    from castore.reading.findings import Finding
+
+
 def verify(options: argparse.Namespace, out: Output) -> Exit:
     """Check everything that the files hold, without the catalog."""
-    from castore.reading.findings import FAULT
     from castore.verify import verify as verify_store
 
     if options.path is None:
@@ -30,10 +36,7 @@ def verify(options: argparse.Namespace, out: Output) -> Exit:
             raise no_store(path)
     with out.progress("verifying") as progress:
         report = verify_store(path, progress=progress.update)
-    for finding in (*report.findings, *report.explained):
-        where = f"{finding.where}: {finding.verdict}"
-        say = out.answer if finding.severity == FAULT else out.line
-        say(f"{finding.severity}: {where}: {finding.detail}")
+    tell_findings((*report.findings, *report.explained), out)
     covered = report.covered
     what = ", ".join(
         (
@@ -49,37 +52,50 @@ def verify(options: argparse.Namespace, out: Output) -> Exit:
     return Exit.DONE if report.ok else Exit.FINDINGS
 
 
+def tell_findings(findings: Iterable[Finding], out: Output) -> None:
+    """Say each finding, faults even to who wants it quiet."""
+    from castore.reading.findings import FAULT
+
+    for finding in findings:
+        where = f"{finding.where}: {finding.verdict}"
+        say = out.answer if finding.severity == FAULT else out.line
+        say(f"{finding.severity}: {where}: {finding.detail}")
+
+
 def gc(options: argparse.Namespace, out: Output) -> Exit:
     """Remove what nothing needs."""
-    from castore.gc import Report, collect
+    from castore.gc import collect
 
-    def tell(report: Report) -> None:
-        went = "would go" if report.dry_run else "deleted"
-        blobs = count_text(report.deleted_blob_count, "blob")
-        out.line(f"{went}: {blobs}, {size_text(report.deleted_raw_bytes)} raw")
-        if not report.dry_run:
-            out.line(f"freed: {size_text(max(0, report.freed_bytes))} on disk")
-        blobs = count_text(report.retained_blob_count, "blob")
-        roots = count_text(report.root_count, "root")
-        size = size_text(report.retained_raw_bytes)
-        out.line(f"kept: {blobs}, {size} raw, from {roots}")
-        if report.condemned_blob_count:
-            when = time_text(report.next_ms)
-            out.line(f"condemned: {report.condemned_blob_count:,}, from {when} on")
-        if report.held_blob_count:
-            blobs = count_text(report.held_blob_count, "blob")
-            out.line(f"held: {blobs} in files that a live process writes")
-        if report.missing_blob_count:
-            out.line(f"missing and explained: {report.missing_blob_count:,}")
-
-    with open_store(options) as store:
+    with open_store(options) as store, out.progress("gc") as progress:
         report = collect(
             store.engine,
             grace_s=options.grace,
             keep_checkpoints=options.keep_checkpoints,
             dry_run=options.dry_run,
             yes=options.yes,
+            progress=progress.step,
         )
-    tell(report)
+    for line in gc_lines(report):
+        out.line(line)
     out.object(attrs.asdict(report))
     return Exit.DONE
+
+
+def gc_lines(report: Collection) -> Iterator[str]:
+    """Yield what a collection did, for people."""
+    went = "would go" if report.dry_run else "deleted"
+    blobs = count_text(report.deleted_blob_count, "blob")
+    yield f"{went}: {blobs}, {size_text(report.deleted_raw_bytes)} raw"
+    if not report.dry_run:
+        yield f"freed: {size_text(max(0, report.freed_bytes))} on disk"
+    blobs = count_text(report.retained_blob_count, "blob")
+    roots = count_text(report.root_count, "root")
+    yield f"kept: {blobs}, {size_text(report.retained_raw_bytes)} raw, from {roots}"
+    if report.condemned_blob_count:
+        when = time_text(report.next_ms)
+        yield f"condemned: {report.condemned_blob_count:,}, from {when} on"
+    if report.held_blob_count:
+        blobs = count_text(report.held_blob_count, "blob")
+        yield f"held: {blobs} in files that a live process writes"
+    if report.missing_blob_count:
+        yield f"missing and explained: {report.missing_blob_count:,}"

@@ -28,6 +28,11 @@ class Output:
         self.json = json
         self.quiet = quiet
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether standard output is a terminal."""
+        return sys.stdout.isatty()
+
     def line(self, text: str = "") -> None:
         """Say one line to whoever reads the output; escapes come out harmless."""
         if not self.json and not self.quiet:

@@ -1,5 +1,5 @@
 """
-The command line: every command, its arguments, and the function that runs it.
+The command line: every command, and the function that runs it.
 
 Functions are named as text and imported when they are run, so that a command
 imports what it needs and nothing else.
@@ -13,27 +13,13 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import NamedTuple, NoReturn
 
+from castore.cli import arguments as args
 from castore.cli.exits import CommandError, Exit
 from castore.cli.output import Output
-from castore.cli.text import parse_count, parse_duration, parse_size, parse_time
 
 
 Arguments = Callable[[argparse.ArgumentParser], None]
 Run = Callable[[argparse.Namespace, Output], Exit]
-FORMATS = (
-    "claude-code",
-    "claw-code",
-    "claw-legacy",
-    "claw-port",
-    "codex",
-    "gemini",
-    "gemini-json",
-    "jsonl",
-    "pi",
-    "swe-agent",
-)
-SHELLS = ("bash", "zsh", "fish")
-LEVEL_MAX = 19  # of zstd, without its costly ones
 
 
 class Command(NamedTuple):
@@ -143,238 +129,30 @@ def _add_common(parser: argparse.ArgumentParser, *, top: bool) -> None:
     )
 
 
-# --- arguments of each command -----------------------------------------------
-
-
-def _none(parser: argparse.ArgumentParser) -> None:
-    """Add nothing."""
-
-
-def _bounded(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--max-bytes",
-        type=parse_size,
-        metavar="SIZE",
-        help="refuse what would make the store larger than this",
-    )
-
-
-def _placed(parser: argparse.ArgumentParser, default: str | None = "-") -> None:
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="FILE",
-        default=default,
-        help="where to write; - is standard output",
-    )
-    parser.add_argument("--force", action="store_true", help="replace FILE")
-
-
-def _segment(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "segment",
-        metavar="SEGMENT",
-        help="id, unique prefix of it, session key, or path that was imported",
-    )
-
-
-def _leveled(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--level",
-        type=int,
-        choices=range(1, LEVEL_MAX + 1),
-        metavar=f"1-{LEVEL_MAX}",
-        default=9,
-        help="of compression (default: 9)",
-    )
-
-
-def _pack(parser: argparse.ArgumentParser) -> None:
-    _leveled(parser)
-    parser.add_argument(
-        "--max-duration",
-        type=parse_duration,
-        metavar="DURATION",
-        help="begin nothing more after this: 90s, 10m, 2h",
-    )
-
-
-def _import(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="files and folders")
-    parser.add_argument("--format", choices=FORMATS, help="of all of them")
-    parser.add_argument(
-        "--exclude",
-        action="append",
-        metavar="GLOB",
-        help="leave out what it matches, by name or path; may be repeated",
-    )
-    parser.add_argument(
-        "--since", type=parse_time, metavar="TIME", help="only files changed since; UTC"
-    )
-    parser.add_argument(
-        "--watch",
-        action="store_true",
-        help="go on taking in what grows, until SIGINT or SIGTERM",
-    )
-    parser.add_argument(
-        "--interval",
-        type=parse_duration,
-        metavar="DURATION",
-        default=5.0,
-        help="between two looks of --watch (default: 5s)",
-    )
-    parser.add_argument(
-        "--remove",
-        action="store_true",
-        help="remove each original that the store gave back equal, byte for byte",
-    )
-    parser.add_argument(
-        "--older-than",
-        type=parse_duration,
-        metavar="DURATION",
-        help="with --remove: that was not changed for so long: 14d, 2w",
-    )
-    _bounded(parser)
-
-
-def _restore(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "segment",
-        nargs="?",
-        metavar="SEGMENT",
-        help="id, unique prefix of it, session key, or path that was imported",
-    )
-    _placed(parser)
-    parser.add_argument(
-        "--all", action="store_true", help="all that was imported, below the folder -o"
-    )
-    parser.add_argument(
-        "--to-origin", action="store_true", help="where it was imported from"
-    )
-    parser.add_argument(
-        "--zst",
-        action="store_true",
-        help="as one zstd frame, as Codex reads it (.jsonl.zst)",
-    )
-
-
-def _put(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="- is standard input")
-    parser.add_argument("--tag", metavar="NAME", help="(default: the reference itself)")
-    parser.add_argument(
-        "--like", metavar="REF", help="what it is similar to, to store the difference"
-    )
-    _bounded(parser)
-
-
-def _get(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ref", metavar="REF", help="reference or tag")
-    _placed(parser)
-
-
-def _tag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", metavar="NAME")
-    parser.add_argument("ref", nargs="?", metavar="REF", help="reference or other tag")
-    parser.add_argument("--delete", action="store_true", help="let go of NAME")
-
-
-def _ls(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--limit", type=parse_count, metavar="N", help="newest only")
-
-
-def _log(parser: argparse.ArgumentParser) -> None:
-    _segment(parser)
-    parser.add_argument(
-        "--kind", action="append", metavar="KIND", help="may be repeated"
-    )
-    parser.add_argument("--since", type=parse_time, metavar="TIME", help="UTC")
-    parser.add_argument("--until", type=parse_time, metavar="TIME", help="not included")
-    parser.add_argument("--id", metavar="NATIVE", help="what the entry calls itself")
-    parser.add_argument("--reverse", action="store_true", help="newest first")
-    parser.add_argument("--limit", type=parse_count, metavar="N", help="this many")
-
-
-def _show(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "entry", metavar="SEGMENT[INDEX]", help="an index below 0 counts from the end"
-    )
-    parser.add_argument("--body", action="store_true", help="write its bytes")
-    _placed(parser, default=None)
-
-
-def _fork(parser: argparse.ArgumentParser) -> None:
-    _segment(parser)
-    parser.add_argument(
-        "--at", type=parse_count, metavar="N", help="how many entries it inherits"
-    )
-
-
-def _verify(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "path", nargs="?", metavar="DIR", help="another store than the usual one"
-    )
-
-
-def _gc(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--grace",
-        type=parse_duration,
-        metavar="DURATION",
-        default=24 * 3600.0,
-        help="from condemned to deleted: 0, 30m, 24h, 7d (default: 24h)",
-    )
-    parser.add_argument(
-        "--keep-checkpoints",
-        type=parse_count,
-        metavar="N",
-        help="release all but the newest N checkpoints of each log",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="change nothing")
-    parser.add_argument(
-        "--yes", action="store_true", help="even if more than half of the store goes"
-    )
-
-
-def _doctor(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--deep", action="store_true", help="compare the whole catalog with the files"
-    )
-
-
-def _demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", nargs="*", metavar="PATH", help="transcripts")
-    parser.add_argument("--keep", metavar="DIR", help="leave the store in this folder")
-
-
-def _completion(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("shell", choices=SHELLS)
-
-
-def _help(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "topic", nargs="?", metavar="TOPIC", help="a command, json, or exits"
-    )
-
-
 COMMANDS = (
-    Command("init", "make a store", _none, "stores:init"),
-    Command("import", "take transcripts in", _import, "importing:import_"),
-    Command("restore", "give a transcript back", _restore, "transcripts:restore"),
-    Command("put", "take a payload in, print its reference", _put, "payloads:put"),
-    Command("get", "write a payload", _get, "payloads:get"),
-    Command("tag", "keep a payload under a name; list tags", _tag, "payloads:tag"),
-    Command("ls", "list segments, newest commit first", _ls, "logs:ls"),
-    Command("log", "list entries of a segment", _log, "logs:log"),
-    Command("show", "say what an entry is", _show, "logs:show"),
-    Command("fork", "begin a segment with entries of another", _fork, "logs:fork"),
-    Command("rm", "delete a segment", _segment, "logs:rm"),
-    Command("pack", "rewrite closed files as packs", _pack, "stores:pack"),
-    Command("verify", "check everything, offline", _verify, "checking:verify"),
-    Command("gc", "remove what nothing needs", _gc, "checking:gc"),
-    Command("rebuild", "make the catalog anew", _none, "stores:rebuild"),
-    Command("stats", "print totals", _none, "stores:stats"),
-    Command("doctor", "say what castore sees here", _doctor, "doctor:doctor"),
-    Command("demo", "show it at work", _demo, "demo:demo"),
-    Command("completion", "print a script for a shell", _completion, "completion:run"),
-    Command("help", "explain a command, json, or exits", _help, "helping:run"),
+    Command("scan", "say what an import would save", args.scan, "scanning:run"),
+    Command("init", "make a store", args.none, "stores:init"),
+    Command("import", "take transcripts in", args.import_, "importing:import_"),
+    Command("restore", "give a transcript back", args.restore, "transcripts:restore"),
+    Command("put", "take a payload in, print its reference", args.put, "payloads:put"),
+    Command("get", "write a payload", args.get, "payloads:get"),
+    Command("tag", "keep a payload under a name; list tags", args.tag, "payloads:tag"),
+    Command("ls", "list segments, newest commit first", args.ls, "logs:ls"),
+    Command("log", "list entries of a segment", args.log, "logs:log"),
+    Command("show", "say what an entry is", args.show, "logs:show"),
+    Command("fork", "begin a segment with entries of another", args.fork, "logs:fork"),
+    Command("rm", "delete a segment", args.segment, "logs:rm"),
+    Command("maintain", "pack, gc, verify a share", args.maintain, "maintaining:run"),
+    Command("pack", "rewrite closed files as packs", args.pack, "stores:pack"),
+    Command("verify", "check everything, offline", args.verify, "checking:verify"),
+    Command("gc", "remove what nothing needs", args.gc, "checking:gc"),
+    Command("rebuild", "make the catalog anew", args.none, "stores:rebuild"),
+    Command("stats", "print totals", args.none, "stores:stats"),
+    Command("report", "write a page about the store", args.report, "reporting:run"),
+    Command("doctor", "say what castore sees here", args.doctor, "doctor:doctor"),
+    Command("demo", "show it at work", args.demo, "demo:demo"),
+    Command(
+        "completion", "print a script for a shell", args.completion, "completion:run"
+    ),
+    Command("help", "explain a command, json, or exits", args.help_, "helping:run"),
 )

@@ -41,7 +41,7 @@ class Progress:
 
             clock: Seconds.
         """
-        self._label = label
+        self._name = self._label = label
         self._stream = stream
         self._clock = clock
         self._began = self._told = clock()
@@ -63,6 +63,22 @@ class Progress:
         self._stream.write(_CLEAR + self._line(done, total, now - self._began))
         self._stream.flush()
         self._shown = True
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """
+        Say that *what* is being done now, and how far it is.
+
+        What begins is shown at once, though nothing of it is done yet.
+        """
+        label = f"{self._name}, {what}" if what else self._name
+        if label != self._label and self._stream is not None:
+            self._label = label
+            self._began = self._told = self._clock()
+            self._stream.write(f"{_CLEAR}{label}")
+            self._stream.flush()
+            self._shown = True
+        if done:
+            self.update(done, total)
 
     def _line(self, done: int, total: int, spent_s: float) -> str:
         rate = done / spent_s

@@ -10,6 +10,22 @@ from __future__ import annotations
 
 
 SCHEMAS: dict[str, dict[str, str]] = {
+    "scan": {
+        "files": "list, largest first",
+        "files[].path": "absolute path",
+        "files[].format": "as of import",
+        "files[].size": "bytes of content, of a packed file unpacked",
+        "files[].lines": "lines, or messages of a document and what is around them",
+        "files[].line_repeats": "bytes of lines that came before, in any of the files",
+        "files[].string_repeats": "bytes of large strings that came before, elsewhere",
+        "files[].estimate": "bytes that it would add to a store; an estimate",
+        "total": "object: size, lines, line_repeats, string_repeats, estimate",
+        "sampled": "whether repeats are estimated from a sample of the lines",
+        "compressed_in_part": "whether estimates come from some of the bytes",
+        "failed": "list of files that could not be read",
+        "failed[].path": "which",
+        "failed[].what": "why",
+    },
     "init": {
         "path": "folder of the store",
         "store_id": "32 hex digits",
@@ -112,6 +128,16 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "session_id": "32 hex digits",
         "entries": "how many it had, inherited ones included",
     },
+    "maintain": {
+        "pack": "object as of pack; null if it failed",
+        "gc": "object as of gc; null if it failed or there was no time",
+        "verify": "null likewise, or object: ok, files, files_total, bytes, "
+        "bytes_total, findings (as of verify)",
+        "failed": "list of the parts that failed",
+        "failed[].part": "pack, gc or verify",
+        "failed[].what": "why",
+        "skipped": "list of parts for which there was no time",
+    },
     "pack": {
         "files_before": "files that were replaced",
         "files_after": "packs that replace them",
@@ -162,6 +188,28 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "stored_bytes": "of journals and packs",
         "disk_bytes": "of the whole store",
         "catalog_bytes": "of the index",
+    },
+    "report": {
+        "store_id": "32 hex digits",
+        "totals": "object, as of stats",
+        "files": "object: journal, side, pack -> {count, raw_bytes, stored_bytes}",
+        "forms": "object: whole, difference, chunks -> the same of blobs; "
+        "stored_bytes before the compression of frames",
+        "sessions": "list, largest first",
+        "sessions[].session_id": "32 hex digits",
+        "sessions[].name": "path or key, null without --names",
+        "sessions[].segments": "living ones",
+        "sessions[].entries": "entries that these own",
+        "sessions[].own_bytes": "bodies of these and payloads that they name",
+        "sessions[].logical_bytes": "the same with inherited entries",
+        "sessions[].time_ms": "of its newest commit",
+        "growth": "list, in order of time",
+        "growth[].time_ms": "newest commit of a segment",
+        "growth[].bytes": "own_bytes of all segments up to there",
+        "dead": "object as in forms: what nothing needs",
+        "condemned_count": "how many of these have begun their grace",
+        "unreadable": "what kept figures from being told, or null",
+        "verify": "object as of verify, or null if it was not asked for",
     },
     "doctor": {
         "castore": "version",

@@ -6,12 +6,19 @@ from __future__ import annotations
 
 import argparse
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import attrs
 
 from castore.cli.exits import Exit
 from castore.cli.opening import make_store, open_store, read_store
 from castore.cli.output import Output
 from castore.cli.text import count_text, size_text
+
+
+if TYPE_CHECKING:
+    from castore.packing import Packing
 
 
 def init(options: argparse.Namespace, out: Output) -> Exit:
@@ -48,26 +55,35 @@ def pack(options: argparse.Namespace, out: Output) -> Exit:
             max_duration_s=options.max_duration,
             progress=lambda size: progress.update(size, total),
         )
-    if done.seq is None:
-        out.line("nothing to pack")
-    else:
-        files = f"{count_text(done.files_before, 'file')} -> {done.files_after}"
-        sizes = f"{size_text(done.size_before)} -> {size_text(done.size_after)}"
-        out.line(f"packed: {files}, {sizes}")
-        if done.left_count:
-            waiting = count_text(done.left_count, "file")
-            out.line(f"out of time: {waiting} left for the next run")
-    out.object(
-        {
-            "files_before": done.files_before,
-            "files_after": done.files_after,
-            "bytes_before": done.size_before,
-            "bytes_after": done.size_after,
-            "seq": done.seq,
-            "files_left": done.left_count,
-        }
-    )
+    for line in pack_lines(done):
+        out.line(line)
+    out.object(pack_object(done))
     return Exit.DONE
+
+
+def pack_lines(done: Packing) -> Iterator[str]:
+    """Yield what a packing did, for people."""
+    if done.seq is None:
+        yield "nothing to pack"
+        return
+    files = f"{count_text(done.files_before, 'file')} -> {done.files_after}"
+    sizes = f"{size_text(done.size_before)} -> {size_text(done.size_after)}"
+    yield f"packed: {files}, {sizes}"
+    if done.left_count:
+        waiting = count_text(done.left_count, "file")
+        yield f"out of time: {waiting} left for the next run"
+
+
+def pack_object(done: Packing) -> dict[str, object]:
+    """Return what a packing did, for scripts."""
+    return {
+        "files_before": done.files_before,
+        "files_after": done.files_after,
+        "bytes_before": done.size_before,
+        "bytes_after": done.size_after,
+        "seq": done.seq,
+        "files_left": done.left_count,
+    }
 
 
 def rebuild(options: argparse.Namespace, out: Output) -> Exit:

@@ -91,6 +91,14 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
+def parse_share(text: str) -> int:
+    """Return 7 from ``1/7``."""
+    found = re.fullmatch(r"1/([1-9]\d{0,5})", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share; say 1/7, or 1/1")
+    return int(found[1])
+
+
 def parse_time(text: str) -> int:
     """Return ms since 1970 from a date, or date and time; UTC unless it says."""
     try:

@@ -22,24 +22,29 @@ from castore.importer.returning import (
     give_back,
     imported_segments,
 )
+from castore.importer.source import Source, open_source
 from castore.importer.taking import import_file
-from castore.importer.walking import Choice, import_paths
+from castore.importer.walking import Choice, Failed, find_files, import_paths
 
 
 __all__ = [
     "PACKED_FORMATS",
     "Choice",
+    "Failed",
     "FileFacts",
     "ImportedFile",
     "Judged",
     "ReturnedFile",
+    "Source",
     "facts_of",
+    "find_files",
     "find_native",
     "find_segment",
     "give_back",
     "import_file",
     "import_paths",
     "imported_segments",
+    "open_source",
     "remove_originals",
     "restore",
 ]

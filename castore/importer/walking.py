@@ -107,7 +107,7 @@ def import_paths(
 
     memory = Memory(store)
     try:
-        for file in _found(paths, choice or Choice(), tell):
+        for file in find_files(paths, choice or Choice(), tell):
             try:
                 done = import_file(
                     store,
@@ -125,13 +125,23 @@ def import_paths(
         memory.flush()
 
 
-def _found(
-    paths: Iterable[str | os.PathLike[str]], choice: Choice, tell: Failed
+def find_files(
+    paths: Iterable[str | os.PathLike[str]], choice: Choice, failed: Failed
 ) -> Iterator[str]:
+    """
+    Yield the absolute paths of the files that `import_paths` takes in.
+
+    Args:
+        paths: Files and folders.
+
+        choice: Which of them.
+
+        failed: Called for each folder, and each ``*.json``, that cannot be read.
+    """
     for path in paths:
         where = absolute(path)
         if Path(where).is_dir():
-            yield from _below(where, where, choice, tell)
+            yield from _below(where, where, choice, failed)
             continue
         where = _plain(where)
         folder = os.path.dirname(where)  # noqa: PTH120

@@ -1,0 +1,58 @@
+"""
+``report``: the store on one page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import attrs
+
+from castore.cli.exits import CommandError, Exit
+from castore.cli.opening import existing_path, read_store
+from castore.cli.output import Output
+from castore.cli.page import page
+from castore.cli.target import STDOUT, target
+from castore.cli.versions import own_version
+from castore.report import StoreReport, gather
+from castore.verify import Report, verify
+
+
+def run(options: argparse.Namespace, out: Output) -> Exit:
+    """Write a page about the store; names and paths only if they are asked for."""
+    if options.json and options.output == STDOUT:
+        what = "--json and the page cannot both go to standard output; say -o FILE"
+        raise CommandError(Exit.USAGE, what)
+    path = existing_path(options)
+    with read_store(options) as store:
+        report = gather(store, names=options.names)
+    check = None
+    if options.verify:
+        with out.progress("verifying") as progress:
+            check = verify(path, progress=progress.update)
+    parts = page(
+        report,
+        made_ms=time.time_ns() // 1_000_000,
+        version=own_version(),
+        limit=options.limit,
+        title=str(path) if options.names else None,
+        check=check,
+    )
+    with target(options.output, force=options.force) as file:
+        for part in parts:
+            file.write(part.encode("utf-8", "backslashreplace"))
+    if options.output != STDOUT:
+        out.line(f"wrote {options.output}")
+    out.object(_object(report, check))
+    is_good = not report.unreadable and (check is None or check.ok)
+    return Exit.DONE if is_good else Exit.FINDINGS
+
+
+def _object(report: StoreReport, check: Report | None) -> dict[str, object]:
+    told = attrs.asdict(report)
+    told["growth"] = [
+        {"time_ms": time_ms, "bytes": size} for time_ms, size in report.growth
+    ]
+    told["verify"] = check.to_json() if check else None
+    return told
