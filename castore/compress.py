@@ -35,6 +35,7 @@ from castore.limits import GIB, KIB
 
 
 LONG_WINDOW_LOG = limits.FRAME_RAW_SIZE_MAX.bit_length() - 1  # a whole frame
+_WORTH = 8  # a difference below 1/8 of the raw size is taken unasked
 _WINDOW_LOG_MIN = 10  # of zstd
 
 
@@ -113,6 +114,17 @@ def diff(base: bytes | memoryview, data: bytes | memoryview, level: int) -> byte
     prefix = zstd.ZstdDict(base, is_raw=True).as_prefix
     delta: bytes = zstd.compress(data, options=options, zstd_dict=prefix)
     return delta
+
+
+def diff_that_pays(
+    base: bytes | memoryview, data: bytes | memoryview, level: int
+) -> bytes | None:
+    """Return `diff` if that is less than half of a frame without *base*, else None."""
+    delta = diff(base, data, level)
+    # Most are so small that nobody need ask what the frame would be.
+    if len(delta) * _WORTH <= len(data):
+        return delta
+    return delta if len(delta) * 2 <= len(compress(data, level)) else None
 
 
 def patch(

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from castore import limits
 from castore.catalog.rows import Place
 from castore.chunker import chunks as cut
-from castore.compress import compress, diff
+from castore.compress import diff_that_pays
 from castore.digest import blob_digest
 from castore.engine.batches import Batches, Pending
 from castore.engine.blobs import depth_of, read_range
@@ -30,9 +30,6 @@ from castore.formats import frame as frame_format
 from castore.formats.entry import BlobRef
 from castore.formats.frame import Record
 from castore.reading.blobs import RawCache, chunk_list, read_record
-
-
-_WORTH = 8  # a difference below 1/8 of the raw size is taken unasked
 
 
 class Pool:
@@ -194,11 +191,10 @@ class Pool:
         if depth is None or not (depth + 1) % limits.DIFFERENCE_WHOLE_EVERY:
             return None
         try:
-            delta = diff(self.read(like.digest), data, LEVEL)
+            delta = diff_that_pays(self.read(like.digest), data, LEVEL)
         except (NotFoundError, GoneError):
             return None
-        large = len(delta) * _WORTH > len(data)
-        if large and len(delta) * 2 > len(compress(data, LEVEL)):
+        if delta is None:
             return None
         descriptor: list[Any] = [
             frame_format.DIFFERENCE,

@@ -18,13 +18,19 @@ from castore.catalog.rows import Catalog, Place
 from castore.codec import encode_record
 from castore.digest import format_digest
 from castore.engine.batches import Pending
-from castore.engine.change import Append, Change, NewEntry
+from castore.engine.change import Append, Change
 from castore.engine.pool import Pool
 from castore.engine.side import LEVEL, SidePack
 from castore.errors import FormatError, LimitError, NotFoundError
 from castore.formats import frame as frame_format
 from castore.formats.commit import content_hash
-from castore.formats.entry import REF_LIST_FLAG, BlobRef, Reference, encode_ref_list
+from castore.formats.entry import (
+    REF_LIST_FLAG,
+    BlobRef,
+    Reference,
+    encode_ref_list,
+    stored_form,
+)
 from castore.formats.frame import Part, seal_part
 
 
@@ -287,26 +293,9 @@ def _chunks(append: Append, numbers: dict[bytes, int]) -> list[Chunk]:
     entries = append.entries
     step = limits.RUN_COUNT
     return [
-        _stored(entries[at : at + step], numbers) for at in range(0, len(entries), step)
+        stored_form(entries[at : at + step], numbers.get)
+        for at in range(0, len(entries), step)
     ]
-
-
-def _stored(entries: Sequence[NewEntry], numbers: dict[bytes, int]) -> Chunk:
-    stored: Chunk = []
-    clock = 0
-    for entry in entries:
-        delta = None
-        if entry.time_ms is not None:
-            delta = entry.time_ms - clock
-            clock = entry.time_ms
-        body: object = numbers.get(entry.body.digest)
-        if body is None:
-            body = [entry.body.digest, entry.body.size]
-        item: list[Any] = [delta, entry.kind, body, [r.record() for r in entry.refs]]
-        if entry.start is not None:
-            item.append(entry.start.record())
-        stored.append(item)
-    return stored
 
 
 def _content(append: Append) -> bytes:

@@ -9,8 +9,8 @@ Spec: spec/entry.md; spec/frame.md, "Stored entries".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 import attrs
 
@@ -303,6 +303,50 @@ def _check_stored(stored: Any) -> None:
         raise refusal("stored entry: start")
     if start:
         parse_start(start[0])
+
+
+class _Storable(Protocol):
+    """What an entry is before it has a place in a log."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def body(self) -> BlobRef: ...
+    @property
+    def refs(self) -> Sequence[Reference]: ...
+    @property
+    def time_ms(self) -> int | None: ...
+    @property
+    def start(self) -> Start | None: ...
+
+
+def stored_form(
+    entries: Iterable[_Storable], number_of: Callable[[bytes], int | None]
+) -> list[list[Any]]:
+    """
+    Return *entries* as they are stored: the payload of one record, not encoded.
+
+    Args:
+        entries: In order.
+
+        number_of: Gives the number of the record of the body frame that holds a
+            body, None if it stands elsewhere.
+    """
+    stored: list[list[Any]] = []
+    clock = 0
+    for entry in entries:
+        delta = None
+        if entry.time_ms is not None:
+            delta = entry.time_ms - clock
+            clock = entry.time_ms
+        body: object = number_of(entry.body.digest)
+        if body is None:
+            body = [entry.body.digest, entry.body.size]
+        item: list[Any] = [delta, entry.kind, body, [r.record() for r in entry.refs]]
+        if entry.start is not None:
+            item.append(entry.start.record())
+        stored.append(item)
+    return stored
 
 
 def entries_of(

@@ -18,7 +18,7 @@ from castore.codec import encode_record
 from castore.engine import Engine
 from castore.engine.view import listed_frames
 from castore.formats import frame as frame_format
-from castore.formats.entry import Entry
+from castore.formats.entry import Entry, stored_form
 from castore.formats.frame import Record
 from castore.packing.versions import Versions
 from castore.packing.writer import Block, Descriptor, PackWriter
@@ -137,26 +137,7 @@ class Carrier:
         """Add *entries* as one record to the block; return an empty list."""
         if not entries:
             return entries
-        stored: list[Descriptor] = []
-        clock = 0
-        for entry in entries:
-            delta = None
-            if entry.time_ms is not None:
-                delta = entry.time_ms - clock
-                clock = entry.time_ms
-            body: object = self._block.number_of(entry.body.digest)
-            if body is None:
-                body = [entry.body.digest, entry.body.size]
-            item: Descriptor = [
-                delta,
-                entry.kind,
-                body,
-                [r.record() for r in entry.refs],
-            ]
-            if entry.start is not None:
-                item.append(entry.start.record())
-            stored.append(item)
-        payload = encode_record(stored)
+        payload = encode_record(stored_form(entries, self._block.number_of))
         first = entries[0]
         descriptor: Descriptor = [
             frame_format.ENTRIES,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from castore import limits
 from castore.catalog.rows import SegmentRow
-from castore.compress import compress, diff
+from castore.compress import diff_that_pays
 from castore.engine import Engine
 from castore.engine.needs import stored_needs
 from castore.engine.side import LEVEL
@@ -26,7 +26,6 @@ from castore.packing.writer import Descriptor
 from castore.reading.blobs import RawCache, raw_size, read_record
 
 
-_WORTH = 8  # a difference below 1/8 of the raw size is taken unasked
 _CAN_BE_BASE = (frame_format.BLOB, frame_format.DIFFERENCE)
 _Slot = tuple[str, int]
 
@@ -168,11 +167,7 @@ class Versions:
         old, data = self._read(base), self._read(digest)
         if len(old) < limits.DIFFERENCE_BASE_SIZE_MIN or not data:
             return None
-        delta = diff(old, data, LEVEL)
-        large = len(delta) * _WORTH > len(data)
-        if large and len(delta) * 2 > len(compress(data, LEVEL)):
-            return None
-        return delta
+        return diff_that_pays(old, data, LEVEL)
 
     def _read(self, digest: bytes) -> bytes:
         find = self._view.blobs.find
