@@ -12,11 +12,13 @@ from typing import Any, Self
 
 import attrs
 
-from castore.digest import blob_digest, format_digest
+from castore.digest import format_digest
 from castore.errors import ConflictError, NotFoundError
 from castore.formats.entry import BlobRef, Reference
 from castore.importer.content import BODY_SIZE, PATH_ROLE, FileFacts, facts_of
-from castore.importer.finding import find_imported, is_text
+from castore.importer.finding import find_imported
+from castore.importer.gathering import Gathering, Waiting
+from castore.importer.homes import as_text, find_session, home_of, native_key, path_key
 from castore.importer.imported import ImportedFile
 from castore.importer.matching import (
     COMMON_COUNT_MIN,
@@ -27,11 +29,11 @@ from castore.importer.matching import (
 )
 from castore.importer.remembering import Identity, Memory, Remembered, imported
 from castore.importer.source import TAIL, Source, absolute, open_source
-from castore.limits import MIB, NAME_SIZE_MAX
-from castore.segment import Segment, SessionKey
+from castore.limits import MIB
+from castore.segment import Segment, begin_segment
 from castore.store import Store
-from castore.transcript import NAMESPACES, Span
-from castore.writing import NewEntry, new_id
+from castore.transcript import Span
+from castore.writing import NewEntry, new_id, new_segment
 
 
 PREFIX_ROLE = "prefix"
@@ -100,11 +102,34 @@ def import_file(
         )
         memory.flush()
         return done
-    known = memory.unchanged(where, format)
+    taken = take_file(
+        store, where, format=format, now_ms=now_ms, progress=progress, memory=memory
+    )
+    assert taken is not None, "nothing waits where nothing is gathered"  # noqa: S101
+    return taken
+
+
+def take_file(
+    store: Store,
+    path: str,
+    *,
+    format: str | None,  # noqa: A002
+    now_ms: int,
+    progress: Progress | None,
+    memory: Memory,
+    gathering: Gathering | None = None,
+) -> ImportedFile | None:
+    """
+    Do what `import_file` does, or let the file wait in *gathering*.
+
+    Returns:
+        None if it waits there.
+    """
+    known = memory.unchanged(path, format)
     if known is not None:
-        return imported(where, *known)
-    with open_source(where, format) as source:
-        taker = _Taker(store, source, now_ms, progress, memory)
+        return imported(path, *known)
+    with open_source(path, format) as source:
+        taker = _Taker(store, source, now_ms, progress, memory, gathering)
         for _ in range(CONFLICT_COUNT_MAX):
             try:
                 return taker.take()
@@ -149,16 +174,20 @@ class _Taker:
         now_ms: int,
         progress: Progress | None,
         memory: Memory,
+        gathering: Gathering | None,
     ) -> None:
         self._store = store
         self._source = source
         self._now_ms = now_ms
         self._progress = progress
         self._memory = memory
+        self._gathering = gathering
         self._new_count = 0
 
-    def take(self) -> ImportedFile:
-        """Take in what the store does not have."""
+    def take(self) -> ImportedFile | None:
+        """Take in what the store does not have; None if it waits to be committed."""
+        if self._gathering is not None:
+            self._gathering.settle(self._source.place, path_key(self._source))
         own = find_imported(self._store, self._source.place)
         if own is not None:
             match = self._known_match(own)
@@ -197,13 +226,23 @@ class _Taker:
         self._append(segment, self._batches(tally), tally)
         return self._result(segment, tally)
 
-    def _begin(self, own: Segment | None) -> ImportedFile:
+    def _begin(self, own: Segment | None) -> ImportedFile | None:
         payloads = prefixes(islice(self._source.pieces(), COMMON_COUNT_MIN))
         match = self._find_common(payloads)
         tally = _Tally() if match is None else _Tally.of(match)
         batches = self._batches(tally)
         batch = next(batches, [])
+        is_small = len(payloads) < COMMON_COUNT_MIN.bit_length()
+        if self._gathering is not None and is_small:
+            self._gathering.settle(native_key(self._source))
         start = self._start(payloads[-1:], batch)
+        if (
+            self._gathering is not None
+            and is_small
+            and tally.offset == self._source.size
+        ):
+            self._gathering.add(self._waiting(own, start, tally))
+            return None
         segment = self._fork(match, start) if match else self._new(own, start)
         self._made(batch, tally)
         self._append(segment, batches, tally)
@@ -229,8 +268,8 @@ class _Taker:
             format=source.format,
             size=source.size,
             imported_ms=self._now_ms,
-            native_session=_text(told.session_id),
-            parent=_text(told.parent),
+            native_session=as_text(told.session_id),
+            parent=as_text(told.parent),
             relation=told.relation,
             packed=source.packed,
         )
@@ -245,41 +284,29 @@ class _Taker:
 
     def _fork(self, match: Match, start: dict[str, Any]) -> Segment:
         """Begin with what *match* has, in the session that the file names."""
-        key = self._native_key()
-        session = self._find_session(key)
+        key = native_key(self._source)
+        session = find_session(self._store, key)
         if key is not None and session is None:
             return match.segment.fork(match.at, session=new_id(), key=key, **start)
         return match.segment.fork(match.at, session=session, **start)
 
     def _new(self, own: Segment | None, start: dict[str, Any]) -> Segment:
         """Begin a log, in the session that the file names or its path is in."""
-        key = self._native_key()
-        if key is None and own is not None:
-            session: bytes | None = own.session_id
-        else:
-            key = key or ("path", _path_key(self._source.place))
-            session = self._find_session(key)
-        if session is None:
-            return self._store.create_session(key=key, cause="import", **start)
-        return self._store.new_segment(session, cause="import", **start)
+        return begin_segment(
+            self._store.engine, **home_of(self._store, self._source, own), **start
+        )
 
-    def _native_key(self) -> SessionKey | None:
-        """Return the key of the session that the file names, if it names one."""
-        told = self._source.description
-        name = told.session_id
-        if told.relation == "subagent":
-            name = told.parent or name
-        text = _text(name)
-        namespace = NAMESPACES.get(self._source.format, self._source.format)
-        return (namespace, text) if text else None
-
-    def _find_session(self, key: SessionKey | None) -> bytes | None:
-        if key is None:
-            return None
-        try:
-            return self._store.session(key).id
-        except NotFoundError:
-            return None
+    def _waiting(
+        self, own: Segment | None, start: dict[str, Any], tally: _Tally
+    ) -> Waiting:
+        """Return the same, to be committed with others."""
+        home = home_of(self._store, self._source, own)
+        append = new_segment(self._store.engine, **home, **start)
+        self._new_count = len(append.entries) - 1
+        result = self._told(append.session, append.segment, tally)
+        seen = self._seen(append.segment, 0, tally)
+        names = (self._source.place, home["key"])
+        return Waiting(append, names, result, seen)
 
     # --- the entries ---------------------------------------------------------
 
@@ -337,11 +364,18 @@ class _Taker:
             self._progress(self._source.path, tally.offset, self._source.size)
 
     def _result(self, segment: Segment, tally: _Tally) -> ImportedFile:
+        seen = self._seen(segment.id, segment.revision, tally)
+        if seen is not None:
+            self._memory.keep(self._source.path, seen)
+        return self._told(segment.session_id, segment.id, tally)
+
+    def _seen(self, segment: bytes, revision: int, tally: _Tally) -> Remembered | None:
+        """Return what to remember, if anything."""
         source = self._source
         found = Remembered(
             identity=Identity.of(source.facts),
-            segment=segment.id,
-            revision=segment.revision,
+            segment=segment,
+            revision=revision,
             format=source.format,
             packed=source.packed,
             count=tally.count,
@@ -350,28 +384,17 @@ class _Taker:
             lines=tally.lines,
             prefix=b"",
         )
-        self._memory.note(source, found, self._now_ms)
+        return self._memory.see(source, found, self._now_ms)
+
+    def _told(self, session: bytes, segment: bytes, tally: _Tally) -> ImportedFile:
         return ImportedFile(
             path=self._source.path,
             format=self._source.format,
-            session_id=segment.session_id.hex(),
-            segment_id=segment.id.hex(),
+            session_id=session.hex(),
+            segment_id=segment.hex(),
             entries=tally.count,
             bad_lines=tally.bad_count,
             raw_bytes=tally.offset,
             new_entries=self._new_count,
             packed=self._source.packed,
         )
-
-
-def _text(name: str | None) -> str | None:
-    """Return *name* if it can be stored: a file's name may be no UTF-8."""
-    return name if name and is_text(name) else None
-
-
-def _path_key(path: str) -> str:
-    """Return what stands for *path* in a session key: itself, if it fits there."""
-    data = os.fsencode(path)
-    if len(data) > NAME_SIZE_MAX or not is_text(path):
-        return format_digest(blob_digest(data))
-    return path
