@@ -181,7 +181,7 @@ class Memory:
         stop = found.lines[2]
         is_same = found.format == source.format and source.size >= found.size
         segment = self._segment(found) if is_same else None
-        if segment is None or source.digest(0, stop) != found.prefix:
+        if segment is None or source.prefix(stop) != found.prefix:
             return None
         return found, segment
 
@@ -195,7 +195,7 @@ class Memory:
         if touched + SETTLED_NS > now_ms * 1_000_000:
             return None
         if source.format not in DOCUMENT_FORMATS:
-            prefix = source.digest(0, found.lines[2])
+            prefix = source.prefix(found.lines[2])
             found = attrs.evolve(found, prefix=prefix)
         return found if source.is_unchanged() else None
 
