@@ -33,6 +33,7 @@ from castore.writing import (
     check_text,
     check_time,
     new_id,
+    new_segment,
 )
 
 
@@ -368,14 +369,16 @@ def begin_segment(
         guard: Called under the store's lock with what is known then; what it
             raises gives the segment up.
     """
-    check_session_key(key)
-    check_references(refs)
-    check_time(time_ms)
-    segment = new_id()
-    session = session or new_id()
-    start = Start(session, segment, cause, origin, key)
-    first = BuiltEntry("start", put_bytes(engine, body), tuple(refs), time_ms, start)
-    rest = build_entries(engine, then)
-    append = Append(session, segment, (first, *rest), ABSENT)
+    append = new_segment(
+        engine,
+        session=session,
+        cause=cause,
+        key=key,
+        origin=origin,
+        body=body,
+        refs=refs,
+        time_ms=time_ms,
+        then=then,
+    )
     engine.commit(Change((append,), guard=guard))
-    return Segment(engine, segment)
+    return Segment(engine, append.segment)

@@ -18,9 +18,9 @@ from castore.engine import Engine
 from castore.engine.change import Append, Change, Outcome
 from castore.engine.change import NewEntry as BuiltEntry
 from castore.engine.expect import Expect
-from castore.engine.putting import check_writable, keep_bytes
+from castore.engine.putting import check_writable, keep_bytes, put_bytes
 from castore.errors import FormatError, LimitError
-from castore.formats.entry import BlobRef, Reference
+from castore.formats.entry import BlobRef, Origin, Reference, Start
 from castore.formats.ids import make_id
 
 
@@ -163,3 +163,27 @@ def append_store_log(
     entry = BuiltEntry(kind, ref, tuple(refs), content=body)
     append = Append(engine.store, engine.store, (entry,), Expect.ANY)
     return engine.commit(Change((append,), maintenance=maintenance))
+
+
+def new_segment(
+    engine: Engine,
+    *,
+    session: bytes | None = None,
+    cause: str,
+    key: tuple[str, str] | None = None,
+    origin: Origin | None = None,
+    body: bytes = b"",
+    refs: Sequence[Reference] = (),
+    time_ms: int | None = None,
+    then: Iterable[NewEntry] = (),
+) -> Append:
+    """Return what begins a segment, to be committed; as in `segment.begin_segment`."""
+    check_session_key(key)
+    check_references(refs)
+    check_time(time_ms)
+    segment = new_id()
+    session = session or new_id()
+    start = Start(session, segment, cause, origin, key)
+    first = BuiltEntry("start", put_bytes(engine, body), tuple(refs), time_ms, start)
+    rest = build_entries(engine, then)
+    return Append(session, segment, (first, *rest), Expect.ABSENT)

@@ -10,11 +10,10 @@ import re
 from collections.abc import Iterable
 
 from castore.catalog.rows import SegmentRow, SessionRow
-from castore.digest import blob_digest, format_digest
+from castore.digest import blob_digest
 from castore.errors import ConflictError, NotFoundError
 from castore.importer.content import facts_of
 from castore.importer.source import PACKED, absolute
-from castore.limits import NAME_SIZE_MAX
 from castore.segment import Segment
 from castore.store import Store
 
@@ -136,11 +135,3 @@ def _living(store: Store, rows: Iterable[SegmentRow]) -> list[SegmentRow]:
     return [
         row for row in rows if row.id != store.id and known.find_deleted(row.id) is None
     ]
-
-
-def path_key(path: str) -> str:
-    """Return what stands for *path* in a session key: itself, if it fits there."""
-    data = os.fsencode(path)
-    if len(data) > NAME_SIZE_MAX or not is_text(path):
-        return format_digest(blob_digest(data))
-    return path

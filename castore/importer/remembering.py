@@ -186,25 +186,27 @@ class Memory:
         stop = found.lines[2]
         is_same = found.format == source.format and source.size >= found.size
         segment = self._segment(found) if is_same else None
-        if segment is None or source.digest(0, stop) != found.prefix:
+        if segment is None or source.prefix(stop) != found.prefix:
             return None
         return found, segment
 
-    def note(self, source: Source, found: Remembered, now_ms: int) -> None:
+    def see(self, source: Source, found: Remembered, now_ms: int) -> Remembered | None:
         """
-        Remember *found* of *source* if that did not change since it was opened.
+        Return what to `keep` of *source* if that did not change since it was opened.
 
         *found* lacks its `Remembered.prefix`, which is read here.
         """
         touched = max(source.facts.st_mtime_ns, source.facts.st_ctime_ns)
         if touched + SETTLED_NS > now_ms * 1_000_000:
-            return
+            return None
         if source.format not in DOCUMENT_FORMATS:
-            prefix = source.digest(0, found.lines[2])
+            prefix = source.prefix(found.lines[2])
             found = attrs.evolve(found, prefix=prefix)
-        if not source.is_unchanged():
-            return
-        self._pending[_name(source.path)] = found.encode()
+        return found if source.is_unchanged() else None
+
+    def keep(self, path: str, found: Remembered) -> None:
+        """Remember *found* of the file at *path*, whose import is durable."""
+        self._pending[_name(path)] = found.encode()
         if len(self._pending) >= PENDING_COUNT_MAX:
             self.flush()
 

@@ -97,6 +97,8 @@ class Source:
         self.format = format or detect(file, self.place)
         self._window = b""
         self._window_start = 0
+        self._hashed: Any = blob_hash()  # of the content up to _hashed_size
+        self._hashed_size = 0
 
     @property
     def size(self) -> int:
@@ -187,6 +189,17 @@ class Source:
             while data := stream.read(READ_SIZE):
                 whole.update(data)
         return whole.digest()
+
+    def prefix(self, stop: int) -> bytes:
+        """Return the digest of the content up to *stop*; goes on from a shorter one."""
+        if stop < self._hashed_size:
+            self._hashed, self._hashed_size = blob_hash(), 0
+        with self.stream(self._hashed_size, stop) as stream:
+            while data := stream.read(READ_SIZE):
+                self._hashed.update(data)
+                self._hashed_size += len(data)
+        digest: bytes = self._hashed.digest()
+        return digest
 
     def shrank(self) -> FormatError:
         """Return the error for a file that has lost bytes meanwhile."""

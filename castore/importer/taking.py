@@ -7,19 +7,18 @@ from __future__ import annotations
 import os
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from itertools import islice
-from typing import Any, Self
-
-import attrs
+from typing import Any
 
 from castore.catalog.rows import Catalog
-from castore.digest import blob_digest, format_digest
-from castore.engine.putting import put_parts
-from castore.errors import ConflictError, NotFoundError
-from castore.formats.entry import BlobRef, Reference
-from castore.importer.content import BODY_SIZE, PATH_ROLE, FileFacts, facts_of
-from castore.importer.finding import find_imported, is_text, path_key
+from castore.digest import blob_digest
+from castore.errors import ConflictError
+from castore.formats.entry import Reference
+from castore.importer.batches import Tally, batches
+from castore.importer.content import PATH_ROLE, FileFacts, facts_of
+from castore.importer.finding import find_imported
+from castore.importer.gathering import Gathering, Waiting
+from castore.importer.homes import as_text, find_session, home_of, native_key, path_key
 from castore.importer.imported import ImportedFile
 from castore.importer.matching import (
     COMMON_COUNT_MIN,
@@ -29,17 +28,13 @@ from castore.importer.matching import (
     prefixes,
 )
 from castore.importer.remembering import Identity, Memory, Remembered, imported
-from castore.importer.source import READ_SIZE, TAIL, Source, absolute, open_source
-from castore.limits import MIB
-from castore.segment import Segment, SessionKey, begin_segment
+from castore.importer.source import TAIL, Source, absolute, open_source
+from castore.segment import Segment, begin_segment
 from castore.store import Store
-from castore.transcript import NAMESPACES, Span
-from castore.writing import NewEntry, new_id
+from castore.writing import NewEntry, new_id, new_segment
 
 
 PREFIX_ROLE = "prefix"
-BATCH_COUNT = 1000  # entries of one commit
-BATCH_SIZE = 4 * MIB  # bytes of bodies of one commit
 CONFLICT_COUNT_MAX = 1000  # with others who import the same; each did a part
 
 #: Told after each commit: path, bytes of the file taken in, bytes of the file.
@@ -103,41 +98,40 @@ def import_file(
         )
         memory.flush()
         return done
-    known = memory.unchanged(where, format)
+    taken = take_file(
+        store, where, format=format, now_ms=now_ms, progress=progress, memory=memory
+    )
+    assert taken is not None, "nothing waits where nothing is gathered"  # noqa: S101
+    return taken
+
+
+def take_file(
+    store: Store,
+    path: str,
+    *,
+    format: str | None,  # noqa: A002
+    now_ms: int,
+    progress: Progress | None,
+    memory: Memory,
+    gathering: Gathering | None = None,
+) -> ImportedFile | None:
+    """
+    Do what `import_file` does, or let the file wait in *gathering*.
+
+    Returns:
+        None if it waits there.
+    """
+    known = memory.unchanged(path, format)
     if known is not None:
-        return imported(where, *known)
-    with open_source(where, format) as source:
-        taker = _Taker(store, source, now_ms, progress, memory)
+        return imported(path, *known)
+    with open_source(path, format) as source:
+        taker = _Taker(store, source, now_ms, progress, memory, gathering)
         for _ in range(CONFLICT_COUNT_MAX):
             try:
                 return taker.take()
             except ConflictError:
                 continue  # What the others did is there now.
         return taker.take()
-
-
-@attrs.define
-class _Tally:
-    """
-    How much of the file is in the store.
-
-    Attributes:
-        tail: Digest of the tail that is the log's last entry, None if none is.
-
-        lines: As in `Remembered`.
-    """
-
-    count: int = 0
-    bad_count: int = 0
-    offset: int = 0
-    tail: bytes | None = None
-    lines: tuple[int, int, int] = (0, 0, 0)
-
-    @classmethod
-    def of(cls, match: Match) -> Self:
-        """Return that of what is common."""
-        known = (match.count, match.bad_count, match.offset)
-        return cls(*known, lines=known)
 
 
 class _Taker:
@@ -152,23 +146,27 @@ class _Taker:
         now_ms: int,
         progress: Progress | None,
         memory: Memory,
+        gathering: Gathering | None,
     ) -> None:
         self._store = store
         self._source = source
         self._now_ms = now_ms
         self._progress = progress
         self._memory = memory
+        self._gathering = gathering
         self._new_count = 0
         self._label = blob_digest(os.fsencode(source.place))
         self._begun: list[bytes] = []  # segments of this path when it was looked
 
-    def take(self) -> ImportedFile:
+    def take(self) -> ImportedFile | None:
         """
-        Take in what the store does not have.
+        Take in what the store does not have; None if it waits to be committed.
 
         Raises:
             ConflictError: Another importer did a part of it meanwhile; again.
         """
+        if self._gathering is not None:
+            self._gathering.settle(self._source.place, path_key(self._source))
         self._begun = self._store.engine.refresh().known.labelled(self._label)
         own = find_imported(self._store, self._source.place)
         if own is not None:
@@ -201,20 +199,30 @@ class _Taker:
 
     def _go_on(self, match: Match) -> ImportedFile:
         segment = match.segment
-        tally = _Tally.of(match)
+        tally = Tally.of(match)
         last = segment.entry(-1)
         if last.kind == TAIL:
             tally.tail = last.body.digest
         self._append(segment, self._batches(tally), tally)
         return self._result(segment, tally)
 
-    def _begin(self, own: Segment | None) -> ImportedFile:
+    def _begin(self, own: Segment | None) -> ImportedFile | None:
         payloads = prefixes(islice(self._source.pieces(), COMMON_COUNT_MIN))
         match = self._find_common(payloads)
-        tally = _Tally() if match is None else _Tally.of(match)
+        tally = Tally() if match is None else Tally.of(match)
         batches = self._batches(tally)
         batch = next(batches, [])
+        is_small = len(payloads) < COMMON_COUNT_MIN.bit_length()
+        if self._gathering is not None and is_small:
+            self._gathering.settle(native_key(self._source))
         start = self._start(payloads[-1:], batch)
+        if (
+            self._gathering is not None
+            and is_small
+            and tally.offset == self._source.size
+        ):
+            self._gathering.add(self._waiting(own, start, tally))
+            return None
         segment = self._fork(match, start) if match else self._new(own, start)
         self._made(batch, tally)
         self._append(segment, batches, tally)
@@ -240,8 +248,8 @@ class _Taker:
             format=source.format,
             size=source.size,
             imported_ms=self._now_ms,
-            native_session=_text(told.session_id),
-            parent=_text(told.parent),
+            native_session=as_text(told.session_id),
+            parent=as_text(told.parent),
             relation=told.relation,
             packed=source.packed,
         )
@@ -268,93 +276,38 @@ class _Taker:
 
     def _fork(self, match: Match, start: dict[str, Any]) -> Segment:
         """Begin with what *match* has, in the session that the file names."""
-        key = self._native_key()
-        session = self._find_session(key)
+        key = native_key(self._source)
+        session = find_session(self._store, key)
         if key is not None and session is None:
             return match.segment.fork(match.at, session=new_id(), key=key, **start)
         return match.segment.fork(match.at, session=session, **start)
 
     def _new(self, own: Segment | None, start: dict[str, Any]) -> Segment:
         """Begin a log, in the session that the file names or its path is in."""
-        key = self._native_key()
-        if key is None and own is not None:
-            session: bytes | None = own.session_id
-        else:
-            key = key or ("path", path_key(self._source.place))
-            session = self._find_session(key)
         return begin_segment(
-            self._store.engine,
-            session=session,
-            key=key if session is None else None,
-            cause="import",
-            **start,
+            self._store.engine, **home_of(self._store, self._source, own), **start
         )
 
-    def _native_key(self) -> SessionKey | None:
-        """Return the key of the session that the file names, if it names one."""
-        told = self._source.description
-        name = told.session_id
-        if told.relation == "subagent":
-            name = told.parent or name
-        text = _text(name)
-        namespace = NAMESPACES.get(self._source.format, self._source.format)
-        return (namespace, text) if text else None
-
-    def _find_session(self, key: SessionKey | None) -> bytes | None:
-        if key is None:
-            return None
-        try:
-            return self._store.session(key).id
-        except NotFoundError:
-            return None
+    def _waiting(
+        self, own: Segment | None, start: dict[str, Any], tally: Tally
+    ) -> Waiting:
+        """Return the same, to be committed with others."""
+        home = home_of(self._store, self._source, own)
+        guard = start.pop("guard")
+        append = new_segment(self._store.engine, **home, **start)
+        self._new_count = len(append.entries) - 1
+        result = self._told(append.session, append.segment, tally)
+        seen = self._seen(append.segment, 0, tally)
+        names = (self._source.place, home["key"])
+        return Waiting(append, guard, names, result, seen)
 
     # --- the entries ---------------------------------------------------------
 
-    def _batches(self, tally: _Tally) -> Iterator[list[NewEntry]]:
-        """Yield the entries behind *tally*, counting, as many as one commit has."""
-        batch: list[NewEntry] = []
-        size = 0
-        for span in self._source.spans(count=tally.count, start=tally.offset):
-            span_size = span.stop - span.start
-            if batch and (len(batch) == BATCH_COUNT or size + span_size > BATCH_SIZE):
-                yield batch
-                batch, size = [], 0
-            tally.count += 1
-            tally.bad_count += span.bad
-            tally.offset = span.stop
-            if span.kind != TAIL:
-                tally.lines = (tally.count, tally.bad_count, tally.offset)
-            if span.kind == TAIL and self._digest(span) == tally.tail:
-                continue
-            tally.tail = None
-            batch.append(NewEntry(span.kind, self._body(span), (), span.time_ms))
-            size += span_size
-        if batch:
-            yield batch
-
-    def _digest(self, span: Span) -> bytes:
-        return self._source.digest(span.start, span.stop)
-
-    def _body(self, span: Span) -> bytes | BlobRef:
-        """Return the bytes of *span*; put, if they are too many, or hold strings."""
-        if span.stop - span.start <= BODY_SIZE:
-            data = self._source.read(span.start, span.stop)
-            cut = self._memory.strings.cut(data)
-            return data if len(cut) == 1 else put_parts(self._store.engine, cut)
-        try:
-            # What is put goes to a file, known or not.
-            ref = self._store.resolve(format_digest(self._digest(span)))
-        except NotFoundError:
-            with self._source.stream(span.start, span.stop) as stream:
-                some = iter(partial(stream.read, READ_SIZE), b"")
-                parts = self._memory.strings.cut_stream(some)
-                ref = put_parts(self._store.engine, parts)
-        if ref.size != span.stop - span.start:
-            raise self._source.shrank()
-        return ref
+    def _batches(self, tally: Tally) -> Iterator[list[NewEntry]]:
+        return batches(self._store, self._source, self._memory.strings, tally)
 
     def _append(
-        self, segment: Segment, batches: Iterator[list[NewEntry]], tally: _Tally
+        self, segment: Segment, batches: Iterator[list[NewEntry]], tally: Tally
     ) -> None:
         for batch in batches:
             segment.append(batch)
@@ -362,17 +315,24 @@ class _Taker:
 
     # --- telling -------------------------------------------------------------
 
-    def _made(self, batch: list[NewEntry], tally: _Tally) -> None:
+    def _made(self, batch: list[NewEntry], tally: Tally) -> None:
         self._new_count += len(batch)
         if self._progress is not None:
             self._progress(self._source.path, tally.offset, self._source.size)
 
-    def _result(self, segment: Segment, tally: _Tally) -> ImportedFile:
+    def _result(self, segment: Segment, tally: Tally) -> ImportedFile:
+        seen = self._seen(segment.id, segment.revision, tally)
+        if seen is not None:
+            self._memory.keep(self._source.path, seen)
+        return self._told(segment.session_id, segment.id, tally)
+
+    def _seen(self, segment: bytes, revision: int, tally: Tally) -> Remembered | None:
+        """Return what to remember, if anything."""
         source = self._source
         found = Remembered(
             identity=Identity.of(source.facts),
-            segment=segment.id,
-            revision=segment.revision,
+            segment=segment,
+            revision=revision,
             format=source.format,
             packed=source.packed,
             count=tally.count,
@@ -381,20 +341,17 @@ class _Taker:
             lines=tally.lines,
             prefix=b"",
         )
-        self._memory.note(source, found, self._now_ms)
+        return self._memory.see(source, found, self._now_ms)
+
+    def _told(self, session: bytes, segment: bytes, tally: Tally) -> ImportedFile:
         return ImportedFile(
             path=self._source.path,
             format=self._source.format,
-            session_id=segment.session_id.hex(),
-            segment_id=segment.id.hex(),
+            session_id=session.hex(),
+            segment_id=segment.hex(),
             entries=tally.count,
             bad_lines=tally.bad_count,
             raw_bytes=tally.offset,
             new_entries=self._new_count,
             packed=self._source.packed,
         )
-
-
-def _text(name: str | None) -> str | None:
-    """Return *name* if it can be stored: a file's name may be no UTF-8."""
-    return name if name and is_text(name) else None

@@ -8,15 +8,19 @@ import os
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import attrs
 
 from castore.errors import CastoreError, ClosedError, LockedError
+from castore.importer.gathering import Gathering
 from castore.importer.imported import ImportedFile
 from castore.importer.remembering import Memory
 from castore.importer.source import PACKED, absolute, open_source, reading
-from castore.importer.taking import Progress, import_file
+from castore.importer.taking import Progress, import_file, take_file
 from castore.store import Store
 from castore.transcript import DOCUMENT_FORMATS
 
@@ -89,7 +93,8 @@ def import_paths(
 
         now_ms: As of `import_file`.
 
-        progress: As of `import_file`.
+        progress: As of `import_file`; not for the small files that are begun by
+            one commit.
 
         failed: Called for each file that could not be taken in, and the others
             go on; by default the error is raised.
@@ -106,23 +111,38 @@ def import_paths(
         failed(path, error)
 
     memory = Memory(store)
+    options: dict[str, Any] = {
+        "format": format,
+        "now_ms": now_ms,
+        "progress": progress,
+        "memory": memory,
+    }
+    gathering = Gathering(store, memory, partial(import_file, store, **options))
+    taking = partial(take_file, store, gathering=gathering, **options)
+    found = find_files(paths, choice or Choice(), tell)
     try:
-        for file in find_files(paths, choice or Choice(), tell):
-            try:
-                done = import_file(
-                    store,
-                    file,
-                    format=format,
-                    now_ms=now_ms,
-                    progress=progress,
-                    memory=memory,
-                )
-            except CastoreError as error:
-                tell(file, error)
+        for file, done in chain(_taken(found, taking, gathering), gathering.rest()):
+            if isinstance(done, CastoreError):
+                tell(file, done)
             else:
                 yield done
     finally:
         memory.flush()
+
+
+def _taken(
+    files: Iterable[str],
+    taking: Callable[..., ImportedFile | None],
+    gathering: Gathering,
+) -> Iterator[tuple[str, ImportedFile | CastoreError]]:
+    """Yield each file with what came of it, once that is durable."""
+    for file in files:
+        result: ImportedFile | CastoreError | None
+        try:
+            result = taking(file)
+        except CastoreError as error:
+            result = error
+        yield from gathering.done(file, result)
 
 
 def find_files(

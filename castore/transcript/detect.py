@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from castore.transcript.head import first_records, first_value
 from castore.transcript.reading import read_head
-from castore.transcript.records import Record, inner
+from castore.transcript.records import Record, inner, parse_record
 
 
 def detect(file: BinaryIO, path: str) -> str:
@@ -34,6 +34,10 @@ def detect(file: BinaryIO, path: str) -> str:
 
 
 def _document_format(head: bytes, path: str) -> str | None:
+    line, _, rest = head.partition(b"\n")
+    # Most files are lines, and a whole one is parsed faster than it is cut.
+    if rest.strip() and parse_record(line) is not None:
+        return None
     record, more = first_value(head)
     if more:
         return None
