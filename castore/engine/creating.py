@@ -142,7 +142,11 @@ def _is_unfinished(files: Files, name: str) -> bool:
     file = parse_name(name.removeprefix("files/"))
     if file is None:
         return False
-    size = files.size_of(name)
+    fd = files.open(name)  # no link, no folder
+    try:
+        size = files.size(fd)
+    finally:
+        files.close(fd)
     if size <= SIZE:
         return True  # a header at most, whole or torn
     if size > _UNFINISHED_SIZE_MAX:

@@ -117,14 +117,17 @@ def pack(
 
 
 def _is_packed(engine: Engine) -> bool:
-    """Return whether nothing but the last pack's own commit is new."""
+    """Return whether nothing but the last rewrite's own commit is new."""
     known = engine.refresh().known
     rows = list(known.segments())
     log = next(row for row in rows if row.id == engine.store)
     if any(row.seq > log.seq for row in rows):
         return False
     newest = next(engine.view.logs.entries(log, log.count - 1, log.count))
-    return newest.kind in (storelog.PACKS, storelog.COLLECTED)
+    if newest.kind not in (storelog.PACKS, storelog.COLLECTED):
+        return False
+    # gc may have rewritten some files and left others: those it did not need to.
+    return not choose(closed_files(engine))
 
 
 def choose(files: Iterable[Input]) -> list[list[Input]]:

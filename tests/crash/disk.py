@@ -11,6 +11,7 @@ in any order; a name is there for sure only after its folder was synced.
 from __future__ import annotations
 
 import copy
+import itertools
 import random
 
 from typing import Literal
@@ -34,6 +35,7 @@ from crash.events import (
 
 
 LOCK = "lock"
+SECTOR_SIZE = 512  # bytes that a disk writes as one
 
 
 # --- how it stops ------------------------------------------------------------
@@ -335,8 +337,7 @@ def _bytes_after(file: _File, how: Data, rng: random.Random) -> bytes:
         case "sectors":
             return _sectors(file, rng)
         case "some":
-            chosen = [one for one in file.pending if rng.random() < 0.5]
-            return changed(file.durable, chosen)
+            return _some(file, rng)
 
 
 def _filled(one: Written | Cut, rng: random.Random | None) -> Written | Cut:
@@ -346,15 +347,37 @@ def _filled(one: Written | Cut, rng: random.Random | None) -> Written | Cut:
     return attrs.evolve(one, data=rng.randbytes(size) if rng else bytes(size))
 
 
+def _some(file: _File, rng: random.Random) -> bytes:
+    """
+    Some of the writes, each whole.
+
+    What two of them put into one sector comes in order: who sees the later one sees
+    the earlier one. Of all sectors only the first is looked at, where a header and
+    the first frame meet; a finer order elsewhere would only be kinder.
+    """
+    chosen = [one for one in file.pending if rng.random() < 0.5]
+    made = changed(file.durable, chosen)
+    if any(isinstance(one, Written) and one.offset < SECTOR_SIZE for one in chosen):
+        whole = changed(file.durable, file.pending)[:SECTOR_SIZE]
+        made = whole + made[SECTOR_SIZE:]
+    return made
+
+
 def _sectors(file: _File, rng: random.Random) -> bytes:
-    """Of each sector either the new bytes or the old ones; the size is the new one."""
+    """
+    Of each piece either the new bytes or the old ones; the size is the new one.
+
+    Pieces are smaller than any sector, but for the first: there a header and the
+    first frame meet, and spec/reasons.md 27 builds on that.
+    """
     new = changed(file.durable, file.pending)
     old = file.durable[: len(new)].ljust(len(new), b"\0")
     step = rng.choice([16, 64, 512, 4096])
     share = rng.random()
+    edges = [0, *range(max(step, SECTOR_SIZE), len(new), step), len(new)]
     parts = [
-        (new if rng.random() < share else old)[at : at + step]
-        for at in range(0, len(new), step)
+        (new if rng.random() < share else old)[at:stop]
+        for at, stop in itertools.pairwise(edges)
     ]
     return b"".join(parts)
 
