@@ -130,7 +130,7 @@ def test_no_catalog_at_all(path: Path, data: bytes, how: dict[str, bool]) -> Non
         "DROP TABLE tag",
         "CREATE TABLE more (x)",
         "DROP INDEX segment_by_seq",
-        "UPDATE meta SET version = 2",
+        "UPDATE meta SET version = 3",
         "DELETE FROM meta",
         "INSERT INTO meta SELECT * FROM meta",
         "CREATE TRIGGER t AFTER INSERT ON tag BEGIN DELETE FROM place; END",
