@@ -229,6 +229,19 @@ def test_the_page_says_what_verification_found(shop: Shop) -> None:
     assert any(text.startswith("fault: files/") for text in found.shown)
 
 
+def test_the_page_says_what_an_earlier_verification_found(shop: Shop) -> None:
+    """Its report is told as it was written; a file that is none is refused."""
+    told = shop("--json", "verify")
+    path = shop.write("verified.json", told.data)
+    value = shop.do("report", "--verified", path, "-o", shop.root / "page.html")
+
+    assert told.object == value["verify"]
+    for data in (b"", b"[]", b"{}", b'{"ok": true}', b'{"ok": 1, "findings": 2}'):
+        assert 2 == shop("report", "--verified", shop.write("x", data)).code
+    assert 5 == shop("report", "--verified", shop.root / "none").code
+    assert 2 == shop("report", "--verify", "--verified", path).code
+
+
 def test_a_page_is_not_replaced_by_accident(shop: Shop) -> None:
     """What is there stays unless --force is said; only its owner may read it."""
     path = shop.write("page.html", b"mine")

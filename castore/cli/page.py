@@ -282,7 +282,8 @@ def _waiting(report: StoreReport) -> Iterator[str]:
 def _checked(check: Report | None) -> Iterator[str]:
     yield "<h2>Verification</h2>\n"
     if check is None:
-        yield '<p class="soft">Not asked for; say <code>--verify</code>.</p>\n'
+        yield '<p class="soft">Not asked for; say <code>--verify</code>, or'
+        yield " <code>--verified FILE</code>.</p>\n"
         return
     word = (
         '<span class="good">ok</span>'

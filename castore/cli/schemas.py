@@ -209,7 +209,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "dead": "object as in forms: what nothing needs",
         "condemned_count": "how many of these have begun their grace",
         "unreadable": "what kept figures from being told, or null",
-        "verify": "object as of verify, or null if it was not asked for",
+        "verify": "object as of verify, or null if it was neither asked for nor given",
     },
     "doctor": {
         "castore": "version",
