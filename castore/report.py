@@ -107,7 +107,10 @@ class StoreReport:
 
         condemned_count: How many of them have begun their grace.
 
-        unreadable: What could not be read, and so is not told; None for nothing.
+        unreadable: What could not be read; None for nothing.
+
+        is_counted: Whether entries and frames could be read; if not, there are no
+            figures of forms, sessions, growth and the dead.
     """
 
     store_id: str
@@ -119,6 +122,7 @@ class StoreReport:
     dead: Amount = Amount()
     condemned_count: int = 0
     unreadable: str | None = None
+    is_counted: bool = True
 
     @property
     def logical_bytes(self) -> int:
@@ -156,7 +160,7 @@ def gather(store: Store, *, names: bool = False) -> StoreReport:
         marks = mark(engine, None)
         sessions = _sessions(store, sizes, names=names)
     except (CorruptionError, NotFoundError) as error:
-        return attrs.evolve(found, unreadable=str(error))
+        return attrs.evolve(found, unreadable=str(error), is_counted=False)
     dead = [
         place.size
         for place in engine.view.known.places()
@@ -168,7 +172,7 @@ def gather(store: Store, *, names: bool = False) -> StoreReport:
         growth=tuple(_growth(sizes)),
         dead=Amount(len(dead), sum(dead), 0),
         condemned_count=len(engine.upkeep.condemned()),
-        unreadable=f"{len(marks.lost)} blobs are missing" if marks.lost else None,
+        unreadable=f"missing blobs: {len(marks.lost)}" if marks.lost else None,
     )
 
 

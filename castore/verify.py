@@ -31,6 +31,7 @@ from castore.storage import Files
 
 SELF_CONSISTENT = "self-consistent"
 EACH_ALONE = "each file by itself"
+COVERED = ("files", "frames", "blobs", "entries", "segments", "bytes")
 
 
 @attrs.frozen
@@ -138,7 +139,7 @@ def verify_files(
         StorageError: The medium failed.
     """
     findings = Findings()
-    covered = dict.fromkeys(_COVERED, 0)
+    covered = dict.fromkeys(COVERED, 0)
     segments: set[bytes] = set()
     seq, total = 0, sum(extents.values())
     for file, stop in extents.items():
@@ -159,9 +160,6 @@ def verify_files(
     found = tuple(sorted(findings, key=_by_place))
     ok = all(item.severity != FAULT for item in found)
     return Report(ok, EACH_ALONE, seq, found, (), covered)
-
-
-_COVERED = ("files", "frames", "blobs", "entries", "segments", "bytes")
 
 
 def _read_alone(

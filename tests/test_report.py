@@ -19,6 +19,7 @@ from clikit import Shop, damage
 
 import castore
 
+from castore.catalog.rows import Facts
 from castore.cli.charts import POINT_COUNT_MAX, bar, curve
 from castore.report import gather
 
@@ -226,7 +227,43 @@ def test_the_page_says_what_verification_found(shop: Shop) -> None:
     assert 1 == result.code
     assert [] == found.wrong
     assert "NOT OK" in found.shown
+    assert "Largest sessions" not in found.shown  # better than none, which is wrong
     assert any(text.startswith("fault: files/") for text in found.shown)
+
+
+def test_what_is_missing_is_told(shop: Shop) -> None:
+    """A payload that is lost is said; all figures that are known are there."""
+    with castore.open(shop.store) as store:
+        log = store.create_session()
+        kept = castore.Reference("checkpoint", store.put(b"z" * 3000))
+        log.append([castore.NewEntry("turn", b"", [kept])])
+        facts = Facts(gone_places=[kept.blob.digest])
+        with store.engine.state.locked(), store.engine.state.guard:
+            while store.engine.upkeep._apply_slice():
+                pass
+            catalog = store.engine.state.catalog
+            assert catalog is not None
+            position = catalog.position()
+            assert position is not None
+            catalog.apply([facts], position)
+        report = gather(store)
+
+    assert "missing blobs: 1" == report.unreadable
+    assert report.is_counted
+    assert report.sessions
+
+
+def test_the_page_says_what_an_earlier_verification_found(shop: Shop) -> None:
+    """Its report is told as it was written; a file that is none is refused."""
+    told = shop("--json", "verify")
+    path = shop.write("verified.json", told.data)
+    value = shop.do("report", "--verified", path, "-o", shop.root / "page.html")
+
+    assert told.object == value["verify"]
+    for data in (b"", b"[]", b"{}", b'{"ok": true}', b'{"ok": 1, "findings": 2}'):
+        assert 2 == shop("report", "--verified", shop.write("x", data)).code
+    assert 5 == shop("report", "--verified", shop.root / "none").code
+    assert 2 == shop("report", "--verify", "--verified", path).code
 
 
 def test_a_page_is_not_replaced_by_accident(shop: Shop) -> None:

@@ -9,6 +9,7 @@ import io
 import json
 import random
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -275,6 +276,29 @@ def test_scan_names_the_largest_first(tmp_path: Path) -> None:
     assert "1.jsonl" not in shown
     assert [3, 2, 1] == [file["lines"] for file in value["files"]]
     assert 6 == value["total"]["lines"]
+
+
+def test_what_is_a_sample_is_called_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where not all was remembered or compressed the output says so, and still adds."""
+    shop = Shop(tmp_path)
+    path = shop.write("a.jsonl", 2 * lines(0, 2000))
+    exact = shop("scan", path).text
+    monkeypatch.setattr("castore.scanning.scanner.Seen", partial(Seen, count_max=500))
+    monkeypatch.setattr("castore.scanning.blocks.WHOLE_COUNT", 32)
+    monkeypatch.setattr("castore.limits.BLOCK_SIZE", 10_000)
+    sampled = shop("scan", path).text
+    value = shop.do("scan", path)
+
+    assert "compressing all" in exact
+    assert "by a sample" not in exact
+    assert "compressing some blocks" in sampled
+    assert "judged by a sample of the lines" in sampled
+    assert value["sampled"]
+    assert value["compressed_in_part"]
+    share = value["total"]["line_repeats"] / value["total"]["size"]
+    assert 0.4 <= share <= 0.6
 
 
 def test_a_terminal_sees_how_far_it_is(

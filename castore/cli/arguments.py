@@ -284,6 +284,11 @@ def report(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--verify", action="store_true", help="check everything too")
     parser.add_argument(
+        "--verified",
+        metavar="FILE",
+        help="tell what castore verify --json wrote into FILE",
+    )
+    parser.add_argument(
         "--limit",
         type=parse_count,
         metavar="N",

@@ -110,15 +110,19 @@ def page(
     yield f'<p class="soft">store <code>{_text(report.store_id)}</code>, {made},'
     yield f" castore {_text(version)}</p>\n"
     if report.unreadable:
-        yield '<p><span class="bad">Not all of it can be read</span>, so figures are'
-        yield f" missing below: {_text(report.unreadable)}. Run"
+        yield '<p><span class="bad">Not all of it can be read</span>:'
+        yield f" {_text(report.unreadable)}. Run"
         yield " <code>castore verify</code>.</p>\n"
     yield from _tiles(report)
-    yield from _steps(report)
-    yield from _growth(report)
-    yield from _sessions(report.sessions, limit)
+    if report.is_counted:
+        yield from _steps(report)
+        yield from _growth(report)
+        yield from _sessions(report.sessions, limit)
+        yield from _forms(report)
+    else:
+        yield '<p class="soft">What sessions hold is not told: they cannot be'
+        yield " read.</p>\n"
     yield from _files(report)
-    yield from _forms(report)
     yield from _waiting(report)
     yield from _checked(check)
     yield "</body>\n</html>\n"
@@ -137,7 +141,7 @@ def _tiles(report: StoreReport) -> Iterator[str]:
     tiles = [
         (size_text(totals.stored_bytes), "on disk, without the index"),
         (_times(report.logical_bytes, totals.stored_bytes), "smaller than plain files"),
-        (f"{len(report.sessions):,}", "sessions"),
+        (f"{totals.sessions:,}", "sessions"),
         (f"{totals.entries:,}", "entries, inherited ones once"),
         (f"{totals.blobs:,}", "different contents"),
     ]
@@ -282,7 +286,8 @@ def _waiting(report: StoreReport) -> Iterator[str]:
 def _checked(check: Report | None) -> Iterator[str]:
     yield "<h2>Verification</h2>\n"
     if check is None:
-        yield '<p class="soft">Not asked for; say <code>--verify</code>.</p>\n'
+        yield '<p class="soft">Not asked for; say <code>--verify</code>, or'
+        yield " <code>--verified FILE</code>.</p>\n"
         return
     word = (
         '<span class="good">ok</span>'

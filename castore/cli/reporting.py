@@ -5,7 +5,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import attrs
 
@@ -15,8 +19,9 @@ from castore.cli.output import Output
 from castore.cli.page import page
 from castore.cli.target import STDOUT, target
 from castore.cli.versions import own_version
+from castore.reading.findings import Finding
 from castore.report import StoreReport, gather
-from castore.verify import Report, verify
+from castore.verify import COVERED, Report, verify
 
 
 def run(options: argparse.Namespace, out: Output) -> Exit:
@@ -24,10 +29,12 @@ def run(options: argparse.Namespace, out: Output) -> Exit:
     if options.json and options.output == STDOUT:
         what = "--json and the page cannot both go to standard output; say -o FILE"
         raise CommandError(Exit.USAGE, what)
+    if options.verify and options.verified is not None:
+        raise CommandError(Exit.USAGE, "--verify or --verified, not both")
     path = existing_path(options)
+    check = None if options.verified is None else _given(Path(options.verified))
     with read_store(options) as store:
         report = gather(store, names=options.names)
-    check = None
     if options.verify:
         with out.progress("verifying") as progress:
             check = verify(path, progress=progress.update)
@@ -47,6 +54,29 @@ def run(options: argparse.Namespace, out: Output) -> Exit:
     out.object(_object(report, check))
     is_good = not report.unreadable and (check is None or check.ok)
     return Exit.DONE if is_good else Exit.FINDINGS
+
+
+def _given(path: Path) -> Report:
+    """Return the report of a verification that stands in a file."""
+    try:
+        told = json.loads(path.read_bytes())
+        report = Report(
+            told["ok"] is True,
+            str(told["against"]),
+            int(told["seq"]),
+            _findings(told["findings"]),
+            _findings(told["explained"]),
+            {name: int(told["covered"][name]) for name in COVERED},
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        what = f"{path} is nothing that castore verify --json wrote"
+        raise CommandError(Exit.USAGE, what) from error
+    return report
+
+
+def _findings(told: Iterable[Mapping[str, object]]) -> tuple[Finding, ...]:
+    names = [field.name for field in attrs.fields(Finding)]
+    return tuple(Finding(*(str(item[name]) for name in names)) for item in told)
 
 
 def _object(report: StoreReport, check: Report | None) -> dict[str, object]:

@@ -208,8 +208,9 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "growth[].bytes": "own_bytes of all segments up to there",
         "dead": "object as in forms: what nothing needs",
         "condemned_count": "how many of these have begun their grace",
-        "unreadable": "what kept figures from being told, or null",
-        "verify": "object as of verify, or null if it was not asked for",
+        "unreadable": "what could not be read, or null",
+        "is_counted": "false: forms, sessions, growth and dead are not known",
+        "verify": "object as of verify, or null if it was neither asked for nor given",
     },
     "doctor": {
         "castore": "version",
