@@ -27,15 +27,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import attrs
 import pytest
 
-from crash.campaign import Campaign, Options, Report
+from crash.running import run
 from crash.workloads import ALL
 
 
 STATE_COUNT = 20_000  # at least, for each whole 1 of the budget
-OPTIONS = Options(grid=1.0, per_step=3.0, again=250, doubtful=28, go_on_every=3)
 PROCESS_COUNT = 2
 MEMORY = Path("/dev/shm")  # where there is one, states are put there
 
@@ -49,15 +47,6 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="castore-", dir=MEMORY))
     yield made
     shutil.rmtree(made)
-
-
-def run(name: str, seed: int, folder: Path, kept: Path, budget: float) -> Report:
-    """Run one campaign, in a process of its own."""
-    own = folder / f"{name}-{seed}"
-    own.mkdir()
-    share = min(budget, 1.0)
-    options = attrs.evolve(OPTIONS, grid=share, per_step=OPTIONS.per_step * share)
-    return Campaign(ALL[name], seed, own, options, kept).run()
 
 
 def test_stopped_anywhere(folder: Path, tmp_path: Path, budget: float) -> None:

@@ -6,7 +6,6 @@ Spec: spec/ordering.md, "Reading", "The catalog".
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 import os
 import random
@@ -106,14 +105,6 @@ def unprivileged(work: Callable[[], Any]) -> Any:
     the modes of the files.
     """
     receiving, sending = CONTEXT.Pipe(duplex=False)
-
-    # Nobody may not even read where this is installed.
-    for path in Path(castore.__file__).parent.rglob("*.py"):
-        parts = (
-            path.relative_to(Path(castore.__file__).parents[1]).with_suffix("").parts
-        )
-        if parts[-1] not in ("__init__", "__main__"):
-            importlib.import_module(".".join(parts))
 
     def run() -> None:
         if IS_ROOT:

@@ -566,3 +566,30 @@ def test_a_lock_that_does_not_wait_is_found(tmp_path: Path) -> None:
         patch.setattr(State, "check_usable", lambda _: None)
         with pytest.raises(AssertionError):
             test_a_waiter_for_a_lock_that_is_closed(tmp_path)
+
+
+def test_closed_before_a_fork(tmp_path: Path) -> None:
+    """
+    A store that was closed closes nothing in a forked child: what its descriptors'
+    numbers stand for by then is somebody else's.
+    """
+    store = castore.open(tmp_path / "store", create=True)
+    number = store.engine.state.lock_file.fd
+    store.close()
+    others = []
+    while not others or others[-1] < number:
+        others.append(os.open(tmp_path, os.O_RDONLY))
+    child = os.fork()
+    if not child:
+        try:
+            for fd in others:
+                os.fstat(fd)
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    for fd in others:
+        os.close(fd)
+
+    assert 0 == os.waitstatus_to_exitcode(status)
+    assert store.engine.state.is_poisoned is False

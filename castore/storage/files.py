@@ -140,7 +140,9 @@ class Files:
             try:
                 os.fsync(fd)
             finally:
-                os.close(fd)
+                # It was only read: no error here can make the sync less true.
+                with contextlib.suppress(OSError):
+                    os.close(fd)
 
     # --- bytes ---------------------------------------------------------------
 

@@ -117,7 +117,10 @@ class FileLock:
 
         Threads that wait for it are told. Others may use it: hold it meanwhile, or
         they go on with the number of a closed descriptor, which may be any file.
+        So may who closes twice: the second time does nothing.
         """
+        if self._closed:
+            return
         self._closed = True
         try:
             self._files.close(self.fd)
