@@ -576,7 +576,7 @@ def test_closed_before_a_fork(tmp_path: Path) -> None:
     store = castore.open(tmp_path / "store", create=True)
     number = store.engine.state.lock_file.fd
     store.close()
-    others = []
+    others: list[int] = []
     while not others or others[-1] < number:
         others.append(os.open(tmp_path, os.O_RDONLY))
     child = os.fork()
