@@ -284,3 +284,17 @@ def test_packing_converges(store: castore.Store) -> None:
 
     assert pack(store.engine).seq is None
     assert size == store.engine.disk_size()
+
+
+def test_a_fork_at_the_end_of_a_deleted_log(tmp_path: Path) -> None:
+    """Others can follow a fork at the last entry of a log that was deleted."""
+    with castore.open(tmp_path / "store", create=True) as store:
+        parent = store.create_session(then=[entry("a", 30)])
+        child = parent.fork(2)
+        parent.delete()
+        with castore.open(tmp_path / "store") as other:
+            assert 3 == other.segment(child.id).count
+            grand = child.fork(2, then=[entry("b", 30)])
+
+            assert 4 == len(list(other.segment(grand.id).read()))
+        assert [] == faults(store)
