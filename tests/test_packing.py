@@ -21,12 +21,14 @@ from hypothesis import strategies as st
 import castore
 
 from castore import limits
+from castore.errors import StorageError
 from castore.formats import file as file_format
 from castore.formats import frame as frame_format
 from castore.gc import collect
 from castore.packing import pack
 from castore.packing.pack import choose
 from castore.packing.slots import Slots
+from castore.storage import Files
 from castore.verify import verify
 
 
@@ -308,4 +310,29 @@ def test_out_of_time(store: castore.Store) -> None:
 
     assert 0 == second.left_count
     assert bodies == [body for _, body in log.read(1)]
+    assert verify(store.engine.files.root).ok
+
+
+def test_a_mark_torn_while_the_journal_is_closed(store: castore.Store) -> None:
+    """
+    The journal that a recovery makes behind an empty one is not taken for garbage.
+    """
+    log = store.create_session(then=[castore.NewEntry("x", b"1" * 3000)])
+    write = Files.write
+    torn = iter([True])
+
+    def tearing(self: Files, fd: int, data: bytes | memoryview, offset: int) -> None:
+        if fd == store.engine.state.lock_file.fd and next(torn, False):
+            write(self, fd, bytes(data)[:100] + bytes(50), offset)
+            raise StorageError(what="it fails", errno=5, transient=False)
+        write(self, fd, data, offset)
+
+    with mock.patch.object(Files, "write", tearing), pytest.raises(StorageError):
+        pack(store.engine)
+    store.close()
+    with castore.open(store.engine.files.root) as again:
+        pack(again.engine)
+        again.segment(log.id).append([castore.NewEntry("x", b"2")])
+
+        assert 3 == again.segment(log.id).count
     assert verify(store.engine.files.root).ok

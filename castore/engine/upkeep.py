@@ -15,7 +15,7 @@ from castore.catalog.rows import Position
 from castore.engine import journal as journals
 from castore.engine.journal import Tail
 from castore.engine.state import State
-from castore.errors import CorruptionError, LockedError, StorageError
+from castore.errors import CorruptionError, LockedError, NotFoundError, StorageError
 
 
 _WAL_SIZE = 8 * limits.MIB
@@ -72,8 +72,14 @@ class Upkeep:
             return position.seq > base.seq
         if position.journal == base.journal:
             return position.end > base.end
-        header = self._state.opened.get(position.journal).header
-        return header.pred == base.journal
+        return self._number(position.journal) > self._number(base.journal)
+
+    def _number(self, journal: bytes) -> int:
+        """Return the place of *journal* on the chain, 0 if it is gone: packed."""
+        try:
+            return self._state.opened.get(journal).header.number
+        except NotFoundError:
+            return 0
 
     def apply_all(self) -> None:
         """Bring the catalog up to the view, lock by lock. Takes the lock."""
