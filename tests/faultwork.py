@@ -187,7 +187,14 @@ def _do(step: Callable[[], object], talk: Talk, plan: Plan) -> None:
         raise Fault(f"{step} after {plan.hits}: {error}") from error
     except CastoreError as error:
         if len(plan.hits) == before and not plan.forever and not plan.unsynced:
-            raise Fault(f"{step} after {plan.hits}: {error!r}") from error
+            # What failed may have poisoned the handle in a step that had nothing
+            # more to write when it was done again.
+            closed = isinstance(error, ClosedError) and plan.hits
+            if not closed or not talk.scribe.store.engine.state.is_poisoned:
+                raise Fault(f"{step} after {plan.hits}: {error!r}") from error
+            talk.scribe.reopen()
+            step()
+            return
     else:
         if len(plan.hits) == before and not plan.unsynced:
             return
