@@ -5,12 +5,17 @@ What every test may use: hypothesis profiles, the budget, the real inputs.
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+
+MEMORY = Path("/dev/shm")  # where there is one, many small files are put there
 
 hypothesis.settings.register_profile("dev", max_examples=50, deadline=None)
 hypothesis.settings.register_profile(
@@ -34,6 +39,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def budget(request: pytest.FixtureRequest) -> float:
     """Return the factor by which a long campaign multiplies its work."""
     return float(request.config.getoption("--budget"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder for many small files, in memory if that is possible."""
+    if not (MEMORY.is_dir() and os.access(MEMORY, os.W_OK)):
+        yield tmp_path
+        return
+    made = Path(tempfile.mkdtemp(prefix="castore-", dir=MEMORY))
+    yield made
+    shutil.rmtree(made)
 
 
 @pytest.fixture(scope="session")

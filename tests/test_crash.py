@@ -20,14 +20,8 @@ from __future__ import annotations
 import concurrent.futures
 import math
 import multiprocessing
-import os
-import shutil
-import tempfile
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from crash.running import run
 from crash.workloads import ALL
@@ -35,18 +29,6 @@ from crash.workloads import ALL
 
 STATE_COUNT = 20_000  # at least, for each whole 1 of the budget
 PROCESS_COUNT = 2
-MEMORY = Path("/dev/shm")  # where there is one, states are put there
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder for many small files, in memory if that is possible."""
-    if not (MEMORY.is_dir() and os.access(MEMORY, os.W_OK)):
-        yield tmp_path
-        return
-    made = Path(tempfile.mkdtemp(prefix="castore-", dir=MEMORY))
-    yield made
-    shutil.rmtree(made)
 
 
 def test_stopped_anywhere(folder: Path, tmp_path: Path, budget: float) -> None:

@@ -12,14 +12,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import os
 import random
 import shutil
 import tempfile
 import threading
 import time
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -57,7 +56,6 @@ from castore.storage import Files
 from castore.verify import verify
 
 
-MEMORY = Path("/dev/shm")  # where there is one, stores are put there
 RUN_COUNT = 10  # runs of one mode, for a budget of 1
 ALL = 10  # budget from which every call fails in turn
 MODES: dict[str, dict[str, Any]] = {
@@ -73,17 +71,6 @@ SHORT: dict[str, dict[str, Any]] = {
     "ENOSPC": {"short": True, "twice": True, "error": errno.ENOSPC},
     "EIO for good": {"short": True, "forever": True},
 }
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder for many small files, in memory if that is possible."""
-    if not (MEMORY.is_dir() and os.access(MEMORY, os.W_OK)):
-        yield tmp_path
-        return
-    made = Path(tempfile.mkdtemp(prefix="castore-", dir=MEMORY))
-    yield made
-    shutil.rmtree(made)
 
 
 def attempt(folder: Path, layer: str, plan: Plan, *, creating: bool = False) -> None:

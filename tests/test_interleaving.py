@@ -10,12 +10,11 @@ Spec: spec/ordering.md, "Packing and deleting", "Side packs".
 from __future__ import annotations
 
 import importlib
-import os
 import random
 import shutil
 import tempfile
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -51,7 +50,6 @@ gc = importlib.import_module("castore.gc")
 rewrite = importlib.import_module("castore.packing.rewrite")
 packing_run = importlib.import_module("castore.packing.pack")
 
-MEMORY = Path("/dev/shm")  # where there is one, stores are put there
 RUN_COUNT = 12  # turns of one pair, for a budget of 1
 ALL = 10  # budget from which somebody acts at every call
 SMALL = {
@@ -340,17 +338,6 @@ def check_bodies(root: Path, made: Scene) -> None:
                 store.get(ref.blob)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder for many small files, in memory if that is possible."""
-    if not (MEMORY.is_dir() and os.access(MEMORY, os.W_OK)):
-        yield tmp_path
-        return
-    made = Path(tempfile.mkdtemp(prefix="castore-", dir=MEMORY))
-    yield made
-    shutil.rmtree(made)
-
-
 @pytest.mark.parametrize("other", OTHERS, ids=[each.__name__ for each in OTHERS])
 @pytest.mark.parametrize("work", WORKS, ids=[each.__name__ for each in WORKS])
 def test_somebody_acts_in_between(
@@ -410,7 +397,7 @@ def asked_too_late(engine: Engine, within: Within) -> list[Input]:
 def listed_too_late(engine: Engine, within: Within) -> None:
     """List files after what counts: a bug there was."""
     first = engine.files.count  # type: ignore[attr-defined]
-    with engine.state.locked(), engine.state.guard:
+    with engine.state.locked():
         wanted = rewrite.members(engine.view, engine.state.opened, engine.store)
     found = rewrite._free_files(engine)
     within.append(range(first, engine.files.count))  # type: ignore[attr-defined]

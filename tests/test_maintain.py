@@ -42,7 +42,7 @@ def many_files(path: Path, count: int, name: str = "n") -> castore.Store:
     for number in range(count):
         entry = castore.NewEntry("turn", os.urandom(2000))
         store.create_session(key=(name, str(number)), then=[entry])
-        with store.engine.state.locked(), store.engine.state.guard:
+        with store.engine.state.locked():
             store.engine.upkeep.close_journal()
     return store
 

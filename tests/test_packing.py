@@ -301,7 +301,7 @@ def test_out_of_time(store: castore.Store) -> None:
     for _ in range(4):
         bodies.append(rng.randbytes(3000))
         log.append([castore.NewEntry("x", bodies[-1])])
-        with store.engine.state.locked(), store.engine.state.guard:
+        with store.engine.state.locked():
             store.engine.upkeep.close_journal()
     with mock.patch.object(limits, "PACKING_SIZE", 1):
         first = pack(store.engine, max_duration_s=0)

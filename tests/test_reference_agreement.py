@@ -4,10 +4,8 @@ Two checkers that share no code say the same of the same damage.
 
 from __future__ import annotations
 
-import importlib.util
 import random
 import shutil
-import sys
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ from types import ModuleType
 import pytest
 
 from attacks import ATTACKS
+from corruption import reference as load_reference
 from framemaker import FileMaker
 from storemaker import Maker
 from stores import make_full, make_small
@@ -39,14 +38,7 @@ Said = tuple[set[tuple[str, str]], int]
 @pytest.fixture(scope="module")
 def reference() -> ModuleType:
     """The checker that was written from the pages alone."""
-    path = Path(__file__).parents[1] / "spec" / "reference.py"
-    spec = importlib.util.spec_from_file_location("castore_reference", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_reference()
 
 
 def ours(root: Path) -> Said:

@@ -238,7 +238,7 @@ def test_what_is_missing_is_told(shop: Shop) -> None:
         kept = castore.Reference("checkpoint", store.put(b"z" * 3000))
         log.append([castore.NewEntry("turn", b"", [kept])])
         facts = Facts(gone_places=[kept.blob.digest])
-        with store.engine.state.locked(), store.engine.state.guard:
+        with store.engine.state.locked():
             while store.engine.upkeep._apply_slice():
                 pass
             catalog = store.engine.state.catalog

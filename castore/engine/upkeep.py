@@ -162,6 +162,6 @@ class Upkeep:
 
     def remember(self, values: Mapping[bytes, bytes]) -> None:
         """Keep *values* under their names as long as this catalog lives."""
-        with self._state.locked(), self._state.guard:
+        with self._state.locked():
             if self._state.catalog is not None:
                 self._state.catalog.remember(values)
