@@ -22,7 +22,7 @@ LAYERS = [
     {"digest"},
     {"chunker", "codec", "compress", "merkle"},
     {"formats"},
-    {"catalog", "storage", "transcript"},
+    {"catalog", "records", "storage", "transcript"},
     {"reading"},
     {"engine"},
     {"blobfile", "proof", "writing"},
@@ -44,6 +44,7 @@ FROM_FILES = set().union(*LAYERS[:4]) | {"storage"}
 ALLOWED = {
     "storage": VOCABULARY,
     "catalog": VOCABULARY,
+    "records": VOCABULARY,
     "transcript": VOCABULARY,
     "reading": FROM_FILES,
     "verify": FROM_FILES | {"reading"},

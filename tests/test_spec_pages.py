@@ -122,6 +122,14 @@ def test_example_of_a_record() -> None:
     assert "`[1, h'010203', \"abc\"]`" in text_of("encoding.md")
 
 
+def test_example_of_an_agents_body() -> None:
+    """The body of the agents' page is the object beside it."""
+    data = example("agents.md", "body")
+
+    assert decode_object(data) == {"turn_count": 1}
+    assert '`{"turn_count": 1}`' in text_of("agents.md")
+
+
 def test_example_of_an_entry() -> None:
     """The entry is one in its hashed form, with the hash that the page states."""
     data = example("entry.md", "entry")
