@@ -408,4 +408,9 @@ def rows_of(store: Store) -> dict[str, set[Any]]:
     rows["runs"] = [
         run for run in rows["runs"] if run.first < stops.get(run.segment, run.first + 1)
     ]
+    rows["nodes"] = [
+        node
+        for node in rows["nodes"]
+        if (node.index + 1) << node.level <= stops.get(node.segment, 1 << 63)
+    ]
     return {kind: set(some) for kind, some in rows.items()}
