@@ -20,6 +20,7 @@ Spec: spec/encoding.md.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import struct
@@ -40,6 +41,9 @@ _ARRAYS = frozenset({list, tuple})
 _RECORD_KINDS = _LEAVES | _ARRAYS | {int}
 _TEXT = frozenset({str})
 _NAN = bytes.fromhex("fb7ff8000000000000")
+_SHORT_COUNT_MAX = 23  # items of an array whose front is one byte
+_COUNTS = [cbor2.dumps(value) for value in range(256)]
+NULL = b"\xf6"  # null as it stands in a record
 
 
 def encode_record(
@@ -73,14 +77,36 @@ def encode_known(value: list[Any], encoded: Sequence[bytes] = ()) -> bytes:
     data = cbor2.dumps(value)
     if not encoded:
         return data
-    front = len(_array_front(len(value)))
+    front = _front_size(len(value))
     count = len(value) + len(encoded)
     return b"".join((_array_front(count), data[front:], *encoded))
 
 
+def encode_count(value: int) -> bytes:
+    """Encode an integer of ``[0, 2^64)`` as it stands in a record."""
+    if value < 256:
+        return _COUNTS[value]
+    if value < 1 << 16:
+        return b"\x19" + value.to_bytes(2)
+    if value < 1 << 32:
+        return b"\x1a" + value.to_bytes(4)
+    return b"\x1b" + value.to_bytes(8)
+
+
+@functools.lru_cache(maxsize=1024)
+def encode_text(value: str) -> bytes:
+    """Encode a text as it stands in a record; for those that come again."""
+    return cbor2.dumps(value)
+
+
+def _front_size(count: int) -> int:
+    """Return the size of `_array_front`."""
+    return len(_array_front(count))
+
+
 def _array_front(count: int) -> bytes:
     """Return what stands before the items of an array of *count*, below 2^32."""
-    if count < 24:
+    if count <= _SHORT_COUNT_MAX:
         return bytes((0x80 | count,))
     size = 1 if count < 1 << 8 else 2 if count < 1 << 16 else 4
     return bytes((0x97 + size.bit_length(),)) + count.to_bytes(size)
@@ -107,11 +133,15 @@ def decode_record(
         FormatError: *data* is anything but what `encode_record` returns.
     """
     value = _load(data, size_max, depth_max, name="record")
-    if not _is_record(value, depth_max):
+    shape = _shape(value, depth_max)
+    if shape is None:
         raise _fault(value, depth_max, name="record")
-    encoded = cbor2.dumps(value)
-    if encoded != data:
-        _refuse_second_encoding(encoded, data, name="record")
+    leaves, fronts_size = shape
+    # Every other encoding of a value is longer than its only one. (cbor2 takes as
+    # long for a small array as for five items, so the items are encoded in a row.)
+    in_a_row = cbor2.dumps(leaves)
+    if len(in_a_row) - _front_size(len(leaves)) + fronts_size != len(data):
+        _refuse_second_encoding(cbor2.dumps(value), data, name="record")
     record: list[Any] = value
     return record
 
@@ -185,29 +215,43 @@ def _load(data: bytes | memoryview, size_max: int, depth_max: int, *, name: str)
 
 
 def _is_record(value: object, depth: int) -> bool:
+    """Whether *value* is an array of the record profile, of *depth* levels at most."""
+    return _shape(value, depth) is not None
+
+
+def _shape(value: object, depth: int) -> tuple[list[Any], int] | None:
     """
-    Whether *value* is an array of the record profile, of *depth* levels at most.
+    Return all items of *value* that are no arrays, and the bytes that its arrays
+    take beside their items; None where it is no record of *depth* levels at most.
 
     Goes level by level, not item by item: a table or a run of entries has
     thousands of small arrays.
     """
     arrays: list[Any] = [value] if type(value) in _ARRAYS else []
+    if not arrays:
+        return None
+    leaves: list[Any] = []
+    size = 0
     while arrays:
         if not depth:
-            return False
+            return None
         depth -= 1
+        size += len(arrays)
+        if max(counts := [*map(len, arrays)]) > _SHORT_COUNT_MAX:
+            size += sum(map(_front_size, counts)) - len(counts)
         items = list(itertools.chain.from_iterable(arrays))
         kinds = set(map(type, items))
         if not kinds <= _RECORD_KINDS:
-            return False
-        if int in kinds:
-            numbers = [item for item in items if type(item) is int]
-            if min(numbers) < INT_MIN or max(numbers) > INT_MAX:
-                return False
+            return None
         if kinds.isdisjoint(_ARRAYS):
-            return True
+            leaves += items
+            break
         arrays = [item for item in items if type(item) in _ARRAYS]
-    return False
+        leaves += [item for item in items if type(item) not in _ARRAYS]
+    numbers = [item for item in leaves if type(item) is int]
+    if numbers and (min(numbers) < INT_MIN or max(numbers) > INT_MAX):
+        return None
+    return leaves, size
 
 
 def _is_object(items: Iterable[Any], depth: int, odd: list[float]) -> bool:

@@ -157,6 +157,19 @@ def test_items_that_are_encoded_already(count: int) -> None:
     assert codec.encode_record([*items, *rest]) == codec.encode_known(items, encoded)
 
 
+@given(st.integers(0, codec.INT_MAX), st.text())
+@example(2**8, "")
+@example(2**16 - 1, "")
+@example(2**16, "")
+@example(2**32 - 1, "")
+@example(2**32, "")
+def test_items_encoded_one_by_one(count: int, text: str) -> None:
+    """An item by itself has the bytes that it has in an array."""
+    items = [codec.encode_count(count), codec.encode_text(text), codec.NULL]
+
+    assert codec.encode_record([count, text, None])[1:] == b"".join(items)
+
+
 def test_text_is_never_normalised() -> None:
     """Text that is not NFC is another value than its NFC form."""
     assert codec.encode_record(["e\u0301"]) != codec.encode_record(["\xe9"])

@@ -276,6 +276,15 @@ def decode_table(data: memoryview, header: FrameHeader) -> list[list[Any]]:
     need(len(table) == header.record_count, "table: another count than the header")
     total = 0
     for descriptor in table:
+        if type(descriptor) is list and len(descriptor) == 2:
+            kind, size = descriptor
+            if (  # most are like this, and there are many
+                type(kind) is type(size) is int
+                and kind == BLOB
+                and 0 <= size <= limits.BLOB_RECORD_SIZE_MAX
+            ):
+                total += size
+                continue
         total += _check_descriptor(descriptor)
     need(total == header.raw_size, "table: sizes do not add up")
     return table
@@ -283,13 +292,6 @@ def decode_table(data: memoryview, header: FrameHeader) -> list[list[Any]]:
 
 def _check_descriptor(item: Any) -> int:
     need(isinstance(item, list) and len(item) >= 2, "descriptor: fields")
-    if (  # most are like this, and there are many
-        len(item) == 2
-        and type(item[0]) is type(item[1]) is int
-        and item[0] == BLOB
-        and 0 <= item[1] <= limits.BLOB_RECORD_SIZE_MAX
-    ):
-        return int(item[1])
     kind: int = item[0]
     size: int = item[1]
     rest: list[Any] = item[2:]

@@ -105,13 +105,20 @@ class Records(Sequence[Record]):
     """
     The records of a decoded frame, each made when it is asked for: a frame may
     have thousands, and be kept for one.
+
+    Attributes:
+        table: Their descriptors.
+
+        raw: All payloads.
+
+        starts: Where each begins in that, and where the last ends.
     """
 
     def __init__(self, table: Sequence[list[Any]], raw: memoryview) -> None:
         self.table = table
-        self._raw = raw
+        self.raw = raw
         sizes = [item[1] for item in table]
-        self._starts = list(itertools.accumulate(sizes[:-1], initial=0))
+        self.starts = list(itertools.accumulate(sizes, initial=0))
 
     def __len__(self) -> int:
         return len(self.table)
@@ -122,8 +129,7 @@ class Records(Sequence[Record]):
 
     def payload(self, number: int) -> memoryview:
         """Return the payload of record *number*."""
-        start = self._starts[number]
-        return self._raw[start : start + self.table[number][1]]
+        return self.raw[self.starts[number] : self.starts[number + 1]]
 
 
 class Bodies(Sequence[tuple[bytes, int]]):
@@ -132,7 +138,8 @@ class Bodies(Sequence[tuple[bytes, int]]):
     """
 
     def __init__(self, records: Records) -> None:
-        self._records = records
+        self._raw = records.raw
+        self._starts = records.starts
         self._numbers = [
             number
             for number, item in enumerate(records.table)
@@ -146,13 +153,14 @@ class Bodies(Sequence[tuple[bytes, int]]):
     def __getitem__(self, number: int) -> tuple[bytes, int]:  # type: ignore[override]
         known = self._known[number]
         if known is None:
-            payload = self._records.payload(self._numbers[number])
+            payload = self.payload(number)
             known = self._known[number] = (blob_digest(payload), len(payload))
         return known
 
     def payload(self, number: int) -> memoryview:
         """Return the bytes of whole blob *number*."""
-        return self._records.payload(self._numbers[number])
+        record = self._numbers[number]
+        return self._raw[self._starts[record] : self._starts[record + 1]]
 
 
 @attrs.frozen
