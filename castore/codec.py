@@ -43,6 +43,8 @@ _TEXT = frozenset({str})
 _NAN = bytes.fromhex("fb7ff8000000000000")
 _SHORT_COUNT_MAX = 23  # items of an array whose front is one byte
 _COUNTS = [cbor2.dumps(value) for value in range(256)]
+_BYTES_FRONTS = [bytes((0x40 | n,)) for n in range(24)]
+_BYTES_FRONTS += [bytes((0x58, n)) for n in range(24, 256)]
 NULL = b"\xf6"  # null as it stands in a record
 
 
@@ -64,22 +66,17 @@ def encode_record(
         raise _fault(value, depth_max, name="record") from None
 
 
-def encode_known(value: list[Any], encoded: Sequence[bytes] = ()) -> bytes:
+def encode_known(value: list[Any]) -> bytes:
     """
     Encode an array whose parts are known to be a record's: decoded or encoded as
     one before, or made here. Nothing is looked at.
-
-    Args:
-        value: The first items.
-
-        encoded: The other items, encoded already.
     """
-    data = cbor2.dumps(value)
-    if not encoded:
-        return data
-    front = _front_size(len(value))
-    count = len(value) + len(encoded)
-    return b"".join((_array_front(count), data[front:], *encoded))
+    return cbor2.dumps(value)
+
+
+def encode_items(encoded: Sequence[bytes]) -> bytes:
+    """Encode an array of items that are *encoded* already."""
+    return b"".join((_array_front(len(encoded)), *encoded))
 
 
 def encode_count(value: int) -> bytes:
@@ -93,10 +90,23 @@ def encode_count(value: int) -> bytes:
     return b"\x1b" + value.to_bytes(8)
 
 
+def encode_bytes(value: bytes) -> bytes:
+    """Encode a byte string of less than 256 bytes as it stands in a record."""
+    return _BYTES_FRONTS[len(value)] + value
+
+
 @functools.lru_cache(maxsize=1024)
 def encode_text(value: str) -> bytes:
-    """Encode a text as it stands in a record; for those that come again."""
-    return cbor2.dumps(value)
+    """
+    Encode a text as it stands in a record; for those that come again.
+
+    Raises:
+        FormatError: It has a lone surrogate.
+    """
+    try:
+        return cbor2.dumps(value)
+    except UnicodeEncodeError:
+        raise FormatError("text with a lone surrogate") from None
 
 
 def _front_size(count: int) -> int:

@@ -15,7 +15,6 @@ import attrs
 
 from castore import limits
 from castore.catalog.rows import Catalog, Place
-from castore.codec import encode_record
 from castore.digest import format_digest
 from castore.engine.batches import Pending
 from castore.engine.change import Append, Change
@@ -26,7 +25,7 @@ from castore.formats import frame as frame_format
 from castore.formats.commit import content_hash
 from castore.formats.entry import REF_LIST_FLAG, BlobRef, Reference, encode_ref_list
 from castore.formats.frame import Part, seal_part
-from castore.formats.stored import stored_form
+from castore.formats.stored import encode_stored, stored_form
 
 
 #: Stored entries of one entries record.
@@ -101,7 +100,7 @@ def prepare(change: Change, pool: Pool, side: SidePack, view: Catalog) -> Prepar
     table: list[list[Any]] = []
     for append, chunks in zip(appends, stored, strict=True):
         for chunk in chunks:
-            data = encode_record(chunk)
+            data = encode_stored(chunk)
             # Index and prev stand in once the head is known.
             place = [append.segment, 0, b"", len(chunk), 0]
             table.append([frame_format.ENTRIES, len(data), *place])

@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from castore import limits
-from castore.codec import NULL, encode_count, encode_known, encode_text
+from castore.codec import (
+    NULL,
+    encode_count,
+    encode_items,
+    encode_known,
+    encode_record,
+    encode_text,
+)
 from castore.digest import in_context
 from castore.formats.entry import (
     START,
@@ -26,6 +33,7 @@ from castore.formats.refuse import is_bytes, is_count, is_text, need, record, re
 # What stands before the fields of a hashed entry: an array of eight, or nine with
 # a start record, and the version, 1.
 _FRONT = {4: b"\x88\x01", 5: b"\x89\x01"}
+_FOUR = b"\x84"  # before a stored entry without a start record
 _HASH = b"\x58\x20"  # before a byte string of 32
 _NO_REFS = b"\x80"
 
@@ -125,6 +133,27 @@ def stored_form(
             item.append(entry.start.record())
         stored.append(item)
     return stored
+
+
+def encode_stored(stored: Sequence[Sequence[Any]]) -> bytes:
+    """
+    Return the payload of an entries record.
+
+    Args:
+        stored: From `stored_form`.
+
+    Raises:
+        FormatError: A kind, role or time that no entry can have.
+    """
+    return encode_items([_encode_one(item) for item in stored])
+
+
+def _encode_one(item: Sequence[Any]) -> bytes:
+    time, kind, body, refs, *start = item
+    if refs or start or type(body) is not int or not (time is None or is_count(time)):
+        return encode_record(list(item))
+    delta = NULL if time is None else encode_count(time)
+    return b"".join((_FOUR, delta, encode_text(kind), encode_count(body), _NO_REFS))
 
 
 def entries_of(
