@@ -8,7 +8,7 @@ Spec: spec/ordering.md, "Commit"; spec/frame.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -90,7 +90,7 @@ def prepare(change: Change, pool: Pool, side: SidePack, view: Catalog) -> Prepar
     """
     lists: dict[bytes, tuple[bytes, int]] = {}
     appends = [_with_ref_lists(append, lists) for append in change.appends]
-    needed = _closure(change.appends, pool, view)
+    needed = _closure(change.blobs, pool, view)
     sealed = side.seal() if needed.written else None
     payload, own = _spread(list(needed.memory.values()))
     whole = [item for item in own if item.descriptor[0] == frame_format.BLOB]
@@ -180,9 +180,9 @@ def _list_refs(
         yield Reference("", BlobRef(digest, len(some)), REF_LIST_FLAG)
 
 
-def _closure(appends: Sequence[Append], pool: Pool, view: Catalog) -> _Needed:
+def _closure(stated: dict[bytes, int], pool: Pool, view: Catalog) -> _Needed:
     """
-    Return what *appends* name, directly or not.
+    Return what blobs of *stated* sizes need, themselves included.
 
     Raises:
         NotFoundError: Something that is neither stored nor waiting.
@@ -190,7 +190,6 @@ def _closure(appends: Sequence[Append], pool: Pool, view: Catalog) -> _Needed:
         FormatError: A reference states another size.
     """
     needed = _Needed()
-    stated = dict(_blobs(appends))
     todo = list(stated)
     why: dict[bytes, bytes] = {}
     while todo:
@@ -238,20 +237,6 @@ def _root(digest: bytes, why: dict[bytes, bytes]) -> bytes:
     while digest in why:
         digest = why[digest]
     return digest
-
-
-def named_size(change: Change) -> int:
-    """Return the raw bytes of all blobs that *change* names."""
-    return sum([size for _, size in _blobs(change.appends)])
-
-
-def _blobs(appends: Sequence[Append]) -> Iterator[tuple[bytes, int]]:
-    for append in appends:
-        for entry in append.entries:
-            yield entry.body.digest, entry.body.size
-            for ref in entry.refs:
-                if not ref.flags:
-                    yield ref.blob.digest, ref.blob.size
 
 
 def _spread(
