@@ -20,6 +20,7 @@ Spec: spec/encoding.md.
 
 from __future__ import annotations
 
+import collections
 import functools
 import itertools
 import math
@@ -38,7 +39,7 @@ INT_MIN = -(1 << 63)
 INT_MAX = (1 << 64) - 1
 _LEAVES = frozenset({bytes, str, bool, type(None)})
 _ARRAYS = frozenset({list, tuple})
-_RECORD_KINDS = _LEAVES | _ARRAYS | {int}
+_RECORD_KINDS = _LEAVES | {int}
 _TEXT = frozenset({str})
 _NAN = bytes.fromhex("fb7ff8000000000000")
 _SHORT_COUNT_MAX = 23  # items of an array whose front is one byte
@@ -146,11 +147,11 @@ def decode_record(
     shape = _shape(value, depth_max)
     if shape is None:
         raise _fault(value, depth_max, name="record")
-    leaves, fronts_size = shape
+    leaves, others_size = shape
     # Every other encoding of a value is longer than its only one. (cbor2 takes as
     # long for a small array as for five items, so the items are encoded in a row.)
     in_a_row = cbor2.dumps(leaves)
-    if len(in_a_row) - _front_size(len(leaves)) + fronts_size != len(data):
+    if len(in_a_row) - _front_size(len(leaves)) + others_size != len(data):
         _refuse_second_encoding(cbor2.dumps(value), data, name="record")
     record: list[Any] = value
     return record
@@ -231,8 +232,9 @@ def _is_record(value: object, depth: int) -> bool:
 
 def _shape(value: object, depth: int) -> tuple[list[Any], int] | None:
     """
-    Return all items of *value* that are no arrays, and the bytes that its arrays
-    take beside their items; None where it is no record of *depth* levels at most.
+    Return all items of *value* that are neither arrays nor null, in any order, and
+    the bytes that its other items and its arrays' fronts take; None where it is no
+    record of *depth* levels at most.
 
     Goes level by level, not item by item: a table or a run of entries has
     thousands of small arrays.
@@ -240,7 +242,7 @@ def _shape(value: object, depth: int) -> tuple[list[Any], int] | None:
     arrays: list[Any] = [value] if type(value) in _ARRAYS else []
     if not arrays:
         return None
-    leaves: list[Any] = []
+    by_kind: dict[type, list[Any]] = collections.defaultdict(list)
     size = 0
     while arrays:
         if not depth:
@@ -249,19 +251,16 @@ def _shape(value: object, depth: int) -> tuple[list[Any], int] | None:
         size += len(arrays)
         if max(counts := [*map(len, arrays)]) > _SHORT_COUNT_MAX:
             size += sum(map(_front_size, counts)) - len(counts)
-        items = list(itertools.chain.from_iterable(arrays))
-        kinds = set(map(type, items))
-        if not kinds <= _RECORD_KINDS:
-            return None
-        if kinds.isdisjoint(_ARRAYS):
-            leaves += items
-            break
-        arrays = [item for item in items if type(item) in _ARRAYS]
-        leaves += [item for item in items if type(item) not in _ARRAYS]
-    numbers = [item for item in leaves if type(item) is int]
+        for item in itertools.chain.from_iterable(arrays):
+            by_kind[type(item)].append(item)
+        arrays = by_kind.pop(list, []) + by_kind.pop(tuple, [])
+    if not by_kind.keys() <= _RECORD_KINDS:
+        return None
+    numbers = by_kind.get(int)
     if numbers and (min(numbers) < INT_MIN or max(numbers) > INT_MAX):
         return None
-    return leaves, size
+    size += len(by_kind.pop(type(None), []))
+    return [*itertools.chain.from_iterable(by_kind.values())], size
 
 
 def _is_object(items: Iterable[Any], depth: int, odd: list[float]) -> bool:

@@ -232,12 +232,9 @@ class Logs:
             last = max(index + 1 << level for level, index in wanted)
             hashes = self.hashes(row, first, last)
             for level, index in wanted:
-                peaks: list[bytes] = []
                 start = (index << level) - first
                 leaves = hashes[start : start + (1 << level)]
-                for count, digest in enumerate(leaves):
-                    merkle.push(tree, peaks, count, tree.leaf(digest))
-                found[level, index] = peaks[0]
+                found[level, index] = merkle.complete(tree, [*map(tree.leaf, leaves)])
         return found
 
     def peaks_at(self, row: SegmentRow, count: int) -> list[bytes]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -132,6 +132,9 @@ class Records(Sequence[Record]):
         return self.raw[self.starts[number] : self.starts[number + 1]]
 
 
+_UNKNOWN = (b"", 0)  # instead of digest and size of a blob that is not hashed yet
+
+
 class Bodies(Sequence[tuple[bytes, int]]):
     """
     Digest and size of each whole blob of *records*, hashed here when asked for.
@@ -145,16 +148,27 @@ class Bodies(Sequence[tuple[bytes, int]]):
             for number, item in enumerate(records.table)
             if item[0] == frame_format.BLOB
         ]
-        self._known: list[tuple[bytes, int] | None] = [None] * len(self._numbers)
+        self._known = [_UNKNOWN] * len(self._numbers)
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def __getitem__(self, number: int) -> tuple[bytes, int]:  # type: ignore[override]
-        known = self._known[number]
-        if known is None:
-            payload = self.payload(number)
-            known = self._known[number] = (blob_digest(payload), len(payload))
+        return self.hashed((range(len(self))[number],))[number]
+
+    def __iter__(self) -> Iterator[tuple[bytes, int]]:
+        return iter(self.hashed(range(len(self))))
+
+    def hashed(self, numbers: Iterable[int]) -> Sequence[tuple[bytes, int]]:
+        """
+        Return digest and size of all whole blobs, right only at *numbers*: these
+        are hashed, as far as there are such.
+        """
+        known, count = self._known, len(self._known)
+        for number in numbers:
+            if number < count and known[number] is _UNKNOWN:
+                payload = self.payload(number)
+                known[number] = (blob_digest(payload), len(payload))
         return known
 
     def payload(self, number: int) -> memoryview:

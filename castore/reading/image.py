@@ -6,7 +6,8 @@ Spec: spec/frame.md; spec/file.md, "Journal".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import attrs
 
@@ -23,7 +24,7 @@ from castore.formats.entry import (
 from castore.formats.head import Head, hash_head, parse_head
 from castore.formats.refuse import need, placed
 from castore.formats.stored import decode_stored, entries_of
-from castore.reading.frames import Frame
+from castore.reading.frames import Bodies, Frame
 
 
 @attrs.frozen
@@ -80,9 +81,7 @@ def run_headers(frame: Frame) -> list[RunHeader]:
     ]
 
 
-def read_run(
-    frame: Frame, run: RunHeader, body_list: Sequence[tuple[bytes, int]]
-) -> list[Entry]:
+def read_run(frame: Frame, run: RunHeader, bodies: Bodies) -> list[Entry]:
     """
     Return the entries of *run* in their place, hashed and linked.
 
@@ -91,16 +90,16 @@ def read_run(
 
         run: From `run_headers`.
 
-        body_list: `Frame.bodies` of its body frame.
+        bodies: Of its body frame.
 
     Raises:
         CorruptionError: ``malformed record``.
     """
-    return [entry for entry, _ in read_numbered(frame, run, body_list)]
+    return [entry for entry, _ in read_numbered(frame, run, bodies)]
 
 
 def read_numbered(
-    frame: Frame, run: RunHeader, body_list: Sequence[tuple[bytes, int]]
+    frame: Frame, run: RunHeader, bodies: Bodies
 ) -> list[tuple[Entry, int | None]]:
     """
     As `read_run`, each entry with the number of its body among the whole blobs of
@@ -110,9 +109,7 @@ def read_numbered(
         stored = decode_stored(frame.records[run.record].payload, run.count)
         prev = run.prev
         entries = []
-        placed_entries = entries_of(
-            stored, first_index=run.first, prev=prev, bodies=body_list
-        )
+        placed_entries = _placed_entries(run, stored, bodies)
         for index, (digest, time_ms, item, body) in enumerate(
             placed_entries, run.first
         ):
@@ -131,16 +128,19 @@ def read_numbered(
     return entries
 
 
-def run_hashes(
-    frame: Frame, run: RunHeader, body_list: Sequence[tuple[bytes, int]], count: int
-) -> list[bytes]:
+def run_hashes(frame: Frame, run: RunHeader, bodies: Bodies, count: int) -> list[bytes]:
     """Return the first *count* entry hashes of *run*; as `read_run`."""
     with placed(frame.where):
         stored = decode_stored(frame.records[run.record].payload, run.count)
-        placed_entries = entries_of(
-            stored[:count], first_index=run.first, prev=run.prev, bodies=body_list
-        )
-        return [item[0] for item in placed_entries]
+        return [item[0] for item in _placed_entries(run, stored[:count], bodies)]
+
+
+def _placed_entries(
+    run: RunHeader, stored: Sequence[Sequence[Any]], bodies: Bodies
+) -> Iterable[tuple[bytes, int | None, Sequence[Any], tuple[bytes, int]]]:
+    numbers = [item[2] for item in stored if type(item[2]) is int]
+    places = bodies.hashed(numbers)
+    return entries_of(stored, first_index=run.first, prev=run.prev, bodies=places)
 
 
 def heads(frame: Frame, store: bytes | None) -> list[tuple[Head, bytes]]:
