@@ -14,7 +14,6 @@ from castore.engine.expect import newest_head
 from castore.engine.fold import NODE_LEVEL_MIN, split_peaks
 from castore.engine.frames import FrameCache
 from castore.errors import CorruptionError
-from castore.formats import frame as frame_format
 from castore.formats.entry import Entry
 from castore.formats.trees import tree_of
 from castore.reading.frames import Frame
@@ -23,7 +22,7 @@ from castore.reading.image import (
     read_numbered,
     read_run,
     run_hashes,
-    run_headers,
+    run_header,
 )
 
 
@@ -91,15 +90,9 @@ class Logs:
     def load(self, run: Run) -> tuple[Frame, RunHeader, Frame]:
         """Return the frame of *run*, its header, and its body frame."""
         frame = self._frames.get(run.file, run.offset)
-        if len(frame.table) <= run.record:
-            raise truncated(run.segment, run.first)
-        item = frame.table[run.record]
-        headers = [head for head in run_headers(frame) if head.record == run.record]
-        if item[0] != frame_format.ENTRIES or not headers:
-            raise truncated(run.segment, run.first)
-        header = headers[0]
-        same = (header.segment, header.first) == (run.segment, run.first)
-        if not same or header.count != run.count:
+        header = run_header(frame, run.record)
+        wanted = (run.segment, run.first, run.count)
+        if header is None or (header.segment, header.first, header.count) != wanted:
             raise truncated(run.segment, run.first)
         return frame, header, self._frames.after(frame) if header.bodies else frame
 

@@ -75,10 +75,21 @@ def stored_blobs(frame: Frame) -> list[StoredBlob]:
 def run_headers(frame: Frame) -> list[RunHeader]:
     """Return what the table says of the entries records of *frame*."""
     return [
-        RunHeader(item[2], item[3], item[4], item[5], item[6], number)
+        _header(item, number)
         for number, item in enumerate(frame.table)
         if item[0] == frame_format.ENTRIES
     ]
+
+
+def run_header(frame: Frame, number: int) -> RunHeader | None:
+    """Return what the table says of record *number*, None if that is no run."""
+    item = frame.table[number] if number < len(frame.table) else [None]
+    return _header(item, number) if item[0] == frame_format.ENTRIES else None
+
+
+def _header(item: list[Any], number: int) -> RunHeader:
+    segment, first, prev, count, bodies = item[2:]
+    return RunHeader(segment, first, prev, count, bodies, number)
 
 
 def read_run(frame: Frame, run: RunHeader, bodies: Bodies) -> list[Entry]:
