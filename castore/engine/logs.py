@@ -147,12 +147,13 @@ class Logs:
         prev: bytes | None = None
         for run, first, last in self.runs(row, start, stop):
             frame, header, body_frame = self.load(run)
-            found = read_numbered(frame, header, body_frame.bodies)
-            check_link(run.segment, found[first - run.first][0], prev)
-            prev = found[last - run.first - 1][0].hash
+            entries, numbers = read_numbered(frame, header, body_frame.bodies)
+            check_link(run.segment, entries[first - run.first], prev)
+            prev = entries[last - run.first - 1].hash
             check_last(row, last, prev)
             payload = body_frame.bodies.payload
-            for entry, number in found[first - run.first : last - run.first]:
+            wanted = slice(first - run.first, last - run.first)
+            for entry, number in zip(entries[wanted], numbers[wanted], strict=True):
                 if number is None:
                     yield entry, read(entry.body.digest)
                 else:  # its name was computed from these bytes

@@ -165,10 +165,11 @@ class Bodies(Sequence[tuple[bytes, int]]):
         are hashed, as far as there are such.
         """
         known, count = self._known, len(self._known)
-        for number in numbers:
+        raw, starts, records = self._raw, self._starts, self._numbers
+        for number in numbers:  # without `payload`: there are many
             if number < count and known[number] is _UNKNOWN:
-                payload = self.payload(number)
-                known[number] = (blob_digest(payload), len(payload))
+                start, stop = starts[records[number]], starts[records[number] + 1]
+                known[number] = (blob_digest(raw[start:stop]), stop - start)
         return known
 
     def payload(self, number: int) -> memoryview:

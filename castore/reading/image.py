@@ -106,20 +106,20 @@ def read_run(frame: Frame, run: RunHeader, bodies: Bodies) -> list[Entry]:
     Raises:
         CorruptionError: ``malformed record``.
     """
-    return [entry for entry, _ in read_numbered(frame, run, bodies)]
+    return read_numbered(frame, run, bodies)[0]
 
 
 def read_numbered(
     frame: Frame, run: RunHeader, bodies: Bodies
-) -> list[tuple[Entry, int | None]]:
+) -> tuple[list[Entry], list[int | None]]:
     """
-    As `read_run`, each entry with the number of its body among the whole blobs of
-    its body frame, None where it stands elsewhere.
+    As `read_run`; with the number of each body among the whole blobs of the body
+    frame, None where it stands elsewhere.
     """
     with placed(frame.where):
         stored = decode_stored(frame.records[run.record].payload, run.count)
         prev = run.prev
-        entries = []
+        entries: list[Entry] = []
         placed_entries = _placed_entries(run, stored, bodies)
         for index, (digest, time_ms, item, body) in enumerate(
             placed_entries, run.first
@@ -134,9 +134,9 @@ def read_numbered(
                 parse_refs(item[3]) if item[3] else (),
                 parse_start(item[4]) if len(item) == 5 else None,
             )
-            entries.append((entry, item[2] if type(item[2]) is int else None))
+            entries.append(entry)
             prev = digest
-    return entries
+    return entries, [item[2] if type(item[2]) is int else None for item in stored]
 
 
 def run_hashes(frame: Frame, run: RunHeader, bodies: Bodies, count: int) -> list[bytes]:
