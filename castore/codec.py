@@ -20,6 +20,8 @@ Spec: spec/encoding.md.
 
 from __future__ import annotations
 
+import collections
+import functools
 import itertools
 import math
 import struct
@@ -37,9 +39,14 @@ INT_MIN = -(1 << 63)
 INT_MAX = (1 << 64) - 1
 _LEAVES = frozenset({bytes, str, bool, type(None)})
 _ARRAYS = frozenset({list, tuple})
-_RECORD_KINDS = _LEAVES | _ARRAYS | {int}
+_RECORD_KINDS = _LEAVES | {int}
 _TEXT = frozenset({str})
 _NAN = bytes.fromhex("fb7ff8000000000000")
+_SHORT_COUNT_MAX = 23  # items of an array whose front is one byte
+_COUNTS = [cbor2.dumps(value) for value in range(256)]
+_BYTES_FRONTS = [bytes((0x40 | n,)) for n in range(24)]
+_BYTES_FRONTS += [bytes((0x58, n)) for n in range(24, 256)]
+NULL = b"\xf6"  # null as it stands in a record
 
 
 def encode_record(
@@ -60,27 +67,57 @@ def encode_record(
         raise _fault(value, depth_max, name="record") from None
 
 
-def encode_known(value: list[Any], encoded: Sequence[bytes] = ()) -> bytes:
+def encode_known(value: list[Any]) -> bytes:
     """
     Encode an array whose parts are known to be a record's: decoded or encoded as
     one before, or made here. Nothing is looked at.
-
-    Args:
-        value: The first items.
-
-        encoded: The other items, encoded already.
     """
-    data = cbor2.dumps(value)
-    if not encoded:
-        return data
-    front = len(_array_front(len(value)))
-    count = len(value) + len(encoded)
-    return b"".join((_array_front(count), data[front:], *encoded))
+    return cbor2.dumps(value)
+
+
+def encode_items(encoded: Sequence[bytes]) -> bytes:
+    """Encode an array of items that are *encoded* already."""
+    return b"".join((_array_front(len(encoded)), *encoded))
+
+
+def encode_count(value: int) -> bytes:
+    """Encode an integer of ``[0, 2^64)`` as it stands in a record."""
+    if value < 256:
+        return _COUNTS[value]
+    if value < 1 << 16:
+        return b"\x19" + value.to_bytes(2)
+    if value < 1 << 32:
+        return b"\x1a" + value.to_bytes(4)
+    return b"\x1b" + value.to_bytes(8)
+
+
+def encode_bytes(value: bytes) -> bytes:
+    """Encode a byte string of less than 256 bytes as it stands in a record."""
+    return _BYTES_FRONTS[len(value)] + value
+
+
+@functools.lru_cache(maxsize=1024)
+def encode_text(value: str) -> bytes:
+    """
+    Encode a text as it stands in a record; for those that come again.
+
+    Raises:
+        FormatError: It has a lone surrogate.
+    """
+    try:
+        return cbor2.dumps(value)
+    except UnicodeEncodeError:
+        raise FormatError("text with a lone surrogate") from None
+
+
+def _front_size(count: int) -> int:
+    """Return the size of `_array_front`."""
+    return len(_array_front(count))
 
 
 def _array_front(count: int) -> bytes:
     """Return what stands before the items of an array of *count*, below 2^32."""
-    if count < 24:
+    if count <= _SHORT_COUNT_MAX:
         return bytes((0x80 | count,))
     size = 1 if count < 1 << 8 else 2 if count < 1 << 16 else 4
     return bytes((0x97 + size.bit_length(),)) + count.to_bytes(size)
@@ -107,11 +144,15 @@ def decode_record(
         FormatError: *data* is anything but what `encode_record` returns.
     """
     value = _load(data, size_max, depth_max, name="record")
-    if not _is_record(value, depth_max):
+    shape = _shape(value, depth_max)
+    if shape is None:
         raise _fault(value, depth_max, name="record")
-    encoded = cbor2.dumps(value)
-    if encoded != data:
-        _refuse_second_encoding(encoded, data, name="record")
+    leaves, others_size = shape
+    # Every other encoding of a value is longer than its only one. (cbor2 takes as
+    # long for a small array as for five items, so the items are encoded in a row.)
+    in_a_row = cbor2.dumps(leaves)
+    if len(in_a_row) - _front_size(len(leaves)) + others_size != len(data):
+        _refuse_second_encoding(cbor2.dumps(value), data, name="record")
     record: list[Any] = value
     return record
 
@@ -185,29 +226,41 @@ def _load(data: bytes | memoryview, size_max: int, depth_max: int, *, name: str)
 
 
 def _is_record(value: object, depth: int) -> bool:
+    """Whether *value* is an array of the record profile, of *depth* levels at most."""
+    return _shape(value, depth) is not None
+
+
+def _shape(value: object, depth: int) -> tuple[list[Any], int] | None:
     """
-    Whether *value* is an array of the record profile, of *depth* levels at most.
+    Return all items of *value* that are neither arrays nor null, in any order, and
+    the bytes that its other items and its arrays' fronts take; None where it is no
+    record of *depth* levels at most.
 
     Goes level by level, not item by item: a table or a run of entries has
     thousands of small arrays.
     """
     arrays: list[Any] = [value] if type(value) in _ARRAYS else []
+    if not arrays:
+        return None
+    by_kind: dict[type, list[Any]] = collections.defaultdict(list)
+    size = 0
     while arrays:
         if not depth:
-            return False
+            return None
         depth -= 1
-        items = list(itertools.chain.from_iterable(arrays))
-        kinds = set(map(type, items))
-        if not kinds <= _RECORD_KINDS:
-            return False
-        if int in kinds:
-            numbers = [item for item in items if type(item) is int]
-            if min(numbers) < INT_MIN or max(numbers) > INT_MAX:
-                return False
-        if kinds.isdisjoint(_ARRAYS):
-            return True
-        arrays = [item for item in items if type(item) in _ARRAYS]
-    return False
+        size += len(arrays)
+        if max(counts := [*map(len, arrays)]) > _SHORT_COUNT_MAX:
+            size += sum(map(_front_size, counts)) - len(counts)
+        for item in itertools.chain.from_iterable(arrays):
+            by_kind[type(item)].append(item)
+        arrays = by_kind.pop(list, []) + by_kind.pop(tuple, [])
+    if not by_kind.keys() <= _RECORD_KINDS:
+        return None
+    numbers = by_kind.get(int)
+    if numbers and (min(numbers) < INT_MIN or max(numbers) > INT_MAX):
+        return None
+    size += len(by_kind.pop(type(None), []))
+    return [*itertools.chain.from_iterable(by_kind.values())], size
 
 
 def _is_object(items: Iterable[Any], depth: int, odd: list[float]) -> bool:

@@ -124,6 +124,15 @@ def push(
     return closed
 
 
+def complete(tree: Tree, leaf_hashes: Sequence[bytes]) -> bytes:
+    """Return the hash of the complete subtree over 1, 2, 4, 8 ... *leaf_hashes*."""
+    level = leaf_hashes
+    while len(level) > 1:
+        pairs = zip(level[::2], level[1::2], strict=True)
+        level = [tree.node(left, right) for left, right in pairs]
+    return level[0]
+
+
 def root(tree: Tree, peaks: Sequence[bytes]) -> bytes:
     """
     Return the root of the tree that has these *peaks*, `Tree.empty` for none.

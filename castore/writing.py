@@ -6,6 +6,7 @@ Spec: spec/entry.md; spec/storelog.md.
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 
@@ -20,7 +21,7 @@ from castore.engine.change import NewEntry as BuiltEntry
 from castore.engine.expect import Expect
 from castore.engine.putting import check_writable, keep_bytes, put_bytes
 from castore.errors import FormatError, LimitError
-from castore.formats.entry import BlobRef, Origin, Reference, Start
+from castore.formats.entry import START, BlobRef, Origin, Reference, Start
 from castore.formats.ids import make_id
 
 
@@ -71,14 +72,19 @@ def build_entries(
 
 
 def _build(engine: Engine, entry: NewEntry) -> BuiltEntry:
-    if entry.kind == "start":
-        raise ValueError("the kind 'start' is the store's own")
-    check_text(entry.kind, "a kind", 1, limits.KIND_SIZE_MAX)
+    _check_kind(entry.kind)
     check_time(entry.time_ms)
     check_references(entry.refs)
     body = entry.body
     ref = body if isinstance(body, BlobRef) else engine.pool.put(bytes(body), None)
     return BuiltEntry(entry.kind, ref, tuple(entry.refs), entry.time_ms)
+
+
+@functools.lru_cache(maxsize=1024)  # most kinds come again; what raises is not kept
+def _check_kind(kind: str) -> None:
+    if kind == START:
+        raise ValueError("the kind 'start' is the store's own")
+    check_text(kind, "a kind", 1, limits.KIND_SIZE_MAX)
 
 
 def check_text(text: str, what: str, size_min: int, size_max: int) -> None:

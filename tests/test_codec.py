@@ -149,12 +149,25 @@ def test_tuples_are_arrays() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 21, 22, 253, 254, 65_533, 65_534])
 def test_items_that_are_encoded_already(count: int) -> None:
-    """An array some of whose items were encoded before has the same bytes."""
-    items = [["a"], 2]
-    rest = list(range(count))
-    encoded = [cbor2.dumps(item) for item in rest]
+    """An array whose items were encoded before has the same bytes."""
+    items = list(range(count))
+    encoded = [cbor2.dumps(item) for item in items]
 
-    assert codec.encode_record([*items, *rest]) == codec.encode_known(items, encoded)
+    assert codec.encode_record(items) == codec.encode_items(encoded)
+
+
+@given(st.integers(0, codec.INT_MAX), st.text(), st.binary(max_size=255))
+@example(2**8, "", bytes(23))
+@example(2**16 - 1, "", bytes(24))
+@example(2**16, "", bytes(255))
+@example(2**32 - 1, "", b"")
+@example(2**32, "", b"")
+def test_items_encoded_one_by_one(count: int, text: str, data: bytes) -> None:
+    """An item by itself has the bytes that it has in an array."""
+    items = [codec.encode_count(count), codec.encode_text(text)]
+    items += [codec.encode_bytes(data), codec.NULL]
+
+    assert codec.encode_record([count, text, data, None])[1:] == b"".join(items)
 
 
 def test_text_is_never_normalised() -> None:

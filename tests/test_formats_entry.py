@@ -35,14 +35,13 @@ from castore.formats.entry import (
     check_refs,
     check_start,
     decode_ref_list,
-    decode_stored,
     encode_ref_list,
-    entries_of,
     genesis,
     parse_refs,
     parse_start,
     ref_list_digest,
 )
+from castore.formats.stored import decode_stored, encode_stored, entries_of
 
 
 names = st.tuples(digests, counts)
@@ -182,6 +181,37 @@ def test_stored_entries_are_as_many_as_stated(
         return
     with pytest.raises(CorruptionError, match="not as many"):
         decode_stored(payload, count)
+
+
+@given(st.lists(stored_entries(), max_size=3))
+def test_stored_entries_are_one_record(stored: list[list[Any]]) -> None:
+    """A run is encoded as the record that it is, whatever its entries hold."""
+    assert encode_record(stored) == encode_stored(stored)
+
+
+@given(
+    st.tuples(
+        st.sampled_from([None, 0, -1, True, b""]),
+        st.sampled_from(["kind", "start", "", "k" * 65, 1, []]),
+        st.sampled_from([0, 1, -1, True, None, [bytes(32), 1], []]),
+        st.sampled_from([[], [[]], b"", None, 0]),
+    ).map(list)
+    | st.sampled_from([[], [None, "kind", 0], [None, "kind", 0, [], 0], 0])
+)
+def test_an_entry_is_checked_whatever_stands_before_it(stored: Any) -> None:
+    """What is refused by itself is refused behind an entry of the same kind too."""
+
+    def is_good(run: list[Any]) -> bool:
+        try:
+            decode_stored(encode_record(run), len(run))
+        except CorruptionError:
+            return False
+        return True
+
+    origin = Start(bytes(16), bytes(16), "new")
+    before = [[None, "kind", 0, []], [None, "start", 0, [], origin.record()]]
+
+    assert is_good([stored]) == is_good([*before, stored])
 
 
 @given(stored_entries(), st.data())

@@ -61,6 +61,9 @@ def test_roots_peaks_and_closed_nodes(tree: Tree) -> None:
         levels = range(1, ((count + 1) & -(count + 1)).bit_length())
         assert [(count + 1 - (1 << level), count + 1) for level in levels] == ends
         assert [known.root(*end) for end in ends] == [found for *_, found in closed]
+        for start, stop in ends:
+            below = known.leaf_hashes[start:stop]
+            assert known.root(start, stop) == merkle.complete(tree, below)
         assert peaks == merkle.peaks_at(count + 1, reader(known))
 
 

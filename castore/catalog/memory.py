@@ -62,14 +62,13 @@ class MemoryCatalog:
         batch = list(facts)  # if the caller's sequence fails, it does so here
         with self._lock:
             for each in batch:
-                self._drop_files(set(each.drop_files))
+                if each.drop_files:
+                    self._drop_files(set(each.drop_files))
                 self._add(each)
                 self._remove(each)
             self._position = position
 
     def _drop_files(self, files: set[bytes]) -> None:
-        if not files:
-            return
         for place in list(self._places.values()):
             if place.file in files:
                 del self._places[place.digest]

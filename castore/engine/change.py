@@ -78,6 +78,8 @@ class Change:
         listed: What stands in the packs that it lists, where the caller knows.
 
         raises_generation: Whether it moves or deletes blobs.
+
+        blobs: Digest and stated size of all blobs that it names.
     """
 
     appends: tuple[Append, ...]
@@ -86,6 +88,18 @@ class Change:
     guard: Callable[[Catalog], None] | None = None
     listed: Facts | None = None
     raises_generation: bool = False
+    blobs: dict[bytes, int] = attrs.field(init=False)
+
+    @blobs.default
+    def _named(self) -> dict[bytes, int]:
+        named: dict[bytes, int] = {}
+        for append in self.appends:
+            for entry in append.entries:
+                named[entry.body.digest] = entry.body.size
+                for ref in entry.refs:
+                    if not ref.flags:
+                        named[ref.blob.digest] = ref.blob.size
+        return named
 
 
 @attrs.frozen

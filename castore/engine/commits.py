@@ -25,7 +25,7 @@ from castore.engine.building import (
 from castore.engine.change import Change, Outcome
 from castore.engine.fold import Extension
 from castore.engine.pool import Pool
-from castore.engine.preparing import Prepared, named_size, prepare
+from castore.engine.preparing import Prepared, prepare
 from castore.engine.reserve import give_up_reserve
 from castore.engine.side import SidePack
 from castore.engine.state import State
@@ -121,7 +121,7 @@ class Committer:
         if self._state.read_only:
             raise ClosedError(what="the store was opened read-only")
         request = _Request(change)
-        if named_size(change) > _ALONE_SIZE:
+        if sum(change.blobs.values()) > _ALONE_SIZE:
             self._prepare(request)
         with self._guard:
             self._queue.append(request)

@@ -178,12 +178,12 @@ def _extend(
     if known and known.seq >= head.seq:
         return  # somebody else has just applied this commit to the catalog
     first = head.count - len(extension.hashes)
-    if known:
-        parent, peaks = known.parent, split_peaks(known.peaks)
-    else:
-        parent, peaks = _begin(facts, extension, view, store), []
+    parent = known.parent if known else _begin(facts, extension, view, store)
     if extension.grown is None:
-        if parent and not known:
+        peaks: list[bytes] = []
+        if known:
+            peaks = split_peaks(known.peaks)
+        elif parent:
             peaks = peaks_at(parent, first)
         tree = tree_of(head.segment, store)
         extension.grown = grow(peaks, first, extension.hashes, tree)

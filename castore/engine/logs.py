@@ -14,7 +14,6 @@ from castore.engine.expect import newest_head
 from castore.engine.fold import NODE_LEVEL_MIN, split_peaks
 from castore.engine.frames import FrameCache
 from castore.errors import CorruptionError
-from castore.formats import frame as frame_format
 from castore.formats.entry import Entry
 from castore.formats.trees import tree_of
 from castore.reading.frames import Frame
@@ -23,7 +22,7 @@ from castore.reading.image import (
     read_numbered,
     read_run,
     run_hashes,
-    run_headers,
+    run_header,
 )
 
 
@@ -91,15 +90,9 @@ class Logs:
     def load(self, run: Run) -> tuple[Frame, RunHeader, Frame]:
         """Return the frame of *run*, its header, and its body frame."""
         frame = self._frames.get(run.file, run.offset)
-        if len(frame.table) <= run.record:
-            raise truncated(run.segment, run.first)
-        item = frame.table[run.record]
-        headers = [head for head in run_headers(frame) if head.record == run.record]
-        if item[0] != frame_format.ENTRIES or not headers:
-            raise truncated(run.segment, run.first)
-        header = headers[0]
-        same = (header.segment, header.first) == (run.segment, run.first)
-        if not same or header.count != run.count:
+        header = run_header(frame, run.record)
+        wanted = (run.segment, run.first, run.count)
+        if header is None or (header.segment, header.first, header.count) != wanted:
             raise truncated(run.segment, run.first)
         return frame, header, self._frames.after(frame) if header.bodies else frame
 
@@ -154,12 +147,13 @@ class Logs:
         prev: bytes | None = None
         for run, first, last in self.runs(row, start, stop):
             frame, header, body_frame = self.load(run)
-            found = read_numbered(frame, header, body_frame.bodies)
-            check_link(run.segment, found[first - run.first][0], prev)
-            prev = found[last - run.first - 1][0].hash
+            entries, numbers = read_numbered(frame, header, body_frame.bodies)
+            check_link(run.segment, entries[first - run.first], prev)
+            prev = entries[last - run.first - 1].hash
             check_last(row, last, prev)
             payload = body_frame.bodies.payload
-            for entry, number in found[first - run.first : last - run.first]:
+            wanted = slice(first - run.first, last - run.first)
+            for entry, number in zip(entries[wanted], numbers[wanted], strict=True):
                 if number is None:
                     yield entry, read(entry.body.digest)
                 else:  # its name was computed from these bytes
@@ -232,12 +226,9 @@ class Logs:
             last = max(index + 1 << level for level, index in wanted)
             hashes = self.hashes(row, first, last)
             for level, index in wanted:
-                peaks: list[bytes] = []
                 start = (index << level) - first
                 leaves = hashes[start : start + (1 << level)]
-                for count, digest in enumerate(leaves):
-                    merkle.push(tree, peaks, count, tree.leaf(digest))
-                found[level, index] = peaks[0]
+                found[level, index] = merkle.complete(tree, [*map(tree.leaf, leaves)])
         return found
 
     def peaks_at(self, row: SegmentRow, count: int) -> list[bytes]:

@@ -54,7 +54,7 @@ class Pool:
         if len(data) > limits.BLOB_RECORD_SIZE_MAX:
             return self._put_chunks(data, like)
         ref = BlobRef(blob_digest(data), len(data))
-        pending = self._as_difference(ref, data, like)
+        pending = self._as_difference(ref, data, like) if like is not None else None
         # No difference goes to the side pack: its base may go before it is named.
         if pending is None or len(pending.payload) > limits.SIDE_SIZE_MIN:
             pending = Pending(ref, [frame_format.BLOB, len(data)], data)
@@ -178,9 +178,9 @@ class Pool:
         return held
 
     def _as_difference(
-        self, ref: BlobRef, data: bytes, like: BlobRef | None
+        self, ref: BlobRef, data: bytes, like: BlobRef
     ) -> Pending | None:
-        if like is None or like.digest == ref.digest or not data:
+        if like.digest == ref.digest or not data:
             return None
         smallest, largest = limits.DIFFERENCE_BASE_SIZE_MIN, limits.BLOB_RECORD_SIZE_MAX
         if not smallest <= like.size <= largest:

@@ -8,14 +8,13 @@ Spec: spec/ordering.md, "Commit"; spec/frame.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
 
 from castore import limits
 from castore.catalog.rows import Catalog, Place
-from castore.codec import encode_record
 from castore.digest import format_digest
 from castore.engine.batches import Pending
 from castore.engine.change import Append, Change
@@ -24,14 +23,9 @@ from castore.engine.side import LEVEL, SidePack
 from castore.errors import FormatError, LimitError, NotFoundError
 from castore.formats import frame as frame_format
 from castore.formats.commit import content_hash
-from castore.formats.entry import (
-    REF_LIST_FLAG,
-    BlobRef,
-    Reference,
-    encode_ref_list,
-    stored_form,
-)
+from castore.formats.entry import REF_LIST_FLAG, BlobRef, Reference, encode_ref_list
 from castore.formats.frame import Part, seal_part
+from castore.formats.stored import encode_stored, stored_form
 
 
 #: Stored entries of one entries record.
@@ -96,7 +90,7 @@ def prepare(change: Change, pool: Pool, side: SidePack, view: Catalog) -> Prepar
     """
     lists: dict[bytes, tuple[bytes, int]] = {}
     appends = [_with_ref_lists(append, lists) for append in change.appends]
-    needed = _closure(change.appends, pool, view)
+    needed = _closure(change.blobs, pool, view)
     sealed = side.seal() if needed.written else None
     payload, own = _spread(list(needed.memory.values()))
     whole = [item for item in own if item.descriptor[0] == frame_format.BLOB]
@@ -106,7 +100,7 @@ def prepare(change: Change, pool: Pool, side: SidePack, view: Catalog) -> Prepar
     table: list[list[Any]] = []
     for append, chunks in zip(appends, stored, strict=True):
         for chunk in chunks:
-            data = encode_record(chunk)
+            data = encode_stored(chunk)
             # Index and prev stand in once the head is known.
             place = [append.segment, 0, b"", len(chunk), 0]
             table.append([frame_format.ENTRIES, len(data), *place])
@@ -186,9 +180,9 @@ def _list_refs(
         yield Reference("", BlobRef(digest, len(some)), REF_LIST_FLAG)
 
 
-def _closure(appends: Sequence[Append], pool: Pool, view: Catalog) -> _Needed:
+def _closure(stated: dict[bytes, int], pool: Pool, view: Catalog) -> _Needed:
     """
-    Return what *appends* name, directly or not.
+    Return what blobs of *stated* sizes need, themselves included.
 
     Raises:
         NotFoundError: Something that is neither stored nor waiting.
@@ -196,7 +190,6 @@ def _closure(appends: Sequence[Append], pool: Pool, view: Catalog) -> _Needed:
         FormatError: A reference states another size.
     """
     needed = _Needed()
-    stated = dict(_blobs(appends))
     todo = list(stated)
     why: dict[bytes, bytes] = {}
     while todo:
@@ -244,20 +237,6 @@ def _root(digest: bytes, why: dict[bytes, bytes]) -> bytes:
     while digest in why:
         digest = why[digest]
     return digest
-
-
-def named_size(change: Change) -> int:
-    """Return the raw bytes of all blobs that *change* names."""
-    return sum([size for _, size in _blobs(change.appends)])
-
-
-def _blobs(appends: Sequence[Append]) -> Iterator[tuple[bytes, int]]:
-    for append in appends:
-        for entry in append.entries:
-            yield entry.body.digest, entry.body.size
-            for ref in entry.refs:
-                if not ref.flags:
-                    yield ref.blob.digest, ref.blob.size
 
 
 def _spread(

@@ -12,13 +12,21 @@ from typing import Any
 import attrs
 
 from castore import limits
-from castore.codec import encode_known, encode_record
+from castore.codec import (
+    NULL,
+    encode_bytes,
+    encode_count,
+    encode_items,
+    encode_known,
+    encode_record,
+)
 from castore.digest import in_context
 from castore.formats.refuse import is_bytes, is_count, is_text, need
 
 
 VERSION = 1
 HEAD_COUNT_MAX = 1024
+_FRONT = bytes((0x87, VERSION))  # an array of seven, and the version
 
 _commit_hash = in_context["commit"]
 _content_hash = in_context["content"]
@@ -83,7 +91,17 @@ class Commit:
 
     def encode(self) -> bytes:
         """Return the bytes that are hashed."""
-        return encode_known(self.record())
+        return b"".join(
+            (
+                _FRONT,
+                encode_count(self.seq),
+                encode_bytes(self.prev),
+                encode_count(self.time_ms),
+                encode_items([encode_bytes(head) for head in self.heads]),
+                encode_known(list(attrs.astuple(self.key))) if self.key else NULL,
+                encode_known([part for side in self.sides for part in side]),
+            )
+        )
 
 
 def hash_commit(encoded: bytes) -> bytes:

@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 
 from castore import limits
-from castore.codec import encode_known, encode_record
+from castore.codec import encode_count, encode_items, encode_known, encode_record
 from castore.compress import compress, decompress
 from castore.digest import in_context
 from castore.errors import FormatError, LimitError
@@ -39,6 +39,8 @@ RAW, ZSTD = 0, 1
 
 BLOB, DIFFERENCE, CHUNKED, ENTRIES, REF_LIST, HEAD, COMMIT, FOOTER = range(1, 9)
 _IGNORABLE = 64
+
+_BLOB_FRONT = bytes((0x82, BLOB))  # an array of two, and the kind
 
 _HEADER = struct.Struct(">4sBBHIIIQ")
 _OFFSET = struct.Struct(">Q")
@@ -158,7 +160,7 @@ def finish(
     Raises:
         LimitError: No reader would take it.
     """
-    encoded = encode_known(list(table), inline)
+    encoded = encode_items([*map(_encode_descriptor, table), *inline])
     count = len(table) + len(inline)
     _check_limits(count, len(encoded), part)
     head = _HEADER.pack(
@@ -178,7 +180,14 @@ def finish(
 
 def size_of(part: Part, table: Sequence[Sequence[Any]]) -> int:
     """Return the bytes of the frame that `finish` makes of *part* and *table*."""
-    return HEADER_SIZE + len(encode_known(list(table))) + len(part.data) + HASH_SIZE
+    table_size = len(encode_items([*map(_encode_descriptor, table)]))
+    return HEADER_SIZE + table_size + len(part.data) + HASH_SIZE
+
+
+def _encode_descriptor(item: Sequence[Any]) -> bytes:
+    if item[0] == BLOB:  # most are
+        return _BLOB_FRONT + encode_count(item[1])
+    return encode_known(list(item))
 
 
 def _check_limits(record_count: int, table_size: int, part: Part) -> None:
@@ -276,6 +285,15 @@ def decode_table(data: memoryview, header: FrameHeader) -> list[list[Any]]:
     need(len(table) == header.record_count, "table: another count than the header")
     total = 0
     for descriptor in table:
+        if type(descriptor) is list and len(descriptor) == 2:
+            kind, size = descriptor
+            if (  # most are like this, and there are many
+                type(kind) is type(size) is int
+                and kind == BLOB
+                and 0 <= size <= limits.BLOB_RECORD_SIZE_MAX
+            ):
+                total += size
+                continue
         total += _check_descriptor(descriptor)
     need(total == header.raw_size, "table: sizes do not add up")
     return table
@@ -283,13 +301,6 @@ def decode_table(data: memoryview, header: FrameHeader) -> list[list[Any]]:
 
 def _check_descriptor(item: Any) -> int:
     need(isinstance(item, list) and len(item) >= 2, "descriptor: fields")
-    if (  # most are like this, and there are many
-        len(item) == 2
-        and type(item[0]) is type(item[1]) is int
-        and item[0] == BLOB
-        and 0 <= item[1] <= limits.BLOB_RECORD_SIZE_MAX
-    ):
-        return int(item[1])
     kind: int = item[0]
     size: int = item[1]
     rest: list[Any] = item[2:]

@@ -10,13 +10,14 @@ from typing import Any
 
 import attrs
 
-from castore.codec import encode_known
+from castore.codec import encode_bytes, encode_count
 from castore.digest import in_context
 from castore.formats.refuse import FOREIGN, is_bytes, is_count, need
 
 
 VERSION = 1
 OPEN = 0
+_FRONT = bytes((0x8C, VERSION))  # an array of twelve, and the version
 
 _head_hash = in_context["head"]
 
@@ -61,7 +62,22 @@ class Head:
 
     def encode(self) -> bytes:
         """Return the bytes that are hashed."""
-        return encode_known(self.record())
+        return b"".join(
+            (
+                _FRONT,
+                encode_bytes(self.store),
+                encode_bytes(self.session),
+                encode_bytes(self.segment),
+                encode_count(self.fork_index),
+                encode_count(OPEN),
+                encode_count(self.revision),
+                encode_count(self.count),
+                encode_bytes(self.root),
+                encode_bytes(self.last),
+                encode_count(self.seq),
+                encode_count(self.time_ms),
+            )
+        )
 
 
 def hash_head(encoded: bytes) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -105,13 +105,20 @@ class Records(Sequence[Record]):
     """
     The records of a decoded frame, each made when it is asked for: a frame may
     have thousands, and be kept for one.
+
+    Attributes:
+        table: Their descriptors.
+
+        raw: All payloads.
+
+        starts: Where each begins in that, and where the last ends.
     """
 
     def __init__(self, table: Sequence[list[Any]], raw: memoryview) -> None:
         self.table = table
-        self._raw = raw
+        self.raw = raw
         sizes = [item[1] for item in table]
-        self._starts = list(itertools.accumulate(sizes[:-1], initial=0))
+        self.starts = list(itertools.accumulate(sizes, initial=0))
 
     def __len__(self) -> int:
         return len(self.table)
@@ -122,8 +129,10 @@ class Records(Sequence[Record]):
 
     def payload(self, number: int) -> memoryview:
         """Return the payload of record *number*."""
-        start = self._starts[number]
-        return self._raw[start : start + self.table[number][1]]
+        return self.raw[self.starts[number] : self.starts[number + 1]]
+
+
+_UNKNOWN = (b"", 0)  # instead of digest and size of a blob that is not hashed yet
 
 
 class Bodies(Sequence[tuple[bytes, int]]):
@@ -132,27 +141,41 @@ class Bodies(Sequence[tuple[bytes, int]]):
     """
 
     def __init__(self, records: Records) -> None:
-        self._records = records
+        self._raw = records.raw
+        self._starts = records.starts
         self._numbers = [
             number
             for number, item in enumerate(records.table)
             if item[0] == frame_format.BLOB
         ]
-        self._known: list[tuple[bytes, int] | None] = [None] * len(self._numbers)
+        self._known = [_UNKNOWN] * len(self._numbers)
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def __getitem__(self, number: int) -> tuple[bytes, int]:  # type: ignore[override]
-        known = self._known[number]
-        if known is None:
-            payload = self._records.payload(self._numbers[number])
-            known = self._known[number] = (blob_digest(payload), len(payload))
+        return self.hashed((range(len(self))[number],))[number]
+
+    def __iter__(self) -> Iterator[tuple[bytes, int]]:
+        return iter(self.hashed(range(len(self))))
+
+    def hashed(self, numbers: Iterable[int]) -> Sequence[tuple[bytes, int]]:
+        """
+        Return digest and size of all whole blobs, right only at *numbers*: these
+        are hashed, as far as there are such.
+        """
+        known, count = self._known, len(self._known)
+        raw, starts, records = self._raw, self._starts, self._numbers
+        for number in numbers:  # without `payload`: there are many
+            if number < count and known[number] is _UNKNOWN:
+                start, stop = starts[records[number]], starts[records[number] + 1]
+                known[number] = (blob_digest(raw[start:stop]), stop - start)
         return known
 
     def payload(self, number: int) -> memoryview:
         """Return the bytes of whole blob *number*."""
-        return self._records.payload(self._numbers[number])
+        record = self._numbers[number]
+        return self._raw[self._starts[record] : self._starts[record + 1]]
 
 
 @attrs.frozen

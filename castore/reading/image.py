@@ -6,7 +6,8 @@ Spec: spec/frame.md; spec/file.md, "Journal".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import attrs
 
@@ -16,15 +17,14 @@ from castore.formats.entry import (
     BlobRef,
     Entry,
     decode_ref_list,
-    decode_stored,
-    entries_of,
     parse_refs,
     parse_start,
     ref_list_digest,
 )
 from castore.formats.head import Head, hash_head, parse_head
 from castore.formats.refuse import need, placed
-from castore.reading.frames import Frame
+from castore.formats.stored import decode_stored, entries_of
+from castore.reading.frames import Bodies, Frame
 
 
 @attrs.frozen
@@ -75,15 +75,24 @@ def stored_blobs(frame: Frame) -> list[StoredBlob]:
 def run_headers(frame: Frame) -> list[RunHeader]:
     """Return what the table says of the entries records of *frame*."""
     return [
-        RunHeader(item[2], item[3], item[4], item[5], item[6], number)
+        _header(item, number)
         for number, item in enumerate(frame.table)
         if item[0] == frame_format.ENTRIES
     ]
 
 
-def read_run(
-    frame: Frame, run: RunHeader, body_list: Sequence[tuple[bytes, int]]
-) -> list[Entry]:
+def run_header(frame: Frame, number: int) -> RunHeader | None:
+    """Return what the table says of record *number*, None if that is no run."""
+    item = frame.table[number] if number < len(frame.table) else [None]
+    return _header(item, number) if item[0] == frame_format.ENTRIES else None
+
+
+def _header(item: list[Any], number: int) -> RunHeader:
+    segment, first, prev, count, bodies = item[2:]
+    return RunHeader(segment, first, prev, count, bodies, number)
+
+
+def read_run(frame: Frame, run: RunHeader, bodies: Bodies) -> list[Entry]:
     """
     Return the entries of *run* in their place, hashed and linked.
 
@@ -92,28 +101,26 @@ def read_run(
 
         run: From `run_headers`.
 
-        body_list: `Frame.bodies` of its body frame.
+        bodies: Of its body frame.
 
     Raises:
         CorruptionError: ``malformed record``.
     """
-    return [entry for entry, _ in read_numbered(frame, run, body_list)]
+    return read_numbered(frame, run, bodies)[0]
 
 
 def read_numbered(
-    frame: Frame, run: RunHeader, body_list: Sequence[tuple[bytes, int]]
-) -> list[tuple[Entry, int | None]]:
+    frame: Frame, run: RunHeader, bodies: Bodies
+) -> tuple[list[Entry], list[int | None]]:
     """
-    As `read_run`, each entry with the number of its body among the whole blobs of
-    its body frame, None where it stands elsewhere.
+    As `read_run`; with the number of each body among the whole blobs of the body
+    frame, None where it stands elsewhere.
     """
     with placed(frame.where):
         stored = decode_stored(frame.records[run.record].payload, run.count)
         prev = run.prev
-        entries = []
-        placed_entries = entries_of(
-            stored, first_index=run.first, prev=prev, bodies=body_list
-        )
+        entries: list[Entry] = []
+        placed_entries = _placed_entries(run, stored, bodies)
         for index, (digest, time_ms, item, body) in enumerate(
             placed_entries, run.first
         ):
@@ -127,21 +134,24 @@ def read_numbered(
                 parse_refs(item[3]) if item[3] else (),
                 parse_start(item[4]) if len(item) == 5 else None,
             )
-            entries.append((entry, item[2] if type(item[2]) is int else None))
+            entries.append(entry)
             prev = digest
-    return entries
+    return entries, [item[2] if type(item[2]) is int else None for item in stored]
 
 
-def run_hashes(
-    frame: Frame, run: RunHeader, body_list: Sequence[tuple[bytes, int]], count: int
-) -> list[bytes]:
+def run_hashes(frame: Frame, run: RunHeader, bodies: Bodies, count: int) -> list[bytes]:
     """Return the first *count* entry hashes of *run*; as `read_run`."""
     with placed(frame.where):
         stored = decode_stored(frame.records[run.record].payload, run.count)
-        placed_entries = entries_of(
-            stored[:count], first_index=run.first, prev=run.prev, bodies=body_list
-        )
-        return [item[0] for item in placed_entries]
+        return [item[0] for item in _placed_entries(run, stored[:count], bodies)]
+
+
+def _placed_entries(
+    run: RunHeader, stored: Sequence[Sequence[Any]], bodies: Bodies
+) -> Iterable[tuple[bytes, int | None, Sequence[Any], tuple[bytes, int]]]:
+    numbers = [item[2] for item in stored if type(item[2]) is int]
+    places = bodies.hashed(numbers)
+    return entries_of(stored, first_index=run.first, prev=run.prev, bodies=places)
 
 
 def heads(frame: Frame, store: bytes | None) -> list[tuple[Head, bytes]]:
