@@ -14,13 +14,7 @@ from castore.compress import diff
 from castore.digest import blob_digest
 from castore.formats import frame as frame_format
 from castore.formats.chunked import encode_chunks, slices_digest
-from castore.formats.entry import (
-    BlobRef,
-    Reference,
-    Start,
-    encode_ref_list,
-    entries_of,
-)
+from castore.formats.entry import BlobRef, Reference, Start, encode_ref_list
 from castore.formats.file import FileHeader, encode_header, file_name
 from castore.formats.frame import (
     decode_raw,
@@ -30,6 +24,7 @@ from castore.formats.frame import (
     parse_header,
     seal_part,
 )
+from castore.formats.storedentry import entries_of
 from castore.formats.storelog import Listing
 from castore.reading.frames import Records
 

@@ -35,14 +35,13 @@ from castore.formats.entry import (
     check_refs,
     check_start,
     decode_ref_list,
-    decode_stored,
     encode_ref_list,
-    entries_of,
     genesis,
     parse_refs,
     parse_start,
     ref_list_digest,
 )
+from castore.formats.storedentry import decode_stored, entries_of
 
 
 names = st.tuples(digests, counts)

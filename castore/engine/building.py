@@ -27,9 +27,10 @@ from castore.engine.preparing import Chunk, Prepared
 from castore.errors import ConflictError
 from castore.formats import frame as frame_format
 from castore.formats.commit import Commit, CommitKey, hash_commit
-from castore.formats.entry import entries_of, genesis
+from castore.formats.entry import genesis
 from castore.formats.frame import finish, inline_record
 from castore.formats.head import Head, hash_head
+from castore.formats.storedentry import entries_of
 from castore.formats.trees import tree_of
 
 

@@ -24,14 +24,9 @@ from castore.engine.side import LEVEL, SidePack
 from castore.errors import FormatError, LimitError, NotFoundError
 from castore.formats import frame as frame_format
 from castore.formats.commit import content_hash
-from castore.formats.entry import (
-    REF_LIST_FLAG,
-    BlobRef,
-    Reference,
-    encode_ref_list,
-    stored_form,
-)
+from castore.formats.entry import REF_LIST_FLAG, BlobRef, Reference, encode_ref_list
 from castore.formats.frame import Part, seal_part
+from castore.formats.storedentry import stored_form
 
 
 #: Stored entries of one entries record.

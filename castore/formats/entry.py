@@ -2,22 +2,22 @@
 Entries, references and start records.
 
 The hashed form of an entry names its predecessor and its body; the stored form
-leaves out what a reader computes anyway (`castore.formats.frame`).
+(`castore.formats.storedentry`) leaves out what a reader computes anyway.
 
-Spec: spec/entry.md; spec/frame.md, "Stored entries".
+Spec: spec/entry.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import attrs
 
 from castore import limits
-from castore.codec import encode_known, encode_record
+from castore.codec import encode_record
 from castore.digest import format_digest, in_context
-from castore.formats.refuse import is_bytes, is_count, is_text, need, record, refusal
+from castore.formats.refuse import is_bytes, is_count, is_text, need, record
 
 
 VERSION = 1
@@ -25,7 +25,6 @@ REF_LIST_FLAG = 2
 CAUSES = ("new", "fork", "compaction", "import")
 START = "start"
 
-_entry_hash = in_context["entry"]
 _genesis = in_context["genesis"]
 _refs_hash = in_context["refs"]
 
@@ -166,10 +165,12 @@ def check_refs(value: Any, *, count_max: int, lists: bool) -> list[list[Any]]:
     """
     need(isinstance(value, list) and len(value) <= count_max, "references: not as many")
     refs: list[list[Any]] = value
+    if _are_plain(refs):
+        return refs
     for ref in refs:
         need(isinstance(ref, list) and len(ref) == 5, "reference: not five fields")
         role, digest, size, flags, slices = ref
-        need(is_text(role, size_min=0, size_max=limits.ROLE_SIZE_MAX), "role")
+        need(_is_role(role), "role")
         need(is_bytes(digest, 32) and is_count(size), "reference: digest or size")
         need(flags == 0 or (lists and flags == REF_LIST_FLAG), "reference: flags")
         need(type(flags) is int, "reference: flags")
@@ -178,6 +179,31 @@ def check_refs(value: Any, *, count_max: int, lists: bool) -> list[list[Any]]:
         if flags:
             need(0 < size <= limits.REF_LIST_COUNT_MAX and not role, "ref list")
     return refs
+
+
+def _are_plain(refs: list[Any]) -> bool:
+    """
+    Whether all of *refs* are good references to blobs without slices.
+
+    Most are, and an entry may have hundreds: all are looked at at once.
+    """
+    if set(map(type, refs)) != {list} or set(map(len, refs)) != {5}:
+        return False
+    roles, digests, sizes, flags, slices = zip(*refs, strict=True)
+    return (
+        set(map(type, digests)) == {bytes}
+        and set(map(len, digests)) == {32}
+        and set(map(type, (*sizes, *flags))) == {int}
+        and 0 <= min(sizes) <= max(sizes) < limits.SLICED_SIZE_MIN
+        and min(flags) == max(flags) == 0
+        and set(map(type, slices)) == {type(None)}
+        and set(map(type, roles)) == {str}
+        and all(_is_role(role) for role in set(roles))
+    )
+
+
+def _is_role(value: Any) -> bool:
+    return is_text(value, size_min=0, size_max=limits.ROLE_SIZE_MAX)
 
 
 def parse_refs(value: Sequence[Sequence[Any]]) -> tuple[Reference, ...]:
@@ -266,132 +292,3 @@ def check_start(
     origin = start.origin
     fits = origin is not None and (origin.count, origin.last) == (index, prev)
     need(index == 0 or fits, "start record: origin of other entries")
-
-
-def decode_stored(payload: bytes | memoryview, count: int) -> list[list[Any]]:
-    """
-    Return the stored entries of an entries record, each checked in itself.
-
-    Args:
-        payload: Of the record of kind 4.
-
-        count: As its descriptor says.
-
-    Raises:
-        CorruptionError: ``malformed record``.
-    """
-    value = record(payload, limits.FRAME_RAW_SIZE_MAX, "stored entries")
-    need(len(value) == count, "stored entries: not as many as the table says")
-    for stored in value:
-        _check_stored(stored)
-    return value
-
-
-def _check_stored(stored: Any) -> None:
-    need(isinstance(stored, list) and len(stored) in (4, 5), "stored entry: fields")
-    time, kind, body, refs, *start = stored
-    need(time is None or type(time) is int, "stored entry: time")
-    need(is_text(kind, size_min=1, size_max=limits.KIND_SIZE_MAX), "stored entry: kind")
-    if type(body) is not int:
-        need(isinstance(body, list) and len(body) == 2, "stored entry: body")
-        need(is_bytes(body[0], 32) and is_count(body[1]), "stored entry: body")
-    elif body < 0:
-        raise refusal("stored entry: body")
-    if refs != []:
-        check_refs(refs, count_max=limits.ENTRY_REFS_COUNT_MAX, lists=True)
-    if (kind == START) != bool(start):
-        raise refusal("stored entry: start")
-    if start:
-        parse_start(start[0])
-
-
-class _Storable(Protocol):
-    """What an entry is before it has a place in a log."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def body(self) -> BlobRef: ...
-    @property
-    def refs(self) -> Sequence[Reference]: ...
-    @property
-    def time_ms(self) -> int | None: ...
-    @property
-    def start(self) -> Start | None: ...
-
-
-def stored_form(
-    entries: Iterable[_Storable], number_of: Callable[[bytes], int | None]
-) -> list[list[Any]]:
-    """
-    Return *entries* as they are stored: the payload of one record, not encoded.
-
-    Args:
-        entries: In order.
-
-        number_of: Gives the number of the record of the body frame that holds a
-            body, None if it stands elsewhere.
-    """
-    stored: list[list[Any]] = []
-    clock = 0
-    for entry in entries:
-        delta = None
-        if entry.time_ms is not None:
-            delta = entry.time_ms - clock
-            clock = entry.time_ms
-        body: object = number_of(entry.body.digest)
-        if body is None:
-            body = [entry.body.digest, entry.body.size]
-        item: list[Any] = [delta, entry.kind, body, [r.record() for r in entry.refs]]
-        if entry.start is not None:
-            item.append(entry.start.record())
-        stored.append(item)
-    return stored
-
-
-def entries_of(
-    stored: Sequence[Sequence[Any]],
-    *,
-    first_index: int,
-    prev: bytes,
-    bodies: Sequence[tuple[bytes, int]],
-) -> Iterator[tuple[bytes, int | None, Sequence[Any], tuple[bytes, int]]]:
-    """
-    Put stored entries in their place and hash them.
-
-    Yields entry hash, time, stored form, (body digest, body size) for each, in order.
-
-    Args:
-        stored: From `decode_stored`.
-
-        first_index: Of the first of them.
-
-        prev: Of the first of them.
-
-        bodies: Digest and size of each blob record of the body frame.
-
-    Raises:
-        CorruptionError: ``malformed record``: a body number or time out of
-            range, an entry too large.
-    """
-    clock = 0
-    count = len(bodies)
-    need(is_count(first_index + len(stored) - 1), "stored entries: index out of range")
-    for index, item in enumerate(stored, first_index):
-        delta, body = item[0], item[2]
-        time_ms = None
-        if delta is not None:
-            time_ms = clock = clock + delta
-            need(is_count(clock), "stored entry: time out of range")
-        if type(body) is int:
-            if body >= count:
-                raise refusal("stored entry: no such body")
-            place = bodies[body]
-        else:
-            place = (body[0], body[1])
-        form = [VERSION, index, prev, time_ms, item[1], *place, *item[3:]]
-        encoded = encode_known(form)
-        if len(encoded) > limits.ENTRY_SIZE_MAX:
-            raise refusal("entry: too large")
-        prev = _entry_hash(encoded)
-        yield prev, time_ms, item, place

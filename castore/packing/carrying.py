@@ -18,8 +18,9 @@ from castore.codec import encode_record
 from castore.engine import Engine
 from castore.engine.view import listed_frames
 from castore.formats import frame as frame_format
-from castore.formats.entry import Entry, stored_form
+from castore.formats.entry import Entry
 from castore.formats.frame import Record
+from castore.formats.storedentry import stored_form
 from castore.packing.versions import Versions
 from castore.packing.writer import Block, Descriptor, PackWriter
 from castore.reading.blobs import chunk_list

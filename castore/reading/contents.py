@@ -21,9 +21,10 @@ from castore.formats import file as file_format
 from castore.formats import frame as frame_format
 from castore.formats.chunked import decode_chunks
 from castore.formats.commit import Commit
-from castore.formats.entry import Start, decode_stored, entries_of, parse_start
+from castore.formats.entry import Start, parse_start
 from castore.formats.head import Head
 from castore.formats.refuse import placed
+from castore.formats.storedentry import decode_stored, entries_of
 from castore.reading.files import OpenFile
 from castore.reading.frames import Frame, Gap, walk
 from castore.reading.image import (

@@ -16,14 +16,13 @@ from castore.formats.entry import (
     BlobRef,
     Entry,
     decode_ref_list,
-    decode_stored,
-    entries_of,
     parse_refs,
     parse_start,
     ref_list_digest,
 )
 from castore.formats.head import Head, hash_head, parse_head
 from castore.formats.refuse import need, placed
+from castore.formats.storedentry import decode_stored, entries_of
 from castore.reading.frames import Frame
 
 

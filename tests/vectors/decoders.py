@@ -22,18 +22,14 @@ from castore.formats import entry as entry_format
 from castore.formats import frame as frame_format
 from castore.formats.chunked import decode_chunks
 from castore.formats.commit import hash_commit, parse_commit
-from castore.formats.entry import (
-    check_start,
-    decode_ref_list,
-    decode_stored,
-    entries_of,
-)
+from castore.formats.entry import check_start, decode_ref_list
 from castore.formats.file import file_name
 from castore.formats.frame import Record
 from castore.formats.head import hash_head, parse_head
 from castore.formats.mark import decode_lock
 from castore.formats.marker import decode_marker
 from castore.formats.refuse import record, refusal
+from castore.formats.storedentry import decode_stored, entries_of
 from castore.formats.storelog import StoreLog, is_known
 from castore.formats.trees import SEGMENT_TREE, STORE_LOG_TREE
 from castore.limits import OBJECT_SIZE_MAX
