@@ -204,11 +204,11 @@ def _report(found: Survey) -> Report:
 
 
 def _covered(found: Survey) -> dict[str, int]:
-    lists = frame_format.REF_LIST
+    lists = {name for name, _ in found.places.of_kind(frame_format.REF_LIST)}
     return {
         "files": len(found.members),
         "frames": found.frame_count,
-        "blobs": sum(place.kind != lists for place in found.places.values()),
+        "blobs": len(found.places) - len(lists),
         "entries": sum(log.count for log in found.logs.values()),
         "segments": len(found.heads),
         "bytes": sum(found.members.values()),

@@ -294,7 +294,8 @@ def _sum_blobs(table: list[Any]) -> int | None:
         return None
     if min(sizes) < 0 or max(sizes) > limits.BLOB_RECORD_SIZE_MAX:
         return None
-    return sum(sizes)
+    total: int = sum(sizes)
+    return total
 
 
 def _check_descriptor(item: Any) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import attrs
 
@@ -35,7 +36,7 @@ from castore.reading.image import (
     run_headers,
     stored_blobs,
 )
-from castore.reading.stored import BlobPlace, StoredRun, Want
+from castore.reading.stored import NO_BLOBS, StoredBlobs, StoredRun, Wants
 
 
 #: Told how many bytes were walked.
@@ -60,7 +61,7 @@ class FrameContents:
 
         blobs: Name and place of its blobs and ref lists.
 
-        bases: Base of each difference, by place.
+        bases: Base of each difference among them, in order.
 
         runs: Its entries, as far as they could be read.
 
@@ -74,8 +75,8 @@ class FrameContents:
     hash: bytes
     group_start: int
     refusal: CorruptionError | None = None
-    blobs: Sequence[tuple[bytes, BlobPlace]] = ()
-    bases: Sequence[tuple[BlobPlace, bytes]] = ()
+    blobs: StoredBlobs = NO_BLOBS
+    bases: Sequence[bytes] = ()
     runs: Sequence[StoredRun] = ()
     heads: Sequence[tuple[Head, bytes]] = ()
     commits: Sequence[tuple[Commit, bytes]] = ()
@@ -83,7 +84,8 @@ class FrameContents:
     def refuse(self, error: CorruptionError) -> None:
         """Pass over the records; the frame stays whole."""
         self.refusal = error
-        self.blobs = self.bases = self.runs = self.heads = self.commits = ()
+        self.blobs = NO_BLOBS
+        self.bases = self.runs = self.heads = self.commits = ()
 
 
 @attrs.define(eq=False)
@@ -138,7 +140,7 @@ def read_contents(
     Decode every frame of ``[188, stop)`` once.
 
     Takes the time of hashing and decompressing the file, some 10 us for each
-    entry and 2 us for each blob more. Keeps about 200 bytes for each blob and 50
+    entry and 2 us for each blob more. Keeps about 50 bytes for each blob and 70
     for each entry.
 
     Args:
@@ -218,18 +220,18 @@ def _fill(found: FrameContents, frame: Frame, file: OpenFile) -> _Waiting:
 
 
 def _fill_blobs(found: FrameContents, frame: Frame) -> None:
-    blobs, bases = [], []
-    for blob in stored_blobs(frame):
-        place = BlobPlace(frame.file, frame.offset, blob.record, blob.size, blob.kind)
-        blobs.append((blob.digest, place))
-        if blob.kind == frame_format.DIFFERENCE:
-            base: bytes = frame.table[blob.record][4]
-            bases.append((place, base))
-        elif blob.kind == frame_format.CHUNKED:
-            decode_chunks(frame.records[blob.record].payload, blob.size)
-    found.blobs = blobs
-    if bases:
-        found.bases = bases
+    stored = stored_blobs(frame)
+    if not stored:
+        return
+    for blob in stored:
+        if blob.kind == frame_format.CHUNKED:
+            decode_chunks(frame.records.payload(blob.record), blob.size)
+    found.blobs = StoredBlobs.of(frame.file, frame.offset, stored)
+    found.bases = [
+        frame.table[blob.record][4]
+        for blob in stored
+        if blob.kind == frame_format.DIFFERENCE
+    ]
 
 
 def _fill_runs(found: FrameContents, frame: Frame) -> _Waiting:
@@ -271,7 +273,7 @@ def _read_run(
 ) -> StoredRun:
     hashes: list[bytes] = []
     bodies: list[bytes] = []
-    wants: list[Want] = []
+    wants: list[tuple[Any, ...]] = []
     starts: dict[int, Start] = {}
     stored = decode_stored(payload, header.count)
     placed_entries = entries_of(
@@ -281,11 +283,10 @@ def _read_run(
         hashes.append(digest)
         bodies.append(body[0])
         if type(item[2]) is not int:
-            wants.append(Want(index, None, *body, 0, None))
-        for role, name, size, flags, slices in item[3]:
-            wants.append(Want(index, sys.intern(role), name, size, flags, slices))
+            wants.append((index, None, *body, 0, None))
+        for role, *rest in item[3]:
+            wants.append((index, sys.intern(role), *rest))
         if len(item) == 5:
             starts[index] = parse_start(item[4])
-    return StoredRun(
-        header, file, offset, b"".join(hashes), tuple(bodies), tuple(wants), starts
-    )
+    columns = (b"".join(hashes), b"".join(bodies), Wants.of(wants))
+    return StoredRun(header, file, offset, *columns, starts)

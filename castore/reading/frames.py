@@ -150,6 +150,9 @@ class Bodies(Sequence[tuple[bytes, int]]):
             known = self._known[number] = (blob_digest(payload), len(payload))
         return known
 
+    def __iter__(self) -> Iterator[tuple[bytes, int]]:
+        return map(self.__getitem__, range(len(self)))
+
     def payload(self, number: int) -> memoryview:
         """Return the bytes of whole blob *number*."""
         return self._records.payload(self._numbers[number])

@@ -14,11 +14,12 @@ from typing import NamedTuple
 import attrs
 
 from castore import merkle
+from castore.digest import SIZE
 from castore.errors import CorruptionError
 from castore.formats.entry import Start, check_start
 from castore.formats.head import Head
 from castore.reading.findings import Findings, segment_place
-from castore.reading.stored import StoredRun, Want
+from castore.reading.stored import StoredRun, Want, digests_in
 
 
 NODE_LEVEL_MIN = 8  # subtrees of 256 leaves and up are kept
@@ -119,15 +120,17 @@ class Log:
 
     def wants(self) -> Iterator[Want]:
         """Yield what the own entries need beyond what stands beside them."""
-        for piece in self.pieces:
-            for want in piece.run.wants:
-                if piece.start <= want.entry < piece.stop:
-                    yield want
+        for run, start, stop in self.pieces:
+            if start == run.first and stop == run.stop:
+                yield from run.wants
+            else:
+                yield from (want for want in run.wants if start <= want.entry < stop)
 
     def bodies(self) -> Iterator[bytes]:
         """Yield the digest of each own entry's body, in order of index."""
         for run, start, stop in self.pieces:
-            yield from run.bodies[start - run.first : stop - run.first]
+            first, last = (start - run.first) * SIZE, (stop - run.first) * SIZE
+            yield from digests_in(run.bodies[first:last])
 
     def runs(self) -> list[StoredRun]:
         """Return the fewest runs that hold the own entries, in order of index."""

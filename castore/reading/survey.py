@@ -26,9 +26,10 @@ from castore.reading.folder import read_folder, read_marker
 from castore.reading.logs import Log
 from castore.reading.mark import MarkWorth, judge_mark, read_lock
 from castore.reading.members import Member
+from castore.reading.places import Places
 from castore.reading.reader import Reader
 from castore.reading.records import Records
-from castore.reading.stored import BlobPlace, StoredRun
+from castore.reading.stored import StoredRun
 from castore.reading.surveying import Surveyor
 from castore.storage import Files
 
@@ -118,7 +119,7 @@ class Survey:
         return self.records.seq
 
     @property
-    def places(self) -> dict[bytes, BlobPlace]:
+    def places(self) -> Places:
         """Where each blob and ref list stands (`Records.places`)."""
         return self.records.places
 
@@ -182,8 +183,9 @@ def survey(
     """
     Read all files of a store once and judge them; takes no lock, writes nothing.
 
-    Keeps about 300 bytes in memory for each blob and 50 for each entry, never
-    frames. Takes the time of hashing and decompressing everything.
+    Keeps about 50 bytes in memory for each blob and 70 for each entry, never
+    frames; who asks for `Survey.places`, 160 for each blob more. Takes the time
+    of hashing and decompressing everything.
 
     Args:
         files: The store's folder.
