@@ -133,6 +133,25 @@ _Bodies = list[tuple[bytes, int]]
 _Waiting = list[tuple[RunHeader, memoryview]]
 
 
+@attrs.frozen
+class Part:
+    """
+    What stands in a part of a file.
+
+    Attributes:
+        frames: The whole frames, in order.
+
+        gaps: Where a frame should begin and none does.
+
+        end: Where the next part begins; None if none can: no whole frame is
+            behind, or entries wait for bodies that are.
+    """
+
+    frames: list[FrameContents]
+    gaps: list[Gap]
+    end: int | None
+
+
 def read_contents(
     file: OpenFile, stop: int, progress: Progress | None = None
 ) -> FileContents:
@@ -151,23 +170,48 @@ def read_contents(
         progress: Told the size of each frame and gap.
     """
     stop = min(stop, file.size())
-    contents = FileContents(file, stop, [], [])
+    part = read_part(file, file_format.SIZE, stop, stop, progress)
+    return FileContents(file, stop, part.frames, part.gaps)
+
+
+def read_part(
+    file: OpenFile, start: int, end: int, stop: int, progress: Progress | None = None
+) -> Part:
+    """
+    Decode every frame of *file* that begins in ``[start, end)`` once.
+
+    Args:
+        file: What to read.
+
+        start: Where a frame begins.
+
+        end: Where to stop.
+
+        stop: Where the last frame must end at the latest; within the file.
+
+        progress: Told the size of each frame and gap.
+    """
+    part = Part([], [], None)
     pending = _Pending(file)
-    for item in walk(file, file_format.SIZE, stop):
+    at: int | None = start
+    for item in walk(file, start, stop):
+        at = item.end
         if progress:
             progress((item.end or stop) - item.offset)
         if isinstance(item, Gap):
-            contents.gaps.append(item)
+            part.gaps.append(item)
             pending.settle()
-            continue
-        found, waiting = _decode(item, file)
-        contents.frames.append(found)
-        bodies = [] if found.refusal else list(item.bodies)
-        pending.add(found, waiting, bodies)
-        if not waiting:
-            pending.settle()
-    pending.settle()
-    return contents
+        else:
+            found, waiting = _decode(item, file)
+            part.frames.append(found)
+            bodies = [] if found.refusal else list(item.bodies)
+            pending.add(found, waiting, bodies)
+            if not waiting:
+                pending.settle()
+        if at is None or at >= end:
+            break
+    waits = pending.settle()
+    return attrs.evolve(part, end=None if waits else at)
 
 
 class _Pending:
@@ -186,14 +230,20 @@ class _Pending:
         """Take in the next frame; *bodies* are those that it holds itself."""
         self._frames.append((found, waiting, bodies))
 
-    def settle(self) -> None:
-        """Read what waits; behind the last frame is none that can be used."""
+    def settle(self) -> bool:
+        """
+        Read what waits; behind the last frame is none that can be used.
+
+        Returns whether something waited for one.
+        """
+        waited = bool(self._frames and self._frames[-1][1])
         after: _Bodies | None = None
         while self._frames:
             found, waiting, bodies = self._frames.pop()
             if waiting and after is not None:
                 _complete(found, self._file, waiting, after)
             after = None if found.refusal else bodies
+        return waited
 
 
 def _decode(frame: Frame, file: OpenFile) -> tuple[FrameContents, _Waiting]:
