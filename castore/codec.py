@@ -78,6 +78,22 @@ def encode_known(value: list[Any], encoded: Sequence[bytes] = ()) -> bytes:
     return b"".join((_array_front(count), data[front:], *encoded))
 
 
+def encode_count(value: int) -> bytes:
+    """Return *value*, in ``[0, 2^64)``, as it stands in a record."""
+    if value < 24:
+        return bytes((value,))
+    if value < 1 << 8:
+        return bytes((0x18, value))
+    if value < 1 << 16:
+        return _UINT16.pack(0x19, value)
+    if value < 1 << 32:
+        return _UINT32.pack(0x1A, value)
+    return _UINT64.pack(0x1B, value)
+
+
+_UINT16, _UINT32, _UINT64 = map(struct.Struct, (">BH", ">BI", ">BQ"))
+
+
 def _array_front(count: int) -> bytes:
     """Return what stands before the items of an array of *count*, below 2^32."""
     if count < 24:

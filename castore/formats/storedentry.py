@@ -6,11 +6,13 @@ Spec: spec/frame.md, "Stored entries".
 
 from __future__ import annotations
 
+import functools
+
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from castore import limits
-from castore.codec import encode_known
+from castore.codec import encode_count, encode_known
 from castore.digest import in_context
 from castore.formats.entry import (
     START,
@@ -180,9 +182,49 @@ def entries_of(
             place = bodies[body]
         else:
             place = (body[0], body[1])
-        form = [VERSION, index, prev, time_ms, item[1], *place, *item[3:]]
-        encoded = encode_known(form)
+        encoded = _encode(index, prev, time_ms, place, item)
         if len(encoded) > limits.ENTRY_SIZE_MAX:
             raise refusal("entry: too large")
         prev = _entry_hash(encoded)
         yield prev, time_ms, item, place
+
+
+def _encode(
+    index: int,
+    prev: bytes,
+    time_ms: int | None,
+    body: tuple[bytes, int],
+    item: Sequence[Any],
+) -> bytes:
+    """
+    Return the hashed form of an entry, as `encode_known` would.
+
+    In pieces, since most of it is digests: a quarter of the time.
+    """
+    _, kind, _, refs, *start = item
+    return b"".join(
+        (
+            _FRONT[len(start)],
+            encode_count(index),
+            _DIGEST,
+            prev,
+            _NULL if time_ms is None else encode_count(time_ms),
+            _encode_kind(kind),
+            _DIGEST,
+            body[0],
+            encode_count(body[1]),
+            encode_known(refs) if refs else _NOTHING,
+            *map(encode_known, start),
+        )
+    )
+
+
+_FRONT = bytes((0x88, VERSION)), bytes((0x89, VERSION))  # 8 fields, or 9
+_DIGEST = bytes((0x58, 32))  # before 32 bytes
+_NULL = b"\xf6"
+_NOTHING = b"\x80"
+
+
+@functools.lru_cache
+def _encode_kind(kind: str) -> bytes:
+    return encode_known([kind])[1:]

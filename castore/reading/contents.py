@@ -26,6 +26,7 @@ from castore.formats.entry import Start, parse_start
 from castore.formats.head import Head
 from castore.formats.refuse import placed
 from castore.formats.storedentry import decode_stored, entries_of
+from castore.formats.trees import SEGMENT_TREE
 from castore.reading.files import OpenFile
 from castore.reading.frames import Frame, Gap, walk
 from castore.reading.image import (
@@ -36,7 +37,13 @@ from castore.reading.image import (
     run_headers,
     stored_blobs,
 )
-from castore.reading.stored import NO_BLOBS, StoredBlobs, StoredRun, Wants
+from castore.reading.stored import (
+    NO_BLOBS,
+    StoredBlobs,
+    StoredRun,
+    Wants,
+    run_subtrees,
+)
 
 
 #: Told how many bytes were walked.
@@ -266,7 +273,7 @@ def _fill(found: FrameContents, frame: Frame, file: OpenFile) -> _Waiting:
     if file.header.kind == file_format.JOURNAL:
         check_journal_records(frame, found.commits, found.heads)
     _fill_blobs(found, frame)
-    return _fill_runs(found, frame) if frame_format.ENTRIES in kinds else []
+    return _fill_runs(found, frame, file) if frame_format.ENTRIES in kinds else []
 
 
 def _fill_blobs(found: FrameContents, frame: Frame) -> None:
@@ -284,7 +291,7 @@ def _fill_blobs(found: FrameContents, frame: Frame) -> None:
     ]
 
 
-def _fill_runs(found: FrameContents, frame: Frame) -> _Waiting:
+def _fill_runs(found: FrameContents, frame: Frame, file: OpenFile) -> _Waiting:
     waiting: _Waiting = []
     runs = []
     for header in run_headers(frame):
@@ -292,9 +299,7 @@ def _fill_runs(found: FrameContents, frame: Frame) -> _Waiting:
         if header.bodies:
             waiting.append((header, payload))
         else:
-            runs.append(
-                _read_run(header, payload, found.offset, frame.file, frame.bodies)
-            )
+            runs.append(_read_run(header, payload, found.offset, file, frame.bodies))
     found.runs = runs
     return waiting
 
@@ -308,7 +313,7 @@ def _complete(
     """Read the entries of *found* whose bodies the frame behind it holds."""
     try:
         with placed(f"{file.name}@{found.offset}"):
-            runs = [_read_run(*item, found.offset, file.id, bodies) for item in waiting]
+            runs = [_read_run(*item, found.offset, file, bodies) for item in waiting]
             found.runs = [*found.runs, *runs]
     except CorruptionError as error:
         found.refuse(error)
@@ -318,7 +323,7 @@ def _read_run(
     header: RunHeader,
     payload: memoryview,
     offset: int,
-    file: bytes,
+    file: OpenFile,
     body_list: Sequence[tuple[bytes, int]],
 ) -> StoredRun:
     hashes: list[bytes] = []
@@ -338,5 +343,8 @@ def _read_run(
             wants.append((index, sys.intern(role), *rest))
         if len(item) == 5:
             starts[index] = parse_start(item[4])
+    subtrees = b""
+    if header.segment != file.header.store:
+        subtrees = run_subtrees(SEGMENT_TREE, header.first, hashes)
     columns = (b"".join(hashes), b"".join(bodies), Wants.of(wants))
-    return StoredRun(header, file, offset, *columns, starts)
+    return StoredRun(header, file.id, offset, *columns, starts, subtrees)

@@ -151,7 +151,7 @@ class Bodies(Sequence[tuple[bytes, int]]):
         return known
 
     def __iter__(self) -> Iterator[tuple[bytes, int]]:
-        return map(self.__getitem__, range(len(self)))
+        return (known or self[at] for at, known in enumerate(self._known))
 
     def payload(self, number: int) -> memoryview:
         """Return the bytes of whole blob *number*."""

@@ -17,9 +17,13 @@ from typing import Any, NamedTuple
 
 import attrs
 
+from castore import merkle
 from castore.digest import SIZE
 from castore.formats.entry import Start
 from castore.reading.image import RunHeader, StoredBlob
+
+
+NODE_LEVEL_MIN = 8  # subtrees of 256 leaves and up are kept
 
 
 class BlobPlace(NamedTuple):
@@ -186,6 +190,9 @@ class StoredRun:
         wants: References, and bodies that stand elsewhere.
 
         starts: The start records among them, by index.
+
+        subtrees: Hashes of the subtrees over their leaves (`run_positions`); empty
+            in the store log.
     """
 
     header: RunHeader
@@ -195,6 +202,7 @@ class StoredRun:
     bodies: bytes
     wants: Wants
     starts: dict[int, Start]
+    subtrees: bytes
 
     @property
     def first(self) -> int:
@@ -216,3 +224,27 @@ class StoredRun:
         if index == self.header.first:
             return self.header.prev
         return self.hash_at(index - 1)
+
+
+_BLOCK = 1 << NODE_LEVEL_MIN
+
+
+def run_positions(first: int, stop: int) -> Iterator[merkle.Position]:
+    """
+    Yield the fewest complete subtrees over the leaves ``[first, stop)``, none of
+    more than 256 leaves, left to right.
+    """
+    while first < stop:
+        end = min(stop, (first | (_BLOCK - 1)) + 1)
+        yield from merkle.node_positions(first, end)
+        first = end
+
+
+def run_subtrees(tree: merkle.Tree, first: int, hashes: list[bytes]) -> bytes:
+    """Return the hashes at `run_positions` of entries with these *hashes*."""
+    leaves = list(map(tree.leaf, hashes))
+    found = []
+    for level, index in run_positions(first, first + len(hashes)):
+        start = (index << level) - first
+        found.append(merkle.fold(tree, leaves[start : start + (1 << level)]))
+    return b"".join(found)
