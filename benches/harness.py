@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import random
+import re
 import shutil
 import sqlite3
 import statistics
@@ -17,7 +18,9 @@ import tempfile
 import time
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
 from pathlib import Path
 
 
@@ -111,6 +114,52 @@ def spread(values: list[float]) -> dict[str, float]:
         "p50_us": round(statistics.median(values) * 1e6, 1),
         "p99_us": round(p(values, 99) * 1e6, 1),
     }
+
+
+def best(step: Callable[[], object], rounds: int = 3) -> float:
+    """Return the seconds of the fastest of *rounds* calls."""
+    return min(seconds(step) for _ in range(rounds))
+
+
+def in_child(step: Callable[..., object], *arguments: object) -> dict[str, object]:
+    """
+    Call *step* in a new process; return its facts and the memory that they took.
+
+    ``memory_above_start_mb`` is the most that the process and those that it started
+    held together, above what it held before, looked at every 20 ms.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        process, start = pool.submit(_begin).result()
+        running = pool.submit(step, *arguments)
+        peak = start
+        while not running.done():
+            peak = max(peak, sum(map(_held, _family(process))))
+            time.sleep(0.02)
+        facts = running.result()
+    return {**facts, "memory_above_start_mb": round((peak - start) / 1e6)}
+
+
+def _begin() -> tuple[int, int]:
+    return os.getpid(), _held(os.getpid())
+
+
+def _held(process: int) -> int:
+    """Return the bytes of memory that *process* holds, 0 where nobody tells."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0
+    found = re.search(r"VmRSS:\s+([0-9]+) kB", status)
+    return int(found[1]) * 1024 if found else 0
+
+
+def _family(process: int) -> list[int]:
+    """Return *process* and all that it started, as far as anybody tells."""
+    children = []
+    for told in Path(f"/proc/{process}/task").glob("*/children"):
+        with suppress(OSError):
+            children += map(int, told.read_text().split())
+    return [process, *(each for child in children for each in _family(child))]
 
 
 def report(question: str, facts: dict[str, object]) -> None:

@@ -48,6 +48,7 @@ DIFFERENCE_WHOLE_EVERY = 32  # commits write every n-th version whole
 DIFFERENCE_TURNED_EVERY = 192  # packing the same; with what commits add below 255
 SLOT_SIZE_MIN = KIB  # raw bytes from which versions of a payload are looked at
 SLOT_LOOK_BACK = 64  # entries read to find what a slot held before
+PART_SIZE = 8 * MIB  # raw bytes of a file that a helping process reads at once
 RESERVE_SIZE = MIB  # bytes kept for maintenance on a full disk
 CACHE_SIZE = 64 * MIB  # raw bytes of decoded frames kept by a reader
 KEY_COMMIT_COUNT = 1000  # newest commits whose keys are remembered

@@ -220,7 +220,7 @@ def named_by_files(
                 listed = decode_ref_list(frame.records[place.record].payload)
                 named.update(ref.blob.digest for ref in listed)
     copies = {
-        digest: {place.file for place in found.records.places_of(digest)}
-        for digest in found.records.copies
+        digest: {place.file for place in found.places.places_of(digest)}
+        for digest in found.places.copied()
     }
     return named, copies

@@ -95,26 +95,52 @@ def peaks_at(count: int, read: Read) -> list[bytes]:
     return _ask(read, peak_positions(count))
 
 
+def complete(tree: Tree, hashes: Sequence[bytes]) -> bytes:
+    """
+    Return the hash of the complete subtree over *hashes* of one level.
+
+    Raises:
+        ValueError: They are not 1, 2, 4, 8 ... of them.
+    """
+    if len(hashes).bit_count() != 1:
+        raise ValueError("no complete subtree has as many")
+    while len(hashes) > 1:
+        hashes = [*map(tree.node, hashes[::2], hashes[1::2])]
+    return hashes[0]
+
+
 def push(
-    tree: Tree, peaks: list[bytes], count: int, leaf_hash: bytes
+    tree: Tree, peaks: list[bytes], count: int, latest: bytes, level: int = 0
 ) -> list[tuple[int, int, bytes]]:
     """
-    Append *leaf_hash* to a tree of *count* leaves by changing *peaks* in place.
+    Append leaves to a tree of *count* leaves by changing *peaks* in place.
 
     Computes one node on average, at most 62.
 
+    Args:
+        tree: Which kind.
+
+        peaks: Of the tree so far.
+
+        count: Leaves so far.
+
+        latest: Hash of the complete subtree over the new leaves; with one leaf
+            the leaf hash.
+
+        level: Of that subtree; there are ``1 << level`` new leaves.
+
     Returns:
-        Level, index and hash of each complete subtree whose last leaf this is,
-        from level 1 up; so without the leaf itself, at ``(0, count)``.
+        Level, index and hash of each complete subtree that ends with the new
+        leaves and has more than them.
 
     Raises:
         ValueError: There are not as many *peaks* as a tree of *count* leaves
-            has. Nothing was changed.
+            has, or no subtree of *level* begins there. Nothing was changed.
     """
-    if len(peaks) != count.bit_count():
+    if len(peaks) != count.bit_count() or count & ((1 << level) - 1):
         raise ValueError("not the peaks of a tree of this count")
     closed = []
-    level, index, latest = 0, count, leaf_hash
+    index = count >> level
     while index & 1:
         latest = tree.node(peaks.pop(), latest)
         level += 1
@@ -122,15 +148,6 @@ def push(
         closed.append((level, index, latest))
     peaks.append(latest)
     return closed
-
-
-def complete(tree: Tree, leaf_hashes: Sequence[bytes]) -> bytes:
-    """Return the hash of the complete subtree over 1, 2, 4, 8 ... *leaf_hashes*."""
-    level = leaf_hashes
-    while len(level) > 1:
-        pairs = zip(level[::2], level[1::2], strict=True)
-        level = [tree.node(left, right) for left, right in pairs]
-    return level[0]
 
 
 def root(tree: Tree, peaks: Sequence[bytes]) -> bytes:

@@ -23,6 +23,7 @@ from castore.formats.file import file_name
 from castore.reading.contents import FileContents, read_contents
 from castore.reading.files import OpenFile
 from castore.reading.findings import EXPLAINED, FAULT, Finding, Findings
+from castore.reading.helpers import processor_count
 from castore.reading.members import judge_member, make_member
 from castore.reading.payloads import Payloads
 from castore.reading.survey import Survey, survey
@@ -79,6 +80,7 @@ def verify(
     store: str | os.PathLike[str] | Files,
     *,
     progress: Callable[[int, int], None] | None = None,
+    jobs: int | None = None,
 ) -> Report:
     """
     Check everything that a store holds, and go on after each finding.
@@ -92,6 +94,9 @@ def verify(
 
         progress: Told how many of how many bytes were read.
 
+        jobs: How many processes may read; by default as many as there are
+            processors.
+
     Raises:
         NotFoundError: There is no ``castore.json``, so no store.
 
@@ -100,7 +105,7 @@ def verify(
     Spec: spec/checking.md.
     """
     files = store if isinstance(store, Files) else Files(store)
-    found = survey(files, progress=progress)
+    found = survey(files, progress=progress, jobs=jobs or processor_count())
     try:
         Payloads(found, found.findings).judge()
     except CorruptionError as error:
@@ -204,11 +209,11 @@ def _report(found: Survey) -> Report:
 
 
 def _covered(found: Survey) -> dict[str, int]:
-    lists = frame_format.REF_LIST
+    lists = {name for name, _ in found.places.of_kind(frame_format.REF_LIST)}
     return {
         "files": len(found.members),
         "frames": found.frame_count,
-        "blobs": sum(place.kind != lists for place in found.places.values()),
+        "blobs": len(found.places) - len(lists),
         "entries": sum(log.count for log in found.logs.values()),
         "segments": len(found.heads),
         "bytes": sum(found.members.values()),

@@ -68,6 +68,34 @@ def test_roots_peaks_and_closed_nodes(tree: Tree) -> None:
 
 
 @TREES
+@given(st.integers(0, 70), st.integers(0, 70))
+def test_whole_subtrees_are_pushed_as_their_leaves_are(
+    tree: Tree, start: int, count: int
+) -> None:
+    """Pushing complete subtrees gives the peaks that pushing their leaves gives."""
+    hashes = [tree.leaf(leaf) for leaf in leaves(tree, start + count)]
+    one: list[bytes] = []
+    other: list[bytes] = []
+    for at, leaf_hash in enumerate(hashes):
+        merkle.push(tree, one, at, leaf_hash)
+        if at < start:
+            merkle.push(tree, other, at, leaf_hash)
+    for level, index in merkle.node_positions(start, start + count):
+        at = index << level
+        latest = merkle.complete(tree, hashes[at : at + (1 << level)])
+        merkle.push(tree, other, at, latest, level)
+
+    assert one == other
+
+
+@pytest.mark.parametrize("count", [0, 3, 6])
+def test_only_complete_subtrees_are_folded(count: int) -> None:
+    """What has no power of two of leaves has no hash."""
+    with pytest.raises(ValueError, match="no complete subtree"):
+        merkle.complete(BLAKE3, [bytes(32)] * count)
+
+
+@TREES
 def test_every_proof_is_the_one_of_the_rfc(tree: Tree) -> None:
     """All proofs up to 257 leaves are those of the definition, and are accepted."""
     known = Reference(tree, leaves(tree, ALL_COUNT))

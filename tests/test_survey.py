@@ -163,7 +163,7 @@ def test_the_last_copy_counts(tmp_path: Path) -> None:
     maker.append(log, [Item("line", b"same")])
     found = look(maker)
     digest = blob_digest(b"same")
-    files = [place.file for place in found.records.places_of(digest)]
+    files = [place.file for place in found.places.places_of(digest)]
 
     assert maker.journal.header.id == found.places[digest].file
     assert maker.journal.offsets[-1] == found.places[digest].offset

@@ -248,6 +248,12 @@ def verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "path", nargs="?", metavar="DIR", help="another store than the usual one"
     )
+    parser.add_argument(
+        "--jobs",
+        type=parse_count,
+        metavar="N",
+        help="processes that read (default: one for each processor)",
+    )
 
 
 def collecting(parser: argparse.ArgumentParser) -> None:

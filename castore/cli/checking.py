@@ -35,7 +35,7 @@ def verify(options: argparse.Namespace, out: Output) -> Exit:
         if not os.path.lexists(path / MARKER):
             raise no_store(path)
     with out.progress("verifying") as progress:
-        report = verify_store(path, progress=progress.update)
+        report = verify_store(path, progress=progress.update, jobs=options.jobs)
     tell_findings((*report.findings, *report.explained), out)
     covered = report.covered
     what = ", ".join(

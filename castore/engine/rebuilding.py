@@ -75,7 +75,7 @@ def _readable(found: Survey) -> dict[bytes, BlobPlace]:
     heirs: dict[bytes, list[tuple[bytes, BlobPlace]]] = {}
     lists: list[tuple[bytes, BlobPlace]] = []
     for digest in found.places:
-        for place in found.records.places_of(digest):
+        for place in found.places.places_of(digest):
             if place.kind == frame_format.DIFFERENCE:
                 base = found.records.bases[place]
                 heirs.setdefault(base, []).append((digest, place))

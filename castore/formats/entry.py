@@ -164,10 +164,12 @@ def check_refs(value: Any, *, count_max: int, lists: bool) -> list[list[Any]]:
     """
     need(isinstance(value, list) and len(value) <= count_max, "references: not as many")
     refs: list[list[Any]] = value
+    if _are_plain(refs):
+        return refs
     for ref in refs:
         need(isinstance(ref, list) and len(ref) == 5, "reference: not five fields")
         role, digest, size, flags, slices = ref
-        need(is_text(role, size_min=0, size_max=limits.ROLE_SIZE_MAX), "role")
+        need(_is_role(role), "role")
         need(is_bytes(digest, 32) and is_count(size), "reference: digest or size")
         need(flags == 0 or (lists and flags == REF_LIST_FLAG), "reference: flags")
         need(type(flags) is int, "reference: flags")
@@ -176,6 +178,31 @@ def check_refs(value: Any, *, count_max: int, lists: bool) -> list[list[Any]]:
         if flags:
             need(0 < size <= limits.REF_LIST_COUNT_MAX and not role, "ref list")
     return refs
+
+
+def _are_plain(refs: list[Any]) -> bool:
+    """
+    Whether all of *refs* are good references to blobs without slices.
+
+    Most are, and an entry may have hundreds: all are looked at at once.
+    """
+    if set(map(type, refs)) != {list} or set(map(len, refs)) != {5}:
+        return False
+    roles, digests, sizes, flags, slices = zip(*refs, strict=True)
+    return (
+        set(map(type, digests)) == {bytes}
+        and set(map(len, digests)) == {32}
+        and set(map(type, (*sizes, *flags))) == {int}
+        and 0 <= min(sizes) <= max(sizes) < limits.SLICED_SIZE_MIN
+        and min(flags) == max(flags) == 0
+        and set(map(type, slices)) == {type(None)}
+        and set(map(type, roles)) == {str}
+        and all(_is_role(role) for role in set(roles))
+    )
+
+
+def _is_role(value: Any) -> bool:
+    return is_text(value, size_min=0, size_max=limits.ROLE_SIZE_MAX)
 
 
 def parse_refs(value: Sequence[Sequence[Any]]) -> tuple[Reference, ...]:

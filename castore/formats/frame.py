@@ -283,20 +283,28 @@ def decode_table(data: memoryview, header: FrameHeader) -> list[list[Any]]:
     encoded = data[HEADER_SIZE : HEADER_SIZE + header.table_size]
     table = record(bytes(encoded), limits.FRAME_TABLE_SIZE_MAX, "table")
     need(len(table) == header.record_count, "table: another count than the header")
-    total = 0
-    for descriptor in table:
-        if type(descriptor) is list and len(descriptor) == 2:
-            kind, size = descriptor
-            if (  # most are like this, and there are many
-                type(kind) is type(size) is int
-                and kind == BLOB
-                and 0 <= size <= limits.BLOB_RECORD_SIZE_MAX
-            ):
-                total += size
-                continue
-        total += _check_descriptor(descriptor)
+    total = _sum_blobs(table)
+    if total is None:
+        total = sum(map(_check_descriptor, table))
     need(total == header.raw_size, "table: sizes do not add up")
     return table
+
+
+def _sum_blobs(table: list[Any]) -> int | None:
+    """
+    Return the sum of sizes if all of *table* are good descriptors of whole blobs.
+
+    Thousands of blobs stand in one frame of bodies, so all are looked at at once.
+    """
+    if set(map(type, table)) != {list} or set(map(len, table)) != {2}:
+        return None
+    kinds, sizes = zip(*table, strict=True)
+    if set(map(type, (*kinds, *sizes))) != {int} or set(kinds) != {BLOB}:
+        return None
+    if min(sizes) < 0 or max(sizes) > limits.BLOB_RECORD_SIZE_MAX:
+        return None
+    total: int = sum(sizes)
+    return total
 
 
 def _check_descriptor(item: Any) -> int:

@@ -54,37 +54,50 @@ def decode_stored(payload: bytes | memoryview, count: int) -> list[list[Any]]:
     """
     value = record(payload, limits.FRAME_RAW_SIZE_MAX, "stored entries")
     need(len(value) == count, "stored entries: not as many as the table says")
-    kinds: set[str] = set()
-    for stored in value:
-        if type(stored) is list and len(stored) == 4:  # most are like this
-            time, kind, body, refs = stored
-            if (
-                (time is None or type(time) is int)
-                and type(body) is int
-                and body >= 0
-                and refs == []
-                and type(kind) is str
-                and kind in kinds
-            ):
-                continue
-        _check_stored(stored)
-        if stored[1] != START:
-            kinds.add(stored[1])
+    if _are_usual(value):
+        for _, _, _, refs in value:
+            _check_entry_refs(refs)
+    else:
+        for stored in value:
+            _check_stored(stored)
     return value
+
+
+def _are_usual(value: list[Any]) -> bool:
+    """
+    Whether all of *value* are good stored entries with their bodies beside them,
+    none a start entry; their references are not looked at.
+
+    Most are, hundreds to a record: all are looked at at once.
+    """
+    if set(map(type, value)) != {list} or set(map(len, value)) != {4}:
+        return False
+    times, kinds, bodies, refs = zip(*value, strict=True)
+    return (
+        set(map(type, times)) <= {int, type(None)}
+        and set(map(type, kinds)) == {str}
+        and all(kind != START and _is_kind(kind) for kind in set(kinds))
+        and set(map(type, bodies)) == {int}
+        and min(bodies) >= 0
+        and set(map(type, refs)) == {list}
+    )
+
+
+def _is_kind(value: Any) -> bool:
+    return is_text(value, size_min=1, size_max=limits.KIND_SIZE_MAX)
 
 
 def _check_stored(stored: Any) -> None:
     need(isinstance(stored, list) and len(stored) in (4, 5), "stored entry: fields")
     time, kind, body, refs, *start = stored
     need(time is None or type(time) is int, "stored entry: time")
-    need(is_text(kind, size_min=1, size_max=limits.KIND_SIZE_MAX), "stored entry: kind")
+    need(_is_kind(kind), "stored entry: kind")
     if type(body) is not int:
         need(isinstance(body, list) and len(body) == 2, "stored entry: body")
         need(is_bytes(body[0], 32) and is_count(body[1]), "stored entry: body")
     elif body < 0:
         raise refusal("stored entry: body")
-    if refs != []:
-        check_refs(refs, count_max=limits.ENTRY_REFS_COUNT_MAX, lists=True)
+    _check_entry_refs(refs)
     if (kind == START) != bool(start):
         raise refusal("stored entry: start")
     if start:
@@ -104,6 +117,11 @@ class _Storable(Protocol):
     def time_ms(self) -> int | None: ...
     @property
     def start(self) -> Start | None: ...
+
+
+def _check_entry_refs(refs: Any) -> None:
+    if refs != []:
+        check_refs(refs, count_max=limits.ENTRY_REFS_COUNT_MAX, lists=True)
 
 
 def stored_form(

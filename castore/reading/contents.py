@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import attrs
 
@@ -25,6 +26,7 @@ from castore.formats.entry import Start, parse_start
 from castore.formats.head import Head
 from castore.formats.refuse import placed
 from castore.formats.stored import decode_stored, entries_of
+from castore.formats.trees import SEGMENT_TREE
 from castore.reading.files import OpenFile
 from castore.reading.frames import Frame, Gap, walk
 from castore.reading.image import (
@@ -35,7 +37,13 @@ from castore.reading.image import (
     run_headers,
     stored_blobs,
 )
-from castore.reading.stored import BlobPlace, StoredRun, Want
+from castore.reading.stored import (
+    NO_BLOBS,
+    StoredBlobs,
+    StoredRun,
+    Wants,
+    run_subtrees,
+)
 
 
 #: Told how many bytes were walked.
@@ -60,7 +68,7 @@ class FrameContents:
 
         blobs: Name and place of its blobs and ref lists.
 
-        bases: Base of each difference, by place.
+        bases: Base of each difference among them, in order.
 
         runs: Its entries, as far as they could be read.
 
@@ -74,8 +82,8 @@ class FrameContents:
     hash: bytes
     group_start: int
     refusal: CorruptionError | None = None
-    blobs: Sequence[tuple[bytes, BlobPlace]] = ()
-    bases: Sequence[tuple[BlobPlace, bytes]] = ()
+    blobs: StoredBlobs = NO_BLOBS
+    bases: Sequence[bytes] = ()
     runs: Sequence[StoredRun] = ()
     heads: Sequence[tuple[Head, bytes]] = ()
     commits: Sequence[tuple[Commit, bytes]] = ()
@@ -83,7 +91,8 @@ class FrameContents:
     def refuse(self, error: CorruptionError) -> None:
         """Pass over the records; the frame stays whole."""
         self.refusal = error
-        self.blobs = self.bases = self.runs = self.heads = self.commits = ()
+        self.blobs = NO_BLOBS
+        self.bases = self.runs = self.heads = self.commits = ()
 
 
 @attrs.define(eq=False)
@@ -131,6 +140,25 @@ _Bodies = list[tuple[bytes, int]]
 _Waiting = list[tuple[RunHeader, memoryview]]
 
 
+@attrs.frozen
+class Part:
+    """
+    What stands in a part of a file.
+
+    Attributes:
+        frames: The whole frames, in order.
+
+        gaps: Where a frame should begin and none does.
+
+        end: Where the next part begins; None if none can: no whole frame is
+            behind, or entries wait for bodies that are.
+    """
+
+    frames: list[FrameContents]
+    gaps: list[Gap]
+    end: int | None
+
+
 def read_contents(
     file: OpenFile, stop: int, progress: Progress | None = None
 ) -> FileContents:
@@ -138,7 +166,7 @@ def read_contents(
     Decode every frame of ``[188, stop)`` once.
 
     Takes the time of hashing and decompressing the file, some 10 us for each
-    entry and 2 us for each blob more. Keeps about 200 bytes for each blob and 50
+    entry and 2 us for each blob more. Keeps about 50 bytes for each blob and 70
     for each entry.
 
     Args:
@@ -149,23 +177,48 @@ def read_contents(
         progress: Told the size of each frame and gap.
     """
     stop = min(stop, file.size())
-    contents = FileContents(file, stop, [], [])
+    part = read_part(file, file_format.SIZE, stop, stop, progress)
+    return FileContents(file, stop, part.frames, part.gaps)
+
+
+def read_part(
+    file: OpenFile, start: int, end: int, stop: int, progress: Progress | None = None
+) -> Part:
+    """
+    Decode every frame of *file* that begins in ``[start, end)`` once.
+
+    Args:
+        file: What to read.
+
+        start: Where a frame begins.
+
+        end: Where to stop.
+
+        stop: Where the last frame must end at the latest; within the file.
+
+        progress: Told the size of each frame and gap.
+    """
+    part = Part([], [], None)
     pending = _Pending(file)
-    for item in walk(file, file_format.SIZE, stop):
+    at: int | None = start
+    for item in walk(file, start, stop):
+        at = item.end
         if progress:
             progress((item.end or stop) - item.offset)
         if isinstance(item, Gap):
-            contents.gaps.append(item)
+            part.gaps.append(item)
             pending.settle()
-            continue
-        found, waiting = _decode(item, file)
-        contents.frames.append(found)
-        bodies = [] if found.refusal else list(item.bodies)
-        pending.add(found, waiting, bodies)
-        if not waiting:
-            pending.settle()
-    pending.settle()
-    return contents
+        else:
+            found, waiting = _decode(item, file)
+            part.frames.append(found)
+            bodies = [] if found.refusal else list(item.bodies)
+            pending.add(found, waiting, bodies)
+            if not waiting:
+                pending.settle()
+        if at is None or at >= end:
+            break
+    waits = pending.settle()
+    return attrs.evolve(part, end=None if waits else at)
 
 
 class _Pending:
@@ -184,14 +237,20 @@ class _Pending:
         """Take in the next frame; *bodies* are those that it holds itself."""
         self._frames.append((found, waiting, bodies))
 
-    def settle(self) -> None:
-        """Read what waits; behind the last frame is none that can be used."""
+    def settle(self) -> bool:
+        """
+        Read what waits; behind the last frame is none that can be used.
+
+        Returns whether something waited for one.
+        """
+        waited = bool(self._frames and self._frames[-1][1])
         after: _Bodies | None = None
         while self._frames:
             found, waiting, bodies = self._frames.pop()
             if waiting and after is not None:
                 _complete(found, self._file, waiting, after)
             after = None if found.refusal else bodies
+        return waited
 
 
 def _decode(frame: Frame, file: OpenFile) -> tuple[FrameContents, _Waiting]:
@@ -214,25 +273,25 @@ def _fill(found: FrameContents, frame: Frame, file: OpenFile) -> _Waiting:
     if file.header.kind == file_format.JOURNAL:
         check_journal_records(frame, found.commits, found.heads)
     _fill_blobs(found, frame)
-    return _fill_runs(found, frame) if frame_format.ENTRIES in kinds else []
+    return _fill_runs(found, frame, file) if frame_format.ENTRIES in kinds else []
 
 
 def _fill_blobs(found: FrameContents, frame: Frame) -> None:
-    blobs, bases = [], []
-    for blob in stored_blobs(frame):
-        place = BlobPlace(frame.file, frame.offset, blob.record, blob.size, blob.kind)
-        blobs.append((blob.digest, place))
-        if blob.kind == frame_format.DIFFERENCE:
-            base: bytes = frame.table[blob.record][4]
-            bases.append((place, base))
-        elif blob.kind == frame_format.CHUNKED:
-            decode_chunks(frame.records[blob.record].payload, blob.size)
-    found.blobs = blobs
-    if bases:
-        found.bases = bases
+    stored = stored_blobs(frame)
+    if not stored:
+        return
+    for blob in stored:
+        if blob.kind == frame_format.CHUNKED:
+            decode_chunks(frame.records.payload(blob.record), blob.size)
+    found.blobs = StoredBlobs.of(frame.file, frame.offset, stored)
+    found.bases = [
+        frame.table[blob.record][4]
+        for blob in stored
+        if blob.kind == frame_format.DIFFERENCE
+    ]
 
 
-def _fill_runs(found: FrameContents, frame: Frame) -> _Waiting:
+def _fill_runs(found: FrameContents, frame: Frame, file: OpenFile) -> _Waiting:
     waiting: _Waiting = []
     runs = []
     for header in run_headers(frame):
@@ -240,9 +299,7 @@ def _fill_runs(found: FrameContents, frame: Frame) -> _Waiting:
         if header.bodies:
             waiting.append((header, payload))
         else:
-            runs.append(
-                _read_run(header, payload, found.offset, frame.file, frame.bodies)
-            )
+            runs.append(_read_run(header, payload, found.offset, file, frame.bodies))
     found.runs = runs
     return waiting
 
@@ -256,7 +313,7 @@ def _complete(
     """Read the entries of *found* whose bodies the frame behind it holds."""
     try:
         with placed(f"{file.name}@{found.offset}"):
-            runs = [_read_run(*item, found.offset, file.id, bodies) for item in waiting]
+            runs = [_read_run(*item, found.offset, file, bodies) for item in waiting]
             found.runs = [*found.runs, *runs]
     except CorruptionError as error:
         found.refuse(error)
@@ -266,12 +323,12 @@ def _read_run(
     header: RunHeader,
     payload: memoryview,
     offset: int,
-    file: bytes,
+    file: OpenFile,
     body_list: Sequence[tuple[bytes, int]],
 ) -> StoredRun:
     hashes: list[bytes] = []
     bodies: list[bytes] = []
-    wants: list[Want] = []
+    wants: list[tuple[Any, ...]] = []
     starts: dict[int, Start] = {}
     stored = decode_stored(payload, header.count)
     placed_entries = entries_of(
@@ -281,11 +338,13 @@ def _read_run(
         hashes.append(digest)
         bodies.append(body[0])
         if type(item[2]) is not int:
-            wants.append(Want(index, None, *body, 0, None))
-        for role, name, size, flags, slices in item[3]:
-            wants.append(Want(index, sys.intern(role), name, size, flags, slices))
+            wants.append((index, None, *body, 0, None))
+        for role, *rest in item[3]:
+            wants.append((index, sys.intern(role), *rest))
         if len(item) == 5:
             starts[index] = parse_start(item[4])
-    return StoredRun(
-        header, file, offset, b"".join(hashes), tuple(bodies), tuple(wants), starts
-    )
+    subtrees = b""
+    if header.segment != file.header.store:
+        subtrees = run_subtrees(SEGMENT_TREE, header.first, hashes)
+    columns = (b"".join(hashes), b"".join(bodies), Wants.of(wants))
+    return StoredRun(header, file.id, offset, *columns, starts, subtrees)

@@ -33,10 +33,10 @@ class _Bodies:
 
     def _search(self, wanted: set[bytes]) -> dict[bytes, BlobPlace]:
         return {
-            digest: place
+            digest: frame.blobs.place(at)
             for part in self._parts
             for frame in part.frames
-            for digest, place in frame.blobs
+            for at, digest in enumerate(frame.blobs.names())
             if digest in wanted
         }
 

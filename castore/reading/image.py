@@ -7,7 +7,7 @@ Spec: spec/frame.md; spec/file.md, "Journal".
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -27,8 +27,7 @@ from castore.formats.stored import decode_stored, entries_of
 from castore.reading.frames import Bodies, Frame
 
 
-@attrs.frozen
-class StoredBlob:
+class StoredBlob(NamedTuple):
     """A blob or ref list: name, raw size (count for a ref list), record number."""
 
     digest: bytes
@@ -58,17 +57,17 @@ def stored_blobs(frame: Frame) -> list[StoredBlob]:
     """
     found = []
     whole = iter(frame.bodies)
-    for number, record in enumerate(frame.records):
-        if record.kind == frame_format.BLOB:
-            found.append(StoredBlob(*next(whole), number, record.kind))
-        elif record.kind in (frame_format.DIFFERENCE, frame_format.CHUNKED):
-            _, _, digest, size = record.descriptor[:4]
-            found.append(StoredBlob(digest, size, number, record.kind))
-        elif record.kind == frame_format.REF_LIST:
+    for number, item in enumerate(frame.table):
+        kind = item[0]
+        if kind == frame_format.BLOB:
+            found.append(StoredBlob(*next(whole), number, kind))
+        elif kind in (frame_format.DIFFERENCE, frame_format.CHUNKED):
+            found.append(StoredBlob(item[2], item[3], number, kind))
+        elif kind == frame_format.REF_LIST:
+            payload = frame.records.payload(number)
             with placed(frame.where):
-                count = len(decode_ref_list(record.payload))
-            digest = ref_list_digest(record.payload)
-            found.append(StoredBlob(digest, count, number, record.kind))
+                count = len(decode_ref_list(payload))
+            found.append(StoredBlob(ref_list_digest(payload), count, number, kind))
     return found
 
 

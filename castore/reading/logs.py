@@ -14,14 +14,19 @@ from typing import NamedTuple
 import attrs
 
 from castore import merkle
+from castore.digest import SIZE
 from castore.errors import CorruptionError
 from castore.formats.entry import Start, check_start
 from castore.formats.head import Head
 from castore.reading.findings import Findings, segment_place
-from castore.reading.stored import StoredRun, Want
+from castore.reading.stored import (
+    NODE_LEVEL_MIN,
+    StoredRun,
+    Want,
+    digests_in,
+    run_positions,
+)
 
-
-NODE_LEVEL_MIN = 8  # subtrees of 256 leaves and up are kept
 
 BROKEN = "broken link"
 MALFORMED = "malformed record"
@@ -119,15 +124,17 @@ class Log:
 
     def wants(self) -> Iterator[Want]:
         """Yield what the own entries need beyond what stands beside them."""
-        for piece in self.pieces:
-            for want in piece.run.wants:
-                if piece.start <= want.entry < piece.stop:
-                    yield want
+        for run, start, stop in self.pieces:
+            if start == run.first and stop == run.stop:
+                yield from run.wants
+            else:
+                yield from (want for want in run.wants if start <= want.entry < stop)
 
     def bodies(self) -> Iterator[bytes]:
         """Yield the digest of each own entry's body, in order of index."""
         for run, start, stop in self.pieces:
-            yield from run.bodies[start - run.first : stop - run.first]
+            first, last = (start - run.first) * SIZE, (stop - run.first) * SIZE
+            yield from digests_in(run.bodies[first:last])
 
     def runs(self) -> list[StoredRun]:
         """Return the fewest runs that hold the own entries, in order of index."""
@@ -227,7 +234,8 @@ def grow_tree(
     """
     Append the good own entries to a tree; sets `peaks`, `nodes`, `snapshots`.
 
-    Computes two hashes for each entry.
+    Computes two hashes for each entry of runs that are cut; those of others were
+    computed when they were read.
 
     Args:
         log: Its entries are taken already.
@@ -239,21 +247,36 @@ def grow_tree(
         wanted: Counts at which children want to know the peaks.
     """
     peaks = list(peaks)
-    stops = set(wanted)
-    if log.head:
-        stops.add(log.head.count)
+    stops = sorted({*wanted, *([log.head.count] if log.head else ())})
     count = log.fork_index
     for run, start, stop in log.pieces:
-        for index in range(start, min(stop, log.good)):
-            leaf = tree.leaf(run.hash_at(index))
-            for node in merkle.push(tree, peaks, index, leaf):
-                if node[0] >= NODE_LEVEL_MIN:
-                    log.nodes.append(node)
-            count = index + 1
-            if count in stops:
+        for level, latest in _subtrees(run, start, min(stop, log.good), tree, stops):
+            node = (level, count >> level, latest)
+            nodes = [node, *merkle.push(tree, peaks, count, latest, level)]
+            log.nodes += [each for each in nodes if each[0] >= NODE_LEVEL_MIN]
+            count += 1 << level
+            at = bisect.bisect_left(stops, count)
+            if stops[at : at + 1] == [count]:
                 log.snapshots[count] = list(peaks)
     if log.head and log.head.count in log.snapshots:
         log.peaks = log.snapshots[log.head.count]
+
+
+def _subtrees(
+    run: StoredRun, start: int, stop: int, tree: merkle.Tree, stops: list[int]
+) -> Iterator[tuple[int, bytes]]:
+    """
+    Yield level and hash of subtrees that together are the leaves ``[start, stop)``;
+    single leaves where one of *stops* is among them, or not all of *run* is wanted.
+    """
+    inside = bisect.bisect_right(stops, start) < bisect.bisect_left(stops, stop)
+    if run.subtrees and (start, stop) == (run.first, run.stop) and not inside:
+        positions = run_positions(start, stop)
+        for (level, _), latest in zip(positions, digests_in(run.subtrees), strict=True):
+            yield level, latest
+    else:
+        for index in range(start, stop):
+            yield 0, tree.leaf(run.hash_at(index))
 
 
 def judge_start(log: Log, head: Head, tree: merkle.Tree, findings: Findings) -> None:

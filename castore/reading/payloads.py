@@ -24,8 +24,6 @@ from castore.reading.stored import BlobPlace
 from castore.reading.survey import Survey
 
 
-_WHOLE = (frame_format.BLOB, frame_format.REF_LIST)
-
 #: A reference: digest, size, flags, slices digest.
 _Ref = tuple[bytes, int, int, bytes | None]
 
@@ -45,40 +43,42 @@ class Payloads:
         self._findings = findings
         self._raw: OrderedDict[bytes, bytes] = OrderedDict()
         self._raw_size = 0
-        self._good: dict[bytes, BlobPlace] = {}  # a copy that can be read
+        self._places = survey.places
+        # Of blobs that do not stand whole, a copy that can be read.
+        self._good: dict[bytes, BlobPlace] = {}
         self._slices: dict[bytes, bytes] = {}
-        self._seen: set[_Ref] = set()
+        self._lists: set[bytes] = set()  # whose references were looked at
 
     def judge(self) -> None:
         """Report all that step 8 finds."""
         children: dict[bytes, list[tuple[bytes, BlobPlace]]] = {}
-        lists: list[tuple[bytes, BlobPlace]] = []
-        for digest, place in self._copies():
-            if place.kind in _WHOLE:
-                self._good.setdefault(digest, place)
-            elif place.kind == frame_format.CHUNKED:
-                lists.append((digest, place))
-            else:
-                base = self._records.bases[place]
-                children.setdefault(base, []).append((digest, place))
+        for digest, place in self._places.of_kind(frame_format.DIFFERENCE):
+            base = self._records.bases[place]
+            children.setdefault(base, []).append((digest, place))
         self._judge_differences(children)
-        for digest, place in lists:
+        for digest, place in self._places.of_kind(frame_format.CHUNKED):
             self._judge_list(digest, place)
         for log in self._survey.logs.values():
             for want in log.wants():
                 self._need((want.digest, want.size, want.flags, want.slices))
 
-    def _copies(self) -> Iterator[tuple[bytes, BlobPlace]]:
-        for digest in self._records.places:
-            for place in self._records.places_of(digest):
-                yield digest, place
+    def _find(self, digest: bytes) -> BlobPlace | None:
+        """Return a copy of a blob or ref list that can be read, as far as is known."""
+        return self._good.get(digest) or self._places.find_whole(digest)
+
+    def _stands(self, digest: bytes, place: BlobPlace) -> bool:
+        """Note that *place* can be read; return whether no other copy can."""
+        if self._find(digest):
+            return False
+        self._good[digest] = place
+        return True
 
     # --- differences -----------------------------------------------------------
 
     def _judge_differences(
         self, children: dict[bytes, list[tuple[bytes, BlobPlace]]]
     ) -> None:
-        todo = [(digest, 0) for digest in self._good]
+        todo = [(base, 0) for base in children if self._is_raw(base)]
         while todo:
             base, depth = todo.pop()
             if depth == limits.DIFFERENCE_DEPTH_MAX:
@@ -87,7 +87,7 @@ class Payloads:
                 problem = self._patch(digest, place, self._read(base))
                 if problem:
                     self._corrupt(digest, problem)
-                elif self._good.setdefault(digest, place) is place:
+                elif self._stands(digest, place):
                     todo.append((digest, depth + 1))
 
     def _patch(self, digest: bytes, place: BlobPlace, base: bytes) -> str:
@@ -114,7 +114,7 @@ class Payloads:
         """Return the bytes of a whole blob or difference that can be read."""
         chain: list[tuple[bytes, BlobPlace]] = []
         while digest not in self._raw:
-            place = self._good[digest]
+            place = self._find(digest) or self._places[digest]
             if place.kind == frame_format.BLOB:
                 self._keep(digest, bytes(self._reader.record(place).payload))
             else:
@@ -137,13 +137,13 @@ class Payloads:
         if problem:
             self._corrupt(digest, problem)
             return
-        self._good.setdefault(digest, place)
+        self._stands(digest, place)
         if chunks.slices:
             self._slices[digest] = slices_digest(chunks.slices)
 
     def _is_raw(self, digest: bytes) -> bool:
         """Whether a blob can be read as what chunks are: whole or a difference."""
-        found = self._good.get(digest)
+        found = self._find(digest)
         kinds = (frame_format.BLOB, frame_format.DIFFERENCE)
         return found is not None and found.kind in kinds
 
@@ -171,16 +171,14 @@ class Payloads:
     # --- what entries need -----------------------------------------------------
 
     def _need(self, ref: _Ref) -> None:
-        if ref in self._seen:
-            return
-        self._seen.add(ref)
         digest, size, flags, slices = ref
-        place = self._good.get(digest)
+        place = self._find(digest)
         is_list = place is not None and place.kind == frame_format.REF_LIST
         sliced = slices is None or self._slices.get(digest) == slices
         if place is None or place.size != size or is_list != bool(flags) or not sliced:
             self._miss(digest)
-        elif is_list:
+        elif is_list and digest not in self._lists:
+            self._lists.add(digest)
             for item in decode_ref_list(self._reader.record(place).payload):
                 blob = item.blob
                 self._need((blob.digest, blob.size, item.flags, blob.slices))

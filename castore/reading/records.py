@@ -10,11 +10,13 @@ import itertools
 
 import attrs
 
+from castore.formats import frame as frame_format
 from castore.formats.commit import Commit, store_genesis
 from castore.formats.head import Head, hash_head
-from castore.reading.contents import FileContents
+from castore.reading.contents import FileContents, FrameContents
 from castore.reading.findings import Findings, segment_place, seq_place
-from castore.reading.stored import BlobPlace, StoredRun
+from castore.reading.places import Places
+from castore.reading.stored import BlobPlace, StoredBlobs, StoredRun
 
 
 FORK = "fork evidence"
@@ -36,10 +38,7 @@ class Records:
 
         runs: All entries records of each segment, in order of files.
 
-        places: Where each blob and ref list stands; of several copies the one
-            that comes last.
-
-        copies: The other copies.
+        blobs: The blobs and ref lists of each frame that has some, in order.
 
         bases: The base of each difference, by place.
     """
@@ -48,9 +47,9 @@ class Records:
     rivals: dict[int, list[tuple[Commit, bytes]]] = attrs.Factory(dict)
     heads: dict[bytes, dict[bytes, Head]] = attrs.Factory(dict)
     runs: dict[bytes, list[StoredRun]] = attrs.Factory(dict)
-    places: dict[bytes, BlobPlace] = attrs.Factory(dict)
-    copies: dict[bytes, list[BlobPlace]] = attrs.Factory(dict)
+    blobs: list[StoredBlobs] = attrs.Factory(list)
     bases: dict[BlobPlace, bytes] = attrs.Factory(dict)
+    _places: Places | None = None
 
     def add_file(self, contents: FileContents, only: bytes | None = None) -> None:
         """
@@ -70,10 +69,8 @@ class Records:
             for run in frame.runs:
                 if only in (None, run.header.segment):
                     self.runs.setdefault(run.header.segment, []).append(run)
-            if only is None:
-                for digest, place in frame.blobs:
-                    self._add_blob(digest, place)
-                self.bases.update(frame.bases)
+            if only is None and frame.blobs:
+                self._add_blobs(frame)
 
     def _add_commit(self, commit: Commit, digest: bytes) -> None:
         known = self.commits.setdefault(commit.seq, (commit, digest))
@@ -82,22 +79,26 @@ class Records:
             if all(digest != other for _, other in rivals):
                 rivals.append((commit, digest))
 
-    def _add_blob(self, digest: bytes, place: BlobPlace) -> None:
-        before = self.places.get(digest)
-        if before is not None:
-            self.copies.setdefault(digest, []).append(before)
-        self.places[digest] = place
+    def _add_blobs(self, frame: FrameContents) -> None:
+        self.blobs.append(frame.blobs)
+        self._places = None
+        if frame.bases:
+            kind = frame_format.DIFFERENCE
+            places = (place for _, place in frame.blobs if place.kind == kind)
+            self.bases.update(zip(places, frame.bases, strict=True))
+
+    @property
+    def places(self) -> Places:
+        """Where each blob and ref list stands; made when first asked for."""
+        if self._places is None:
+            self._places = Places(self.blobs)
+        return self._places
 
     def commits_at(self, seq: int) -> list[tuple[Commit, bytes]]:
         """Return all commit records with *seq*."""
         if seq not in self.commits:
             return []
         return [self.commits[seq], *self.rivals.get(seq, ())]
-
-    def places_of(self, digest: bytes) -> list[BlobPlace]:
-        """Return all copies of a blob or ref list, the one that counts first."""
-        place = self.places.get(digest)
-        return [place, *reversed(self.copies.get(digest, ()))] if place else []
 
     @property
     def seq(self) -> int:

@@ -1,17 +1,29 @@
 """
-What is remembered of a stored blob and of a stored run of entries.
+What is remembered of stored blobs and of a stored run of entries.
+
+There may be millions of them: they are kept in columns, and an object stands for
+one only while somebody looks at it.
 
 Spec: spec/frame.md, "Records".
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import itertools
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import attrs
 
+from castore import merkle
+from castore.digest import SIZE
 from castore.formats.entry import Start
-from castore.reading.image import RunHeader
+from castore.reading.image import RunHeader, StoredBlob
+
+
+NODE_LEVEL_MIN = 8  # subtrees of 256 leaves and up are kept
 
 
 class BlobPlace(NamedTuple):
@@ -43,6 +55,122 @@ class Want(NamedTuple):
     slices: bytes | None
 
 
+def digests_in(column: bytes) -> Iterator[bytes]:
+    """Yield the digests that stand in *column*, one behind the other."""
+    return (column[at : at + SIZE] for at in range(0, len(column), SIZE))
+
+
+@attrs.frozen(eq=False)
+class StoredBlobs(Sequence[tuple[bytes, BlobPlace]]):
+    """
+    Name and place of each blob and ref list of one frame; some 45 bytes each.
+
+    Attributes:
+        file: File id.
+
+        offset: Of the frame.
+
+        digests: Their names, 32 bytes each.
+
+        records: Record numbers.
+
+        sizes: As in `BlobPlace`.
+
+        kinds: Kinds of their records.
+    """
+
+    file: bytes
+    offset: int
+    digests: bytes
+    records: array[int]
+    sizes: array[int]
+    kinds: bytes
+
+    @classmethod
+    def of(cls, file: bytes, offset: int, blobs: Iterable[StoredBlob]) -> StoredBlobs:
+        """Return the columns of *blobs*, which stand in one frame."""
+        columns = list(zip(*blobs, strict=True)) or [()] * len(StoredBlob._fields)
+        digests, sizes, records, kinds = columns
+        return cls(
+            file,
+            offset,
+            b"".join(digests),
+            array("I", records),
+            array("Q", sizes),
+            bytes(kinds),
+        )
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+    def __getitem__(self, at: int) -> tuple[bytes, BlobPlace]:  # type: ignore[override]
+        digest = self.digests[at * SIZE : at * SIZE + SIZE]
+        return digest, self.place(at)
+
+    def __iter__(self) -> Iterator[tuple[bytes, BlobPlace]]:
+        return zip(self.names(), map(self.place, range(len(self))), strict=True)
+
+    def names(self) -> Iterator[bytes]:
+        """Yield their names."""
+        return digests_in(self.digests)
+
+    def place(self, at: int) -> BlobPlace:
+        """Return the place of the blob at number *at* of the columns."""
+        return BlobPlace(
+            self.file, self.offset, self.records[at], self.sizes[at], self.kinds[at]
+        )
+
+
+NO_BLOBS = StoredBlobs.of(b"", 0, ())
+
+
+@attrs.frozen(eq=False)
+class Wants(Sequence[Want]):
+    """
+    What the entries of one run need, in order; some 60 bytes each.
+
+    Attributes are columns, as in `Want`; *slices* has only those that are.
+    """
+
+    entries: array[int]
+    roles: tuple[str | None, ...]
+    digests: bytes
+    sizes: array[int]
+    flags: bytes
+    slices: dict[int, bytes]
+
+    @classmethod
+    def of(cls, wants: Iterable[tuple[Any, ...]]) -> Wants:
+        """Return the columns of *wants*, each in the order of `Want`'s fields."""
+        columns = list(zip(*wants, strict=True)) or [()] * len(Want._fields)
+        entries, roles, digests, sizes, flags, slices = columns
+        return cls(
+            array("Q", entries),
+            roles,
+            b"".join(digests),
+            array("Q", sizes),
+            bytes(flags),
+            {at: digest for at, digest in enumerate(slices) if digest is not None},
+        )
+
+    def __len__(self) -> int:
+        return len(self.roles)
+
+    def __getitem__(self, at: int) -> Want:  # type: ignore[override]
+        return next(itertools.islice(self, at, None))
+
+    def __iter__(self) -> Iterator[Want]:
+        return map(
+            Want,
+            self.entries,
+            self.roles,
+            digests_in(self.digests),
+            self.sizes,
+            self.flags,
+            map(self.slices.get, range(len(self))),
+        )
+
+
 @attrs.frozen(eq=False)
 class StoredRun:
     """
@@ -57,20 +185,24 @@ class StoredRun:
 
         hashes: Their entry hashes, 32 bytes each.
 
-        bodies: Digests of their bodies.
+        bodies: Digests of their bodies, 32 bytes each.
 
         wants: References, and bodies that stand elsewhere.
 
         starts: The start records among them, by index.
+
+        subtrees: Hashes of the subtrees over their leaves (`run_positions`); empty
+            in the store log.
     """
 
     header: RunHeader
     file: bytes
     offset: int
     hashes: bytes
-    bodies: tuple[bytes, ...]
-    wants: tuple[Want, ...]
+    bodies: bytes
+    wants: Wants
     starts: dict[int, Start]
+    subtrees: bytes
 
     @property
     def first(self) -> int:
@@ -84,11 +216,35 @@ class StoredRun:
 
     def hash_at(self, index: int) -> bytes:
         """Return the entry hash at *index*."""
-        at = (index - self.header.first) * 32
-        return self.hashes[at : at + 32]
+        at = (index - self.header.first) * SIZE
+        return self.hashes[at : at + SIZE]
 
     def prev_at(self, index: int) -> bytes:
         """Return the ``prev`` of the entry at *index*."""
         if index == self.header.first:
             return self.header.prev
         return self.hash_at(index - 1)
+
+
+_BLOCK = 1 << NODE_LEVEL_MIN
+
+
+def run_positions(first: int, stop: int) -> Iterator[merkle.Position]:
+    """
+    Yield the fewest complete subtrees over the leaves ``[first, stop)``, none of
+    more than 256 leaves, left to right.
+    """
+    while first < stop:
+        end = min(stop, (first | (_BLOCK - 1)) + 1)
+        yield from merkle.node_positions(first, end)
+        first = end
+
+
+def run_subtrees(tree: merkle.Tree, first: int, hashes: list[bytes]) -> bytes:
+    """Return the hashes at `run_positions` of entries with these *hashes*."""
+    leaves = list(map(tree.leaf, hashes))
+    found = []
+    for level, index in run_positions(first, first + len(hashes)):
+        start = (index << level) - first
+        found.append(merkle.complete(tree, leaves[start : start + (1 << level)]))
+    return b"".join(found)

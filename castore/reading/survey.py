@@ -26,10 +26,11 @@ from castore.reading.folder import read_folder, read_marker
 from castore.reading.logs import Log
 from castore.reading.mark import MarkWorth, judge_mark, read_lock
 from castore.reading.members import Member
+from castore.reading.places import Places
 from castore.reading.reader import Reader
 from castore.reading.records import Records
-from castore.reading.stored import BlobPlace, StoredRun
-from castore.reading.surveying import Surveyor
+from castore.reading.stored import StoredRun
+from castore.reading.surveying import Surveyor, read_all
 from castore.storage import Files
 
 
@@ -118,7 +119,7 @@ class Survey:
         return self.records.seq
 
     @property
-    def places(self) -> dict[bytes, BlobPlace]:
+    def places(self) -> Places:
         """Where each blob and ref list stands (`Records.places`)."""
         return self.records.places
 
@@ -178,12 +179,14 @@ def survey(
     store: bytes | None = None,
     lock: LockFile | _FromFolder | None = FROM_FOLDER,
     progress: Progress | None = None,
+    jobs: int = 1,
 ) -> Survey:
     """
     Read all files of a store once and judge them; takes no lock, writes nothing.
 
-    Keeps about 300 bytes in memory for each blob and 50 for each entry, never
-    frames. Takes the time of hashing and decompressing everything.
+    Keeps about 50 bytes in memory for each blob and 70 for each entry, never
+    frames; who asks for `Survey.places`, 160 for each blob more. Takes the time
+    of hashing and decompressing everything.
 
     Args:
         files: The store's folder.
@@ -193,6 +196,8 @@ def survey(
         lock: What the lock file says, where the caller holds the lock.
 
         progress: Told how far it is, in bytes.
+
+        jobs: How many processes may read, where there is enough for them.
 
     Raises:
         NotFoundError: There is no ``castore.json``.
@@ -208,7 +213,7 @@ def survey(
             return Survey(b"", None, MarkWorth.NONE, findings)
     for _ in range(_TRIES):
         try:
-            return _survey(files, store, lock, Findings(), progress)
+            return _survey(files, store, lock, progress, jobs)
         except NotFoundError:
             continue  # a file went after it was listed: the state is another now
     what = "files of the store vanish as fast as they are listed; try again"
@@ -219,16 +224,18 @@ def _survey(
     files: Files,
     store: bytes,
     lock: LockFile | _FromFolder | None,
-    findings: Findings,
     progress: Progress | None,
+    jobs: int,
 ) -> Survey:
+    findings = Findings()
     if isinstance(lock, _FromFolder):
         lock = read_lock(files)
         if lock is None:
             findings.notice("lock", "no lock file, or not in its form")
     worth = judge_mark(files, lock)
     folder = read_folder(files, store, findings)
-    surveyor = Surveyor(folder, lock, worth, findings, progress)
+    contents = read_all(files, folder, progress, jobs)
+    surveyor = Surveyor(folder, lock, worth, findings, contents)
     surveyor.run()
     members = surveyor.members
     return Survey(

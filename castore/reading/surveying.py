@@ -14,6 +14,7 @@ import itertools
 
 from collections.abc import Callable
 
+from castore import limits
 from castore.formats import file as file_format
 from castore.formats.file import file_name
 from castore.formats.head import Head
@@ -29,12 +30,15 @@ from castore.reading.contents import FileContents, read_contents
 from castore.reading.findings import FILES, Findings, segment_place
 from castore.reading.fold import fold_log
 from castore.reading.folder import Folder
+from castore.reading.helpers import Helpers, helper_count
 from castore.reading.lineages import Lineages
 from castore.reading.logs import Log
 from castore.reading.mark import MarkWorth
 from castore.reading.members import Member, judge_member, make_member
+from castore.reading.parts import read_in_parts
 from castore.reading.reader import Reader
 from castore.reading.records import Records, judge_commits, judge_heads
+from castore.storage import Files
 
 
 MISSING = "missing pack"
@@ -69,7 +73,7 @@ class Surveyor:
         lock: LockFile | None,
         worth: MarkWorth,
         findings: Findings,
-        progress: Callable[[int, int], None] | None,
+        contents: dict[bytes, FileContents],
     ) -> None:
         self.worth = worth
         self.log = StoreLog(folder.store)
@@ -83,7 +87,7 @@ class Surveyor:
         self._store = folder.store
         self._lock = lock
         self._findings = findings
-        self._good = _read_all(folder, progress)
+        self._good = contents
         self._members: dict[bytes, Member] = {}
         self._wanted: set[bytes] = set()  # claimed, but refused or not there
         self._log_findings = Findings()
@@ -231,11 +235,15 @@ class Surveyor:
         return lineages.walk(self._findings)
 
 
-def _read_all(
-    folder: Folder, progress: Callable[[int, int], None] | None
+def read_all(
+    files: Files, folder: Folder, progress: Callable[[int, int], None] | None, jobs: int
 ) -> dict[bytes, FileContents]:
-    sizes = {file: opened.size() for file, opened in folder.good.items()}
-    total, done = sum(sizes.values()), 0
+    """
+    Return what all good files of *folder* say, by id; read by *jobs* processes
+    where that pays.
+    """
+    total = sum(file.size() for file in folder.good.values())
+    done = 0
 
     def step(size: int) -> None:
         nonlocal done
@@ -243,7 +251,11 @@ def _read_all(
         if progress:
             progress(done, total)
 
+    count = helper_count(jobs, total, limits.PART_SIZE)
+    if count:
+        with Helpers(files, folder.good, count) as helpers:
+            return read_in_parts(folder.good, helpers.read, step)
     return {
-        file: read_contents(opened, sizes[file], step)
+        file: read_contents(opened, opened.size(), step)
         for file, opened in folder.good.items()
     }
