@@ -39,6 +39,7 @@ OVERLAY_SIZE = 4 * MIB  # bytes of frames that the catalog may lack
 APPLY_ROW_COUNT = 1000  # catalog rows written under one lock
 PENDING_SIZE_MAX = 16 * MIB  # bytes of put blobs held in memory until a commit
 SIDE_SIZE_MIN = MIB  # stored bytes from which a blob goes to the side pack
+NODE_LEVEL_MIN = 4  # subtrees of 2^n leaves and up are kept in the catalog
 RUN_COUNT = 256  # entries in one record, so that one entry is read cheaply
 BLOCK_COUNT = 16_384  # blobs in one frame; their table stays below its limit
 BLOCK_SIZE = 4 * MIB  # raw bytes of bodies in a packed frame

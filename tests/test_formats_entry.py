@@ -196,7 +196,7 @@ def test_an_entry_is_checked_whatever_stands_before_it() -> None:
     times = [None, 0, -1, True, b""]
     kinds = ["kind", "start", "", "k" * 65, 1, []]
     bodies = [0, 1, -1, True, None, [bytes(32), 1], []]
-    refs = [[], [[]], b"", None, 0]
+    refs: list[Any] = [[], [[]], b"", None, 0]
     origin = Start(bytes(16), bytes(16), "new")
     before = [[None, "kind", 0, []], [None, "start", 0, [], origin.record()]]
 

@@ -13,15 +13,13 @@ from typing import NamedTuple
 
 import attrs
 
-from castore import merkle
+from castore import limits, merkle
 from castore.errors import CorruptionError
 from castore.formats.entry import Start, check_start
 from castore.formats.head import Head
 from castore.reading.findings import Findings, segment_place
 from castore.reading.stored import StoredRun, Want
 
-
-NODE_LEVEL_MIN = 8  # subtrees of 256 leaves and up are kept
 
 BROKEN = "broken link"
 MALFORMED = "malformed record"
@@ -68,7 +66,7 @@ class Log:
 
         snapshots: Peaks of the tree at the counts that children inherit.
 
-        nodes: Level, index and hash of each complete subtree of 256 leaves or
+        nodes: Level, index and hash of each complete subtree of 16 leaves or
             more whose last leaf it owns.
     """
 
@@ -247,7 +245,7 @@ def grow_tree(
         for index in range(start, min(stop, log.good)):
             leaf = tree.leaf(run.hash_at(index))
             for node in merkle.push(tree, peaks, index, leaf):
-                if node[0] >= NODE_LEVEL_MIN:
+                if node[0] >= limits.NODE_LEVEL_MIN:
                     log.nodes.append(node)
             count = index + 1
             if count in stops:
