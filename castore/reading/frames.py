@@ -24,6 +24,8 @@ from castore.reading.files import OpenFile
 
 
 _GUESS = 8 << 10  # bytes read at once before the frame's size is known
+_FRAME_SIZE = 3 << 10  # bytes that the objects of a decoded frame take, about
+_RECORD_SIZE = 256  # and those of a record
 _SCAN = 1 << 20  # bytes searched at once for a frame's magic
 
 
@@ -57,6 +59,13 @@ class Frame:
     def end(self) -> int:
         """Offset behind the frame."""
         return self.offset + self.header.size
+
+    @property
+    def weight(self) -> int:
+        """The bytes of memory that it takes with all that can be decoded, about."""
+        header = self.header
+        objects = _FRAME_SIZE + _RECORD_SIZE * header.record_count
+        return header.size + header.raw_size + objects
 
     @property
     def where(self) -> str:
