@@ -236,30 +236,31 @@ def _shape(value: object, depth: int) -> tuple[list[Any], int] | None:
     the bytes that its other items and its arrays' fronts take; None where it is no
     record of *depth* levels at most.
 
-    Goes level by level, not item by item: a table or a run of entries has
-    thousands of small arrays.
+    Goes level by level, not array by array: a table or a run of entries has
+    thousands of small ones.
     """
-    arrays: list[Any] = [value] if type(value) in _ARRAYS else []
-    if not arrays:
+    if type(value) not in _ARRAYS:
         return None
+    arrays: list[Any] = [value]
     by_kind: dict[type, list[Any]] = collections.defaultdict(list)
     size = 0
     while arrays:
         if not depth:
             return None
         depth -= 1
-        size += len(arrays)
-        if max(counts := [*map(len, arrays)]) > _SHORT_COUNT_MAX:
-            size += sum(map(_front_size, counts)) - len(counts)
-        for item in itertools.chain.from_iterable(arrays):
-            by_kind[type(item)].append(item)
-        arrays = by_kind.pop(list, []) + by_kind.pop(tuple, [])
+        for array in arrays:
+            size += 1 if len(array) <= _SHORT_COUNT_MAX else _front_size(len(array))
+            for item in array:
+                by_kind[type(item)].append(item)
+        arrays = by_kind.pop(list, [])
+        if tuple in by_kind:
+            arrays += by_kind.pop(tuple)
     if not by_kind.keys() <= _RECORD_KINDS:
         return None
     numbers = by_kind.get(int)
     if numbers and (min(numbers) < INT_MIN or max(numbers) > INT_MAX):
         return None
-    size += len(by_kind.pop(type(None), []))
+    size += len(by_kind.pop(type(None), ()))
     return [*itertools.chain.from_iterable(by_kind.values())], size
 
 

@@ -133,17 +133,17 @@ def test_a_lost_lineage_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_nodes_of_large_trees(tmp_path: Path) -> None:
-    """Each complete subtree of 256 leaves or more is given by who owns its end."""
+    """Each complete subtree of 16 leaves or more is given by who owns its end."""
     maker = Maker(tmp_path / "store")
     log = maker.new_session()
-    maker.append(log, [Item("line", b"%d" % number) for number in range(700)])
-    child = maker.fork(log, 600)
-    maker.append(child, [Item("line", b"%d" % number) for number in range(500)])
+    maker.append(log, [Item("line", b"%d" % number) for number in range(44)])
+    child = maker.fork(log, 37)
+    maker.append(child, [Item("line", b"%d" % number) for number in range(28)])
     found = look(maker)
     found.raise_faults()
 
-    assert [(8, 0), (8, 1), (9, 0)] == _positions(found, log)
-    assert [(8, 2), (8, 3), (9, 1), (10, 0)] == _positions(found, child)
+    assert [(4, 0), (4, 1), (5, 0)] == _positions(found, log)
+    assert [(4, 2), (4, 3), (5, 1), (6, 0)] == _positions(found, child)
     tree = tree_of(child.segment, maker.store)
     for level, index, digest in found.logs[child.segment].nodes:
         hashes = child.all_hashes[index << level : (index + 1) << level]

@@ -106,7 +106,7 @@ class SegmentRow(NamedTuple):
 
 class Node(NamedTuple):
     """
-    The root *hash* of a complete subtree of 256 leaves or more.
+    The root *hash* of a complete subtree of 16 leaves or more.
 
     *segment* owns the subtree's last leaf.
     """

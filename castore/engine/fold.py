@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from castore import merkle
+from castore import limits, merkle
 from castore.catalog.rows import (
     Catalog,
     DeletedRow,
@@ -35,7 +35,6 @@ from castore.formats.storelog import StoreLog
 from castore.formats.trees import tree_of
 
 
-NODE_LEVEL_MIN = 8  # subtrees of 256 leaves and up are kept
 LABEL_ROLES = frozenset({"path", "prefix"})
 
 
@@ -109,7 +108,7 @@ def grow(
     closed: list[tuple[int, int, bytes]] = []
     for count_before, digest in enumerate(hashes, count):
         for node in merkle.push(tree, peaks, count_before, tree.leaf(digest)):
-            if node[0] >= NODE_LEVEL_MIN:
+            if node[0] >= limits.NODE_LEVEL_MIN:
                 closed.append(node)  # noqa: PERF401 - mostly there is none
     return peaks, closed
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from castore import merkle
+from castore import limits, merkle
 from castore.catalog.rows import Catalog, Run, SegmentRow
 from castore.engine.expect import newest_head
-from castore.engine.fold import NODE_LEVEL_MIN, split_peaks
+from castore.engine.fold import split_peaks
 from castore.engine.frames import FrameCache
 from castore.errors import CorruptionError
 from castore.formats.entry import Entry
@@ -201,7 +201,7 @@ class Logs:
         from the entries around them.
         """
         tree = tree_of(row.id, self._store)
-        large = [pos for pos in positions if pos[0] >= NODE_LEVEL_MIN]
+        large = [pos for pos in positions if pos[0] >= limits.NODE_LEVEL_MIN]
         wanted = []
         for level, index in large:
             last = ((index + 1) << level) - 1
@@ -219,7 +219,7 @@ class Logs:
         found = {}
         blocks: dict[int, list[merkle.Position]] = {}
         for level, index in positions:
-            block = index << level >> NODE_LEVEL_MIN
+            block = index << level >> limits.NODE_LEVEL_MIN
             blocks.setdefault(block, []).append((level, index))
         for wanted in blocks.values():
             first = min(index << level for level, index in wanted)

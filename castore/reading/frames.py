@@ -23,7 +23,9 @@ from castore.formats.refuse import placed
 from castore.reading.files import OpenFile
 
 
-_GUESS = 64 << 10  # bytes read at once before the frame's size is known
+_GUESS = 8 << 10  # bytes read at once before the frame's size is known
+_FRAME_SIZE = 3 << 10  # bytes that the objects of a decoded frame take, about
+_RECORD_SIZE = 256  # and those of a record
 _SCAN = 1 << 20  # bytes searched at once for a frame's magic
 
 
@@ -57,6 +59,13 @@ class Frame:
     def end(self) -> int:
         """Offset behind the frame."""
         return self.offset + self.header.size
+
+    @property
+    def weight(self) -> int:
+        """The bytes of memory that it takes with all that can be decoded, about."""
+        header = self.header
+        objects = _FRAME_SIZE + _RECORD_SIZE * header.record_count
+        return header.size + header.raw_size + objects
 
     @property
     def where(self) -> str:
@@ -212,14 +221,16 @@ def _read(file: OpenFile, offset: int, stop: int, get: _Get, guess: int) -> Fram
     room = stop - offset
     with placed(f"{file.name}@{offset}"):
         data = get(max(min(room, guess), 0) + 32, offset - 32)
-        prev, front = data[:32], memoryview(data)[32:]
+        prev, front = data[:32], data[32:]
         header = frame_format.parse_header(front, room=min(room, file.size() - offset))
         if header.size > len(front):
-            front = memoryview(get(header.size, offset))
+            front = get(header.size, offset)
+        # A copy of what is the frame's own: it may be kept for long.
+        whole = memoryview(front[: header.size])
         digest = frame_format.check_hash(
-            front[: header.size], header, offset=offset, file_hash=file.hash, prev=prev
+            whole, header, offset=offset, file_hash=file.hash, prev=prev
         )
-    return Frame(file.id, file.name, offset, header, digest, front[: header.size])
+    return Frame(file.id, file.name, offset, header, digest, whole)
 
 
 class _Window:

@@ -13,14 +13,13 @@ from typing import NamedTuple
 
 import attrs
 
-from castore import merkle
+from castore import limits, merkle
 from castore.digest import SIZE
 from castore.errors import CorruptionError
 from castore.formats.entry import Start, check_start
 from castore.formats.head import Head
 from castore.reading.findings import Findings, segment_place
 from castore.reading.stored import (
-    NODE_LEVEL_MIN,
     StoredRun,
     Want,
     digests_in,
@@ -73,7 +72,7 @@ class Log:
 
         snapshots: Peaks of the tree at the counts that children inherit.
 
-        nodes: Level, index and hash of each complete subtree of 256 leaves or
+        nodes: Level, index and hash of each complete subtree of 16 leaves or
             more whose last leaf it owns.
     """
 
@@ -253,7 +252,7 @@ def grow_tree(
         for level, latest in _subtrees(run, start, min(stop, log.good), tree, stops):
             node = (level, count >> level, latest)
             nodes = [node, *merkle.push(tree, peaks, count, latest, level)]
-            log.nodes += [each for each in nodes if each[0] >= NODE_LEVEL_MIN]
+            log.nodes += [each for each in nodes if each[0] >= limits.NODE_LEVEL_MIN]
             count += 1 << level
             at = bisect.bisect_left(stops, count)
             if stops[at : at + 1] == [count]:

@@ -17,13 +17,10 @@ from typing import Any, NamedTuple
 
 import attrs
 
-from castore import merkle
+from castore import limits, merkle
 from castore.digest import SIZE
 from castore.formats.entry import Start
 from castore.reading.image import RunHeader, StoredBlob
-
-
-NODE_LEVEL_MIN = 8  # subtrees of 256 leaves and up are kept
 
 
 class BlobPlace(NamedTuple):
@@ -226,13 +223,13 @@ class StoredRun:
         return self.hash_at(index - 1)
 
 
-_BLOCK = 1 << NODE_LEVEL_MIN
+_BLOCK = 1 << limits.NODE_LEVEL_MIN
 
 
 def run_positions(first: int, stop: int) -> Iterator[merkle.Position]:
     """
-    Yield the fewest complete subtrees over the leaves ``[first, stop)``, none of
-    more than 256 leaves, left to right.
+    Yield the fewest complete subtrees over the leaves ``[first, stop)``, none
+    larger than the smallest that a catalog keeps, left to right.
     """
     while first < stop:
         end = min(stop, (first | (_BLOCK - 1)) + 1)
