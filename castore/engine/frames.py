@@ -51,10 +51,10 @@ class FrameCache:
         with self._guard:
             if key not in self._frames:
                 self._frames[key] = frame
-                self._size += _weight(frame)
+                self._size += frame.weight
             while self._size > self._size_max and len(self._frames) > 1:
                 _, old = self._frames.popitem(last=False)
-                self._size -= _weight(old)
+                self._size -= old.weight
         return frame
 
     def after(self, frame: Frame) -> Frame:
@@ -66,8 +66,3 @@ class FrameCache:
         with self._guard:
             self._frames.clear()
             self._size = 0
-
-
-def _weight(frame: Frame) -> int:
-    # The stored bytes are kept beside the raw ones.
-    return frame.header.raw_size + frame.header.size

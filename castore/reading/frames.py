@@ -24,6 +24,7 @@ from castore.reading.files import OpenFile
 
 
 _GUESS = 64 << 10  # bytes read at once before the frame's size is known
+_RECORD_WEIGHT = 250  # bytes of memory
 _SCAN = 1 << 20  # bytes searched at once for a frame's magic
 
 
@@ -62,6 +63,14 @@ class Frame:
     def where(self) -> str:
         """The place, as findings give it."""
         return f"{self.name}@{self.offset}"
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory that it takes once decoded, about."""
+        # The stored bytes are kept beside the raw ones; a descriptor is a list, and
+        # with each whole blob goes its name.
+        header = self.header
+        return header.size + header.raw_size + _RECORD_WEIGHT * header.record_count
 
     @functools.cached_property
     def table(self) -> list[list[Any]]:

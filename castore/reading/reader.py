@@ -44,10 +44,10 @@ class Reader:
             return found
         source = self._files[file]
         found = self._frames[file, offset] = read_frame(source, offset, source.size())
-        self._size += _weight(found)
+        self._size += found.weight
         while self._size > limits.CACHE_SIZE and len(self._frames) > 1:
             _, old = self._frames.popitem(last=False)
-            self._size -= _weight(old)
+            self._size -= old.weight
         return found
 
     def record(self, place: BlobPlace) -> Record:
@@ -63,7 +63,3 @@ class Reader:
                 body_frame = self.frame(run.file, frame.end)
             entries = read_run(frame, run.header, body_frame.bodies)
             yield from entries[start - run.first : stop - run.first]
-
-
-def _weight(frame: Frame) -> int:
-    return frame.header.size + frame.header.raw_size

@@ -241,7 +241,12 @@ def run_positions(first: int, stop: int) -> Iterator[merkle.Position]:
 
 
 def run_subtrees(tree: merkle.Tree, first: int, hashes: list[bytes]) -> bytes:
-    """Return the hashes at `run_positions` of entries with these *hashes*."""
+    """
+    Return the hashes at `run_positions` of entries with these *hashes*; none where
+    no tree can have so many leaves.
+    """
+    if first + len(hashes) > merkle.COUNT_MAX:
+        return b""
     leaves = list(map(tree.leaf, hashes))
     found = []
     for level, index in run_positions(first, first + len(hashes)):
