@@ -25,6 +25,7 @@ from castore.engine.needs import stored_needs
 from castore.errors import CorruptionError
 from castore.formats import frame as frame_format
 from castore.formats.entry import Entry, decode_ref_list
+from castore.reading.collecting import no_search
 from castore.reading.helpers import processor_count
 from castore.reading.stored import BlobPlace, StoredRun, Want, digests_in
 from castore.reading.survey import Progress, Survey, survey
@@ -162,8 +163,12 @@ def mark(engine: Engine, keep_checkpoints: int | None) -> Marks:
     Raises:
         CorruptionError: Something cannot be read.
     """
-    view = engine.refresh()
-    marks = Marks(position=view.position)
+    with no_search():
+        return _mark(engine, keep_checkpoints)
+
+
+def _mark(engine: Engine, keep_checkpoints: int | None) -> Marks:
+    marks = Marks(position=engine.refresh().position)
     marker = _Marker(engine)
     marks.root_count = marker.run(keep_checkpoints)
     chunks = _close(engine, marker.wanted, marks)
