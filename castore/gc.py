@@ -180,11 +180,7 @@ def _collect(engine: Engine, options: _Options) -> Report:
     now = time.time_ns() // 1_000_000
     free = {item.file.id for item in closed_files(engine)}
     free.add(engine.view.position.journal)
-    dead = {
-        place.digest: place
-        for place in engine.view.known.places()
-        if place.digest not in marks.live
-    }
+    dead = dict(marks.dead)
     for digest in _named_since(engine, marks):
         dead.pop(digest, None)
     before = engine.upkeep.condemned()
@@ -212,11 +208,12 @@ def _collect(engine: Engine, options: _Options) -> Report:
         engine.upkeep.condemn(
             {digest: at for digest, at in condemned.items() if digest not in due}
         )
-    waiting = [at for digest, at in condemned.items() if digest not in due | held]
+    passed = due | held
+    waiting = [at for digest, at in condemned.items() if digest not in passed]
     next_ms = min(waiting) + int(options.grace_s * 1000) if waiting else None
     return Report(
         root_count=marks.root_count,
-        retained_blob_count=len(marks.live),
+        retained_blob_count=marks.live_count,
         retained_raw_bytes=marks.raw_size,
         deleted_blob_count=len(due),
         deleted_raw_bytes=going,
@@ -249,11 +246,11 @@ def _lost_text(lost: Collection[bytes]) -> str:
 
 
 def _by_role(marks: Marks, due: Collection[bytes]) -> dict[str, RoleCount]:
-    groups: dict[str, RoleCount] = {}
-    for group, digests in sorted(marks.by_group.items()):
-        retained = len(digests & marks.live)
-        groups[group] = RoleCount(retained, len(digests & set(due)))
-    return groups
+    gone = set(due)
+    return {
+        group: RoleCount(found.retained_count, len(found.dead & gone))
+        for group, found in sorted(marks.by_group.items())
+    }
 
 
 def _delete(engine: Engine, due: set[bytes], marks: Marks, options: _Options) -> int:
@@ -312,8 +309,9 @@ def _check_agreement(
         ConflictError: Something came alive meanwhile.
     """
     look = functools.partial(progress, "looking again, in the files")
-    named, marks.copies = named_by_files(engine, progress=look)
-    wrong = due & named - marks.released
+    heirs = {heir for digest in due for heir in marks.heirs.get(digest, ())}
+    named, marks.copies = named_by_files(engine, due, heirs, progress=look)
+    wrong = named - marks.released
     if wrong:
         engine.refresh()
         _check_dead(engine, wrong, marks, engine.view.known)
@@ -369,7 +367,8 @@ def _files_with(digest: bytes, engine: Engine, marks: Marks) -> set[bytes]:
     """Return the files with *digest*, or with what is stored as a difference to it."""
     files: set[bytes] = set()
     for name in (digest, *marks.heirs.get(digest, ())):
-        place = engine.view.known.find_place(name)
+        # Nobody else moves what is dead: this holds the maintenance lock.
+        place = marks.dead.get(name) or engine.view.known.find_place(name)
         if place is not None:
             files |= {place.file} | marks.copies.get(name, set())
     return files

@@ -161,11 +161,7 @@ def gather(store: Store, *, names: bool = False) -> StoreReport:
         sessions = _sessions(store, sizes, names=names)
     except (CorruptionError, NotFoundError) as error:
         return attrs.evolve(found, unreadable=str(error), is_counted=False)
-    dead = [
-        place.size
-        for place in engine.view.known.places()
-        if place.digest not in marks.live
-    ]
+    dead = [place.size for place in marks.dead.values()]
     return attrs.evolve(
         found,
         sessions=tuple(sorted(sessions, key=lambda item: -item.own_bytes)),

@@ -209,7 +209,7 @@ def _report(found: Survey) -> Report:
 
 
 def _covered(found: Survey) -> dict[str, int]:
-    lists = {name for name, _ in found.places.of_kind(frame_format.REF_LIST)}
+    lists = {name for name, _ in found.records.blobs_of_kind(frame_format.REF_LIST)}
     return {
         "files": len(found.members),
         "frames": found.frame_count,

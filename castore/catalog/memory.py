@@ -247,6 +247,23 @@ class MemoryCatalog:
         with self._lock:
             return iter(sorted(self._places.values(), key=lambda row: row.digest))
 
+    def names(self, start: bytes, stop: bytes | None) -> set[bytes]:
+        """Return the digests in ``[start, stop)`` of all places; None: to the end."""
+        with self._lock:
+            return {
+                digest
+                for digest in self._places
+                if start <= digest and (stop is None or digest < stop)
+            }
+
+    def last_offsets(self) -> dict[bytes, int]:
+        """Return the last offset at which a place stands, by file."""
+        last: dict[bytes, int] = {}
+        with self._lock:
+            for place in self._places.values():
+                last[place.file] = max(last.get(place.file, 0), place.offset)
+        return last
+
     def counts(self) -> Counts:
         """Return totals."""
         with self._lock:

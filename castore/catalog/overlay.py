@@ -336,6 +336,26 @@ class Overlay:
         below = (row for row in base if not touched.place(row))
         return heapq.merge(below, own, key=lambda row: row.digest)
 
+    def names(self, start: bytes, stop: bytes | None) -> set[bytes]:
+        """Return the digests in ``[start, stop)`` of all places; None: to the end."""
+        with self._lock:
+            if self._touched.files:
+                rows = (row.digest for row in self.places())
+                return {
+                    name for name in rows if start <= name and (not stop or name < stop)
+                }
+            below = self._base.names(start, stop) - self._touched.places
+            return below | self._own.names(start, stop)
+
+    def last_offsets(self) -> dict[bytes, int]:
+        """Return the last offset at which a place stands or stood, by file."""
+        with self._lock:
+            base, own = self._base.last_offsets(), self._own.last_offsets()
+            kept = {
+                file: at for file, at in base.items() if file not in self._touched.files
+            }
+        return {file: max(kept.get(file, 0), own.get(file, 0)) for file in kept | own}
+
     def counts(self) -> Counts:
         """Return totals. Goes over all places of *base* if files were dropped."""
         with self._lock:

@@ -299,6 +299,15 @@ class Catalog(Protocol):
     def places(self) -> Iterator[Place]:
         """Yield all places in order of digest."""
 
+    def names(self, start: bytes, stop: bytes | None) -> set[bytes]:
+        """Return the digests in ``[start, stop)`` of all places; None: to the end."""
+
+    def last_offsets(self) -> dict[bytes, int]:
+        """
+        Return the files in which places stand or stood, each with the offset of
+        the last frame that has one.
+        """
+
     def counts(self) -> Counts:
         """Return totals."""
 

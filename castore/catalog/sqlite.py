@@ -318,6 +318,22 @@ class SqliteCatalog:
         query = f"{schema.PLACE} WHERE p.digest >= ? ORDER BY p.digest LIMIT ?"
         return self._pages(Place, query)
 
+    def names(self, start: bytes, stop: bytes | None) -> set[bytes]:
+        """Return the digests in ``[start, stop)`` of all places; None: to the end."""
+        query, values = f"{schema.NAMES} WHERE digest >= ?", [start]
+        if stop is not None:
+            query, values = f"{query} AND digest < ?", [start, stop]
+        return set(self._rows(bytes, query, *values))
+
+    def last_offsets(self) -> dict[bytes, int]:
+        """
+        Return the last offset at which a place stands, by file.
+
+        Goes over all places: 0.2 s for a million.
+        """
+        rows = self._rows(schema.LastOffset, schema.LAST_OFFSETS)
+        return {row.file: row.offset for row in rows}
+
     def counts(self) -> Counts:
         """Return totals. Goes over all places: 0.1 s for a million."""
         return self._rows(Counts, schema.COUNTS)[0]
@@ -334,8 +350,7 @@ class SqliteCatalog:
     def _rows(
         self, kind: Callable[..., _RowT], query: str, *values: Any
     ) -> list[_RowT]:
-        rows = self._db.fetch(query, *values)
-        return [schema.checked(kind, row) for row in rows]
+        return schema.all_checked(kind, self._db.fetch(query, *values))
 
     def _pages(self, kind: Callable[..., _PagedT], query: str) -> Iterator[_PagedT]:
         """Yield what *query* gives from its first key on, a page at a time."""

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import re
 import shutil
 
@@ -13,14 +12,17 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from castore.catalog.rows import SegmentRow
 from castore.cli.exits import CommandError, Exit
 from castore.cli.opening import open_store, read_store
 from castore.cli.output import Output
 from castore.cli.target import COPY_SIZE, STDOUT, target
 from castore.cli.text import count_text, size_text, time_text
-from castore.errors import GoneError, NotFoundError
+from castore.engine.expect import newest_head
+from castore.engine.view import View
+from castore.errors import NotFoundError
 from castore.formats.entry import REF_LIST_FLAG, Entry
-from castore.importer import facts_of, find_native, find_segment
+from castore.importer import facts_in, find_native, find_segment
 from castore.segment import Segment
 from castore.store import Store
 
@@ -31,7 +33,11 @@ from castore.store import Store
 def ls(options: argparse.Namespace, out: Output) -> Exit:
     """List segments, newest commit first."""
     with read_store(options) as store:
-        rows = [_row(store, item) for item in islice(_living(store), options.limit)]
+        view = store.engine.refresh()  # one state for all of them
+        living = (
+            row for row in view.known.segments() if row.peaks and row.id != store.id
+        )
+        rows = [_row(store, view, row) for row in islice(living, options.limit)]
     for row in rows:
         name = row["path"] or row["session_key"] or "-"
         fork = f"  fork at {row['fork_index']:,}" if row["fork_of"] else ""
@@ -42,29 +48,20 @@ def ls(options: argparse.Namespace, out: Output) -> Exit:
     return Exit.DONE
 
 
-def _living(store: Store) -> Iterator[Segment]:
-    known = store.engine.refresh().known
-    for row in known.segments():
-        if row.id != store.id and known.find_deleted(row.id) is None:
-            with contextlib.suppress(GoneError):  # deleted meanwhile
-                yield store.segment(row.id)
-
-
-def _row(store: Store, segment: Segment) -> dict[str, Any]:
-    head = segment.head
-    known = store.engine.view.known
-    row = known.find_segment(segment.id)
-    parent = row.parent if row else None
-    key = store.session(segment.session_id).key
-    facts = facts_of(store, segment)
+def _row(store: Store, view: View, row: SegmentRow) -> dict[str, Any]:
+    head = newest_head(row)
+    session = view.known.find_session(row.session)
+    key = session.key if session else None
+    start = next(view.logs.entries(row, row.fork_index, row.fork_index + 1))
+    facts = facts_in(store, start)
     return {
-        "segment_id": segment.id.hex(),
-        "session_id": segment.session_id.hex(),
+        "segment_id": row.id.hex(),
+        "session_id": row.session.hex(),
         "session_key": ":".join(key) if key else None,
         "path": facts.path if facts else None,
         "format": facts.format if facts else None,
-        "fork_of": parent.hex() if parent else None,
-        "fork_index": segment.fork_index,
+        "fork_of": row.parent.hex() if row.parent else None,
+        "fork_index": row.fork_index,
         "entries": head.count,
         "revision": head.revision,
         "seq": head.seq,

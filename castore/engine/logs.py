@@ -15,7 +15,9 @@ from castore.engine.fold import split_peaks
 from castore.engine.frames import FrameCache
 from castore.errors import CorruptionError
 from castore.formats.entry import Entry
+from castore.formats.refuse import placed
 from castore.formats.trees import tree_of
+from castore.reading.contents import read_stored_run
 from castore.reading.frames import Frame
 from castore.reading.image import (
     RunHeader,
@@ -24,6 +26,7 @@ from castore.reading.image import (
     run_hashes,
     run_header,
 )
+from castore.reading.stored import StoredRun
 
 
 def truncated(segment: bytes, index: int) -> CorruptionError:
@@ -111,6 +114,26 @@ class Logs:
             check_last(row, last, entries[last - run.first - 1].hash)
             yield from entries[first - run.first : last - run.first]
             prev = entries[last - run.first - 1].hash
+
+    def stored_runs(
+        self, row: SegmentRow, start: int, stop: int
+    ) -> Iterator[tuple[StoredRun, int, int]]:
+        """
+        Yield what is remembered of the runs that hold ``[start, stop)`` of *row*'s
+        log, each with the part wanted of it; checked as `entries`.
+        """
+        prev: bytes | None = None
+        for run, first, last in self.runs(row, start, stop):
+            frame, header, body_frame = self.load(run)
+            payload = frame.records.payload(header.record)
+            place = (frame.file, frame.offset)
+            with placed(frame.where):
+                found = read_stored_run(header, payload, place, None, body_frame.bodies)
+            if prev not in (None, found.prev_at(first)):
+                raise broken_link(run.segment, first)
+            prev = found.hash_at(last - 1)
+            check_last(row, last, prev)
+            yield found, first, last
 
     def entries_reversed(
         self, row: SegmentRow, start: int, stop: int

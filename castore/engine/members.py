@@ -30,16 +30,13 @@ def members(view: View, opened: OpenFiles, store: bytes) -> dict[bytes, int]:
     """
     Return the files of the store, each with the offset up to which it counts.
 
-    Reads the store log and every row of the catalog's places. A side pack
+    Reads the store log. A side pack
     counts up to the last frame in which a place stands.
     """
     log = store_log(view, store)
     found = {file: listing.size for file, listing in log.listed.items()}
     found.update(_chain(view, opened, log.dropped))
-    last: dict[bytes, int] = {}
-    for place in view.known.places():
-        last[place.file] = max(last.get(place.file, 0), place.offset)
-    for file, offset in last.items():
+    for file, offset in view.known.last_offsets().items():
         if file not in found and file not in log.dropped:
             found[file] = view.frames.get(file, offset).end
     return found

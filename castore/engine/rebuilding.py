@@ -23,6 +23,8 @@ from castore.engine.fold import LABEL_ROLES, key_row
 from castore.formats import frame as frame_format
 from castore.formats.chunked import decode_chunks
 from castore.formats.mark import LockFile
+from castore.reading.collecting import no_search
+from castore.reading.helpers import processor_count
 from castore.reading.logs import Log
 from castore.reading.stored import BlobPlace
 from castore.reading.survey import Survey, survey
@@ -40,7 +42,14 @@ def facts_of_survey(
     Raises:
         CorruptionError: The files are damaged; an index of them would lie.
     """
-    found = survey(files, store=store, lock=lock)
+    with no_search():
+        return _facts_of_survey(files, store, lock)
+
+
+def _facts_of_survey(
+    files: Files, store: bytes, lock: LockFile | None
+) -> tuple[Facts, Position]:
+    found = survey(files, store=store, lock=lock, jobs=processor_count())
     found.raise_faults()
     facts = Facts(
         places=[

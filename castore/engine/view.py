@@ -114,15 +114,24 @@ class View:
             if not ref.flags:
                 yield ref
                 continue
-            place = self.known.find_place(ref.blob.digest)
-            if place is None:
-                raise CorruptionError(
-                    what="a list of references is not there",
-                    verdict="missing blob",
-                    where=f"blob:{ref.blob.digest.hex()}",
-                )
-            frame = self.frames.get(place.file, place.offset)
-            yield from decode_ref_list(frame.records[place.record].payload)
+            yield from self.listed(ref.blob.digest)
+
+    def listed(self, digest: bytes) -> tuple[Reference, ...]:
+        """
+        Return what the ref list *digest* holds.
+
+        Raises:
+            CorruptionError: ``missing blob``: it is not there.
+        """
+        place = self.known.find_place(digest)
+        if place is None:
+            raise CorruptionError(
+                what="a list of references is not there",
+                verdict="missing blob",
+                where=f"blob:{digest.hex()}",
+            )
+        frame = self.frames.get(place.file, place.offset)
+        return decode_ref_list(frame.records.payload(place.record))
 
     # --- catching up ---------------------------------------------------------
 

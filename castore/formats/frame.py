@@ -39,6 +39,7 @@ RAW, ZSTD = 0, 1
 
 BLOB, DIFFERENCE, CHUNKED, ENTRIES, REF_LIST, HEAD, COMMIT, FOOTER = range(1, 9)
 _IGNORABLE = 64
+_BLOB = [BLOB]
 
 _BLOB_FRONT = bytes((0x82, BLOB))  # an array of two, and the kind
 
@@ -283,23 +284,27 @@ def decode_table(data: memoryview, header: FrameHeader) -> list[list[Any]]:
     encoded = data[HEADER_SIZE : HEADER_SIZE + header.table_size]
     table = record(bytes(encoded), limits.FRAME_TABLE_SIZE_MAX, "table")
     need(len(table) == header.record_count, "table: another count than the header")
-    total = _sum_blobs(table)
+    blobs = [item for item in table if type(item) is list and item[:1] == _BLOB]
+    total = _sum_blobs(blobs) if blobs else 0
     if total is None:
         total = sum(map(_check_descriptor, table))
+    elif len(blobs) < len(table):
+        others = (item for item in table if type(item) is not list or item[:1] != _BLOB)
+        total += sum(map(_check_descriptor, others))
     need(total == header.raw_size, "table: sizes do not add up")
     return table
 
 
-def _sum_blobs(table: list[Any]) -> int | None:
+def _sum_blobs(items: list[list[Any]]) -> int | None:
     """
-    Return the sum of sizes if all of *table* are good descriptors of whole blobs.
+    Return the sum of sizes if all of *items* are good descriptors of whole blobs.
 
-    Thousands of blobs stand in one frame of bodies, so all are looked at at once.
+    Thousands may stand in one frame, so all are looked at at once.
     """
-    if set(map(type, table)) != {list} or set(map(len, table)) != {2}:
+    if set(map(len, items)) != {2}:
         return None
-    kinds, sizes = zip(*table, strict=True)
-    if set(map(type, (*kinds, *sizes))) != {int} or set(kinds) != {BLOB}:
+    kinds, sizes = zip(*items, strict=True)
+    if set(map(type, (*kinds, *sizes))) != {int}:
         return None
     if min(sizes) < 0 or max(sizes) > limits.BLOB_RECORD_SIZE_MAX:
         return None

@@ -12,7 +12,7 @@ segment's start entry, and its payloads make it found: ``path`` (the file's
 absolute path) and ``prefix`` (what stands for its first lines, `matching`).
 """
 
-from castore.importer.content import FileFacts, facts_of, find_native, restore
+from castore.importer.content import FileFacts, facts_in, facts_of, find_native, restore
 from castore.importer.finding import find_segment
 from castore.importer.imported import ImportedFile
 from castore.importer.removing import Judged, remove_originals
@@ -36,6 +36,7 @@ __all__ = [
     "Judged",
     "ReturnedFile",
     "Source",
+    "facts_in",
     "facts_of",
     "find_files",
     "find_native",

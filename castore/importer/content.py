@@ -72,7 +72,11 @@ class FileFacts:
 
 def facts_of(store: Store, segment: Segment) -> FileFacts | None:
     """Return what is known of the file in *segment*, None if it was no import."""
-    start = segment.entry(segment.fork_index)
+    return facts_in(store, segment.entry(segment.fork_index))
+
+
+def facts_in(store: Store, start: Entry) -> FileFacts | None:
+    """Return what the start entry of a segment tells; as `facts_of`."""
     if all(ref.role != PATH_ROLE for ref in start.refs):
         return None
     try:

@@ -27,6 +27,7 @@ from castore.formats.head import Head
 from castore.formats.refuse import placed
 from castore.formats.stored import decode_stored, entries_of
 from castore.formats.trees import SEGMENT_TREE
+from castore.merkle import Tree
 from castore.reading.files import OpenFile
 from castore.reading.frames import Frame, Gap, walk
 from castore.reading.image import (
@@ -299,7 +300,8 @@ def _fill_runs(found: FrameContents, frame: Frame, file: OpenFile) -> _Waiting:
         if header.bodies:
             waiting.append((header, payload))
         else:
-            runs.append(_read_run(header, payload, found.offset, file, frame.bodies))
+            place, tree = (frame.file, frame.offset), _tree(header, file)
+            runs.append(read_stored_run(header, payload, place, tree, frame.bodies))
     found.runs = runs
     return waiting
 
@@ -313,19 +315,47 @@ def _complete(
     """Read the entries of *found* whose bodies the frame behind it holds."""
     try:
         with placed(f"{file.name}@{found.offset}"):
-            runs = [_read_run(*item, found.offset, file, bodies) for item in waiting]
-            found.runs = [*found.runs, *runs]
+            place = (file.id, found.offset)
+            found.runs = [
+                *found.runs,
+                *(
+                    read_stored_run(header, payload, place, _tree(header, file), bodies)
+                    for header, payload in waiting
+                ),
+            ]
     except CorruptionError as error:
         found.refuse(error)
 
 
-def _read_run(
+def _tree(header: RunHeader, file: OpenFile) -> Tree | None:
+    # The store log is never forked, and short.
+    return None if header.segment == file.header.store else SEGMENT_TREE
+
+
+def read_stored_run(
     header: RunHeader,
     payload: memoryview,
-    offset: int,
-    file: OpenFile,
+    place: tuple[bytes, int],
+    tree: Tree | None,
     body_list: Sequence[tuple[bytes, int]],
 ) -> StoredRun:
+    """
+    Return what is remembered of a run of entries.
+
+    Args:
+        header: What its frame's table says.
+
+        payload: Of its record.
+
+        place: File and offset of its frame.
+
+        tree: Kind of the tree whose hashes are wanted, None for none.
+
+        body_list: Digest and size of each whole blob of its body frame.
+
+    Raises:
+        CorruptionError: ``malformed record``, place unknown.
+    """
     hashes: list[bytes] = []
     bodies: list[bytes] = []
     wants: list[tuple[Any, ...]] = []
@@ -343,8 +373,7 @@ def _read_run(
             wants.append((index, sys.intern(role), *rest))
         if len(item) == 5:
             starts[index] = parse_start(item[4])
-    subtrees = b""
-    if header.segment != file.header.store:
-        subtrees = run_subtrees(SEGMENT_TREE, header.first, hashes)
+    subtrees = run_subtrees(tree, header.first, hashes) if tree else b""
     columns = (b"".join(hashes), b"".join(bodies), Wants.of(wants))
-    return StoredRun(header, file.id, offset, *columns, starts, subtrees)
+    file, offset = place
+    return StoredRun(header, file, offset, *columns, starts, subtrees)

@@ -20,6 +20,7 @@ import sys
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -55,9 +56,14 @@ def helper_count(jobs: int, size: int, part_size: int) -> int:
 
         part_size: Bytes for which it pays to start one.
     """
-    can_start = bool(sys.executable) and not getattr(sys, "frozen", False)
     count = min(jobs, size // part_size)
-    return count if can_start and count > 1 else 0
+    return count if count > 1 and _is_python(sys.executable) else 0
+
+
+def _is_python(executable: str | None) -> bool:
+    # In a program that embeds Python, or was made of it, it is that program.
+    name = Path(executable or "").name
+    return name.startswith(("python", "pypy")) and not getattr(sys, "frozen", False)
 
 
 class Helpers:

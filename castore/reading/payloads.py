@@ -52,11 +52,11 @@ class Payloads:
     def judge(self) -> None:
         """Report all that step 8 finds."""
         children: dict[bytes, list[tuple[bytes, BlobPlace]]] = {}
-        for digest, place in self._places.of_kind(frame_format.DIFFERENCE):
+        for digest, place in self._records.blobs_of_kind(frame_format.DIFFERENCE):
             base = self._records.bases[place]
             children.setdefault(base, []).append((digest, place))
         self._judge_differences(children)
-        for digest, place in self._places.of_kind(frame_format.CHUNKED):
+        for digest, place in self._records.blobs_of_kind(frame_format.CHUNKED):
             self._judge_list(digest, place)
         for log in self._survey.logs.values():
             for want in log.wants():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import itertools
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from castore.formats import frame as frame_format
 from castore.reading.stored import BlobPlace, StoredBlobs
@@ -59,20 +59,10 @@ class Places(Mapping[bytes, BlobPlace]):
             return []
         return [*map(self._place, (row, *reversed(self._copies.get(digest, ()))))]
 
-    def copied(self) -> Iterable[bytes]:
-        """Return the names of which there are several copies."""
-        return self._copies.keys()
-
     def find_whole(self, digest: bytes) -> BlobPlace | None:
         """Return a copy that stands for itself: a whole blob, or a ref list."""
         places = self.places_of(digest)
         return next((place for place in places if place.kind in _WHOLE), None)
-
-    def of_kind(self, kind: int) -> Iterator[tuple[bytes, BlobPlace]]:
-        """Yield name and place of each copy that is stored as a record of *kind*."""
-        for frame in self._frames:
-            if kind in frame.kinds:
-                yield from (item for item in frame if item[1].kind == kind)
 
 
 _WHOLE = (frame_format.BLOB, frame_format.REF_LIST)

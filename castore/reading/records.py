@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 
+from collections.abc import Iterator
+
 import attrs
 
 from castore.formats import frame as frame_format
@@ -93,6 +95,12 @@ class Records:
         if self._places is None:
             self._places = Places(self.blobs)
         return self._places
+
+    def blobs_of_kind(self, kind: int) -> Iterator[tuple[bytes, BlobPlace]]:
+        """Yield name and place of each copy that is stored as a record of *kind*."""
+        for frame in self.blobs:
+            if kind in frame.kinds:
+                yield from (item for item in frame if item[1].kind == kind)
 
     def commits_at(self, seq: int) -> list[tuple[Commit, bytes]]:
         """Return all commit records with *seq*."""

@@ -57,6 +57,14 @@ def digests_in(column: bytes) -> Iterator[bytes]:
     return (column[at : at + SIZE] for at in range(0, len(column), SIZE))
 
 
+def _column(code: str, values: tuple[int, ...]) -> Sequence[int]:
+    # A tuple of a few is smaller, and crosses process borders in a tenth of the time.
+    return values if len(values) < _TUPLE_MAX else array(code, values)
+
+
+_TUPLE_MAX = 16  # numbers
+
+
 @attrs.frozen(eq=False)
 class StoredBlobs(Sequence[tuple[bytes, BlobPlace]]):
     """
@@ -79,8 +87,8 @@ class StoredBlobs(Sequence[tuple[bytes, BlobPlace]]):
     file: bytes
     offset: int
     digests: bytes
-    records: array[int]
-    sizes: array[int]
+    records: Sequence[int]
+    sizes: Sequence[int]
     kinds: bytes
 
     @classmethod
@@ -92,8 +100,8 @@ class StoredBlobs(Sequence[tuple[bytes, BlobPlace]]):
             file,
             offset,
             b"".join(digests),
-            array("I", records),
-            array("Q", sizes),
+            _column("I", records),
+            _column("Q", sizes),
             bytes(kinds),
         )
 
@@ -129,10 +137,10 @@ class Wants(Sequence[Want]):
     Attributes are columns, as in `Want`; *slices* has only those that are.
     """
 
-    entries: array[int]
+    entries: Sequence[int]
     roles: tuple[str | None, ...]
     digests: bytes
-    sizes: array[int]
+    sizes: Sequence[int]
     flags: bytes
     slices: dict[int, bytes]
 
@@ -142,10 +150,10 @@ class Wants(Sequence[Want]):
         columns = list(zip(*wants, strict=True)) or [()] * len(Want._fields)
         entries, roles, digests, sizes, flags, slices = columns
         return cls(
-            array("Q", entries),
+            _column("Q", entries),
             roles,
             b"".join(digests),
-            array("Q", sizes),
+            _column("Q", sizes),
             bytes(flags),
             {at: digest for at, digest in enumerate(slices) if digest is not None},
         )
@@ -238,7 +246,12 @@ def run_positions(first: int, stop: int) -> Iterator[merkle.Position]:
 
 
 def run_subtrees(tree: merkle.Tree, first: int, hashes: list[bytes]) -> bytes:
-    """Return the hashes at `run_positions` of entries with these *hashes*."""
+    """
+    Return the hashes at `run_positions` of entries with these *hashes*; none where
+    no tree can have so many leaves.
+    """
+    if first + len(hashes) > merkle.COUNT_MAX:
+        return b""
     leaves = list(map(tree.leaf, hashes))
     found = []
     for level, index in run_positions(first, first + len(hashes)):

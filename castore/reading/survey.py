@@ -20,6 +20,7 @@ from castore.formats.entry import Entry
 from castore.formats.head import Head
 from castore.formats.mark import LockFile
 from castore.formats.storelog import StoreLog
+from castore.reading.collecting import no_search
 from castore.reading.files import OpenFile
 from castore.reading.findings import Finding, Findings
 from castore.reading.folder import read_folder, read_marker
@@ -213,7 +214,8 @@ def survey(
             return Survey(b"", None, MarkWorth.NONE, findings)
     for _ in range(_TRIES):
         try:
-            return _survey(files, store, lock, progress, jobs)
+            with no_search():
+                return _survey(files, store, lock, progress, jobs)
         except NotFoundError:
             continue  # a file went after it was listed: the state is another now
     what = "files of the store vanish as fast as they are listed; try again"

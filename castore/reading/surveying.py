@@ -251,7 +251,7 @@ def read_all(
         if progress:
             progress(done, total)
 
-    count = helper_count(jobs, total, limits.PART_SIZE)
+    count = helper_count(jobs, total, 2 * limits.PART_SIZE)
     if count:
         with Helpers(files, folder.good, count) as helpers:
             return read_in_parts(folder.good, helpers.read, step)
