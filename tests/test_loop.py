@@ -19,14 +19,16 @@ import random
 import re
 import time
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import attrs
-import loop_bugs
+import bugs
 import pytest
 
-from loopkit import Bug, Loop
+from loopkit import Loop
 
 
 DURATION_S = 30.0  # for a budget of 1
@@ -113,29 +115,30 @@ class Planted:
 
         tasks: That show it, and how often each is done.
 
+        pause_s: How long it waits to be killed.
+
         rests: Whether it shows only when the store is left in peace.
     """
 
-    bug: Bug
+    bug: Callable[[float], AbstractContextManager[object]]
     found: str
     tasks: dict[str, int]
+    pause_s: float = 0.2
     rests: bool = False
 
 
 #: What was acknowledged is not there, or not whole.
 LOST = "lost|missing|corrupt|truncated|wrong head|not what was|NotFound|Gone"
 BUGS = [
-    Planted(loop_bugs.unlinked_before_listed, LOST, {"import": 1, "pack": 2}),
-    Planted(loop_bugs.record_dropped, LOST, {"import": 1, "pack": 2}),
-    Planted(loop_bugs.acknowledged_before_commit, LOST, {"import": 1}),
-    Planted(loop_bugs.remembered_before_commit, LOST, {"import": 1}),
-    Planted(loop_bugs.collected_beside_writers, LOST, {"put": 4, "tag": 2, "gc": 1}),
-    Planted(loop_bugs.cut_below_the_mark, LOST, {"import": 1, "put": 1}),
-    Planted(loop_bugs.wrong_base, LOST, {"agent": 2, "pack": 2}),
-    Planted(loop_bugs.packed_again, "no rest", {"import": 1, "pack": 1}, rests=True),
-    Planted(
-        loop_bugs.packs_left_behind, "garbage", {"import": 1, "pack": 2}, rests=True
-    ),
+    Planted(bugs.unlinked_before_listed, LOST, {"import": 1, "pack": 2}),
+    Planted(bugs.record_dropped, LOST, {"import": 1, "pack": 2}),
+    Planted(bugs.acknowledged_before_commit, LOST, {"import": 1}),
+    Planted(bugs.remembered_before_commit, LOST, {"import": 1}),
+    Planted(bugs.collected_beside_writers, LOST, {"put": 4, "tag": 2, "gc": 1}, 0.6),
+    Planted(bugs.cut_below_the_mark, LOST, {"import": 1, "put": 1}, 0.1),
+    Planted(bugs.wrong_base, LOST, {"agent": 2, "pack": 2}),
+    Planted(bugs.packed_again, "no rest", {"import": 1, "pack": 1}, rests=True),
+    Planted(bugs.packs_left_behind, "garbage", {"import": 1, "pack": 2}, rests=True),
 ]
 REST_AFTER = 5  # rounds
 
@@ -144,7 +147,8 @@ REST_AFTER = 5  # rounds
 def test_planted_bug_is_found(planted: Planted, folder: Path) -> None:
     """The loop finds the bug."""
     rng = random.Random(1)
-    loop = Loop(folder, generated(rng), rng, planted.bug, planted.tasks)
+    bug = partial(planted.bug, planted.pause_s)
+    loop = Loop(folder, generated(rng), rng, bug, planted.tasks)
     loop.begin()
     for number in range(ROUND_COUNT_MAX):
         if planted.rests and number % REST_AFTER == REST_AFTER - 1:

@@ -1,7 +1,9 @@
 """
-Bugs to plant in the commands of the loop: each is there while it is entered.
+Bugs to plant in maintenance and in what it runs beside: each is there while it is
+entered.
 
-Where a process must be killed at the right moment for one to show, it waits there.
+Where a process must be killed at the right moment for one to show, it waits there
+for *pause_s*.
 """
 
 from __future__ import annotations
@@ -36,8 +38,6 @@ pack = importlib.import_module("castore.packing.pack")
 Bug = AbstractContextManager[object]
 patch = mock.patch.object
 
-PAUSE_S = 0.2
-
 
 def nothing(*_: object, **__: object) -> None:
     """Do nothing."""
@@ -47,14 +47,15 @@ def nothing(*_: object, **__: object) -> None:
 
 
 @contextlib.contextmanager
-def unlinked_before_listed() -> Iterator[None]:
+def unlinked_before_listed(pause_s: float = 0.0) -> Iterator[None]:
     """Files are removed before the packs that replace them count."""
     publish: Callable[..., int] = rewrite._publish
 
     def publishing(engine: Any, listings: Any, inputs: Any, *rest: Any) -> int:
         for item in inputs:
             engine.files.unlink(item.file.name)
-        time.sleep(PAUSE_S)
+        engine.files.sync_folder("files")
+        time.sleep(pause_s)
         return publish(engine, listings, inputs, *rest)
 
     with patch(rewrite, "_publish", publishing):
@@ -62,7 +63,7 @@ def unlinked_before_listed() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def record_dropped() -> Iterator[None]:
+def record_dropped(_pause_s: float = 0.0) -> Iterator[None]:
     """A rewrite leaves some blobs out that are alive."""
     carry = Carrier._carry_place
 
@@ -75,7 +76,7 @@ def record_dropped() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def acknowledged_before_commit() -> Iterator[None]:
+def acknowledged_before_commit(_pause_s: float = 0.0) -> Iterator[None]:
     """An import is done before the last batch of a file was committed."""
     append = _Taker._append
 
@@ -88,7 +89,7 @@ def acknowledged_before_commit() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def remembered_before_commit() -> Iterator[None]:
+def remembered_before_commit(pause_s: float = 0.0) -> Iterator[None]:
     """A file is known to be unchanged before what is new of it was committed."""
     append = _Taker._append
 
@@ -100,7 +101,7 @@ def remembered_before_commit() -> Iterator[None]:
             if seen is not None:
                 self._memory.keep(self._source.path, seen)
                 self._memory.flush()
-                time.sleep(PAUSE_S)
+                time.sleep(pause_s)
         append(self, segment, iter(some), tally)
 
     def any_revision(self: Memory, found: Any) -> Any:
@@ -115,17 +116,17 @@ def remembered_before_commit() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def collected_beside_writers() -> Iterator[None]:
+def collected_beside_writers(pause_s: float = 0.0) -> Iterator[None]:
     """What was named while gc was at work goes all the same."""
     with (
-        patch(gc, "_check_agreement", lambda *_: time.sleep(3 * PAUSE_S)),
+        patch(gc, "_check_agreement", lambda *_: time.sleep(pause_s)),
         patch(gc, "_named_since", lambda *_: iter(())),
     ):
         yield
 
 
 @contextlib.contextmanager
-def cut_below_the_mark() -> Iterator[None]:
+def cut_below_the_mark(pause_s: float = 0.0) -> Iterator[None]:
     """Who opens a store takes nothing over that the mark covers."""
 
     def durable_end(file: OpenFile, *_: object) -> int:
@@ -137,7 +138,7 @@ def cut_below_the_mark() -> Iterator[None]:
     write_mark = State.write_mark
 
     def writing(self: State, *args: Any, **options: Any) -> Any:
-        time.sleep(PAUSE_S / 2)
+        time.sleep(pause_s)
         return write_mark(self, *args, **options)
 
     with (
@@ -148,8 +149,18 @@ def cut_below_the_mark() -> Iterator[None]:
         yield
 
 
+def base_goes_from_under_its_heirs(_pause_s: float = 0.0) -> Bug:
+    """What is stored elsewhere as a difference to what goes is not looked for."""
+
+    def files_with(digest: bytes, engine: Any, marks: Any) -> set[bytes]:
+        place = engine.view.known.find_place(digest)
+        return {place.file} | marks.copies.get(digest, set()) if place else set()
+
+    return patch(gc, "_files_with", files_with)
+
+
 @contextlib.contextmanager
-def wrong_base() -> Iterator[None]:
+def wrong_base(_pause_s: float = 0.0) -> Iterator[None]:
     """A version that was turned around names the base that it had before."""
     form = versions.Versions._form
 
@@ -167,18 +178,18 @@ def wrong_base() -> Iterator[None]:
 # --- never at rest --------------------------------------------------------------
 
 
-def packed_again() -> Bug:
+def packed_again(_pause_s: float = 0.0) -> Bug:
     """Packing rewrites the journal with its own last commit, for ever."""
     return patch(pack, "_is_packed", lambda _: False)
 
 
 @contextlib.contextmanager
-def packs_left_behind() -> Iterator[None]:
+def packs_left_behind(pause_s: float = 0.0) -> Iterator[None]:
     """What a killed process left is removed by nobody."""
     finish = PackWriter.finish
 
     def finishing(self: PackWriter) -> Any:
-        time.sleep(5 * PAUSE_S)
+        time.sleep(pause_s)
         return finish(self)
 
     with (
