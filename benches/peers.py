@@ -35,7 +35,9 @@ class _Folder:
 
 
 class _Peer:
-    """A command that keeps states of a folder."""
+    """A command that keeps states of a folder; *slots* are all that it keeps."""
+
+    slots = None  # all
 
     def __init__(self, path: Path) -> None:
         self.path = path = path.absolute()
@@ -173,6 +175,7 @@ class LangGraph:
     """LangGraph's SqliteSaver: the messages and the JSON state only."""
 
     name = "langgraph"
+    slots = frozenset({"checkpoint.tool"})
 
     def __init__(self, path: Path) -> None:
         from langgraph.checkpoint.sqlite import SqliteSaver

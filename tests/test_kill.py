@@ -7,26 +7,20 @@ Spec: spec/ordering.md, "What holds at any time".
 from __future__ import annotations
 
 import functools
-import multiprocessing
-import multiprocessing.connection
 import random
 import time
 
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
-import attrs
 import kill_worker
 import pytest
 
 from kill_worker import Acknowledged, Job
+from killkit import Worker, check, listen, read_all
 
 import castore
 
-from castore import Store
-from castore.digest import blob_digest, format_digest
 from castore.verify import verify
 
 
@@ -35,87 +29,6 @@ ROUND_COUNT_DEEP = 200  # for a budget of 10 or more
 READ_EVERY = 10  # of how many rounds of a long campaign one reads all there is
 WRITER_COUNT = 4
 SHARER_COUNT = 8
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["castore.packing", "castore.gc", "kill_worker"])
-
-
-@attrs.define(eq=False)
-class Worker:
-    """
-    A process that works on a store.
-
-    Attributes:
-        acknowledged: What it was told, as far as it came to report it.
-
-        errors: What it should not have met.
-    """
-
-    process: Any
-    pipe: Connection
-    acknowledged: list[Acknowledged] = attrs.Factory(list)
-    errors: list[str] = attrs.Factory(list)
-
-    @classmethod
-    def start(cls, work: Callable[[Job, Connection], None], job: Job) -> Worker:
-        """Start a process that does *work*."""
-        receiving, sending = CONTEXT.Pipe(duplex=False)
-        process = CONTEXT.Process(
-            target=kill_worker.reporting, args=(job, sending, work), daemon=True
-        )
-        process.start()
-        sending.close()
-        return cls(process, receiving)
-
-    def take(self) -> bool:
-        """Take in one report; return whether there may be more."""
-        try:
-            report = self.pipe.recv()
-        except (EOFError, OSError):  # the last one may be cut off
-            return False
-        if isinstance(report, str):
-            self.errors.append(report)
-        else:
-            self.acknowledged.append(report)
-        return True
-
-    def end(self) -> None:
-        """Kill the process, and take in what it had reported."""
-        self.process.kill()
-        self.process.join()
-        while self.take():
-            pass
-        self.pipe.close()
-
-
-def listen(workers: Sequence[Worker], until: Callable[[], bool]) -> None:
-    """Take in reports until it is enough, or all have ended."""
-    pipes = {worker.pipe: worker for worker in workers}
-    while pipes and not until():
-        for ready in multiprocessing.connection.wait(list(pipes), 0.05):
-            if isinstance(ready, Connection) and not pipes[ready].take():
-                del pipes[ready]
-
-
-def check(store: Store, acknowledged: Sequence[Acknowledged]) -> None:
-    """Everything *acknowledged* is there, where it was said to be."""
-    for one in acknowledged:
-        stop = one.first + len(one.bodies)
-        found = list(store.segment(one.segment).read(one.first, stop))
-        assert list(one.bodies) == [blob_digest(body) for _, body in found]
-        assert range(one.first, stop) == range(found[0][0].index, stop)
-        for digest in one.payloads:
-            assert digest == blob_digest(store.get(format_digest(digest)))
-
-
-def read_all(store: Store) -> dict[bytes, int]:
-    """Read every log to its end; return their counts."""
-    counts = {}
-    for session in store.sessions():
-        for segment in session.segments():
-            indices = [entry.index for entry, _ in segment.read()]
-            assert list(range(segment.count)) == indices
-            counts[segment.id] = len(indices)
-    return counts
 
 
 def _all_told(workers: Sequence[Worker]) -> bool:

@@ -19,11 +19,11 @@ from typing import Any, BinaryIO
 from castore import limits
 from castore.catalog.rows import Place
 from castore.chunker import chunks as cut
-from castore.compress import diff_that_pays
+from castore.compress import DIFFERENCE_LEVEL, diff_that_pays
 from castore.digest import blob_digest
 from castore.engine.batches import Batches, Pending
 from castore.engine.blobs import depth_of, read_range
-from castore.engine.side import LEVEL, SidePack, SideRecord
+from castore.engine.side import SidePack, SideRecord
 from castore.engine.state import State
 from castore.errors import GoneError, LimitError, NotFoundError
 from castore.formats import frame as frame_format
@@ -191,7 +191,7 @@ class Pool:
         if depth is None or not (depth + 1) % limits.DIFFERENCE_WHOLE_EVERY:
             return None
         try:
-            delta = diff_that_pays(self.read(like.digest), data, LEVEL)
+            delta = diff_that_pays(self.read(like.digest), data, DIFFERENCE_LEVEL)
         except (NotFoundError, GoneError):
             return None
         if delta is None:

@@ -14,10 +14,9 @@ from typing import NamedTuple
 
 from castore import limits
 from castore.catalog.rows import SegmentRow
-from castore.compress import diff_that_pays
+from castore.compress import DIFFERENCE_LEVEL, diff_that_pays
 from castore.engine import Engine
 from castore.engine.needs import stored_needs
-from castore.engine.side import LEVEL
 from castore.formats import frame as frame_format
 from castore.formats.entry import Entry, Reference
 from castore.formats.frame import Record
@@ -167,7 +166,7 @@ class Versions:
         old, data = self._read(base), self._read(digest)
         if len(old) < limits.DIFFERENCE_BASE_SIZE_MIN or not data:
             return None
-        return diff_that_pays(old, data, LEVEL)
+        return diff_that_pays(old, data, DIFFERENCE_LEVEL)
 
     def _read(self, digest: bytes) -> bytes:
         find = self._view.blobs.find

@@ -26,6 +26,8 @@ from castore import (
 from castore.digest import blob_digest
 from castore.engine import Engine
 from castore.engine.creating import create_store, store_id
+from castore.gc import collect
+from castore.marking import CHECKPOINT
 
 
 _REFUSED = (ConflictError, LimitError)  # certain: nothing was stored
@@ -80,17 +82,19 @@ class Scribe:
         key: Key | None = None,
         name: str = "",
         digest: bytes = b"",
+        released: frozenset[bytes] = frozenset(),
     ) -> Iterator[list[bytes]]:
         """Note an intent, and that it happened, with the segment put in the list."""
-        intent = Intent(next(_numbers), what, segment, items, key, name, digest)
+        number = next(_numbers)
+        intent = Intent(number, what, segment, items, key, name, digest, released)
         self.files.note(Intended(intent))
         made: list[bytes] = []
         try:
             yield made
         except _REFUSED:
-            self.files.note(Settled(intent.number, happened=False))
+            self.files.note(Settled(number, happened=False))
             raise
-        self.files.note(Settled(intent.number, happened=True, segment=b"".join(made)))
+        self.files.note(Settled(number, happened=True, segment=b"".join(made)))
 
     def reopen(self, *, close: bool = True) -> None:
         """Open the store again, look, and go on from what is there."""
@@ -153,7 +157,28 @@ class Scribe:
             segment.delete()
         self.logs.pop(segment.id)
 
+    def collect(self, keep_checkpoints: int | None = None) -> None:
+        """Collect what is dead, and all but the newest checkpoints of each log."""
+        named: set[bytes] = set()
+        kept: set[bytes] = set()
+        for log in self.logs.values():
+            found = [refs for _, _, refs in log if any(map(_is_checkpoint, refs))]
+            named |= {digest for refs in found for _, digest in refs}
+            for refs in found[-(keep_checkpoints or len(found)) :]:
+                kept |= {digest for _, digest in refs}
+        with self._intent("collect", released=frozenset(named - kept)):
+            collect(
+                self.store.engine,
+                grace_s=0,
+                yes=True,
+                keep_checkpoints=keep_checkpoints,
+            )
+
     def try_append(self, segment: Segment, *wanted: Wanted) -> None:
         """Append to *segment* where that may fail and stay in doubt."""
         with contextlib.suppress(CastoreError):
             self.append(segment, *wanted)
+
+
+def _is_checkpoint(ref: tuple[str, bytes]) -> bool:
+    return ref[0].partition(".")[0] == CHECKPOINT

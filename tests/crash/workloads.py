@@ -18,7 +18,7 @@ import attrs
 from crash.recording import Record, RecordingFiles, catalogs_saved
 from crash.scribe import Scribe, Wanted
 
-from castore import CastoreError, Reference, limits
+from castore import CastoreError, Reference, Segment, limits
 from castore.gc import collect
 from castore.packing import pack
 
@@ -204,6 +204,60 @@ def packing(files: RecordingFiles, rng: random.Random) -> None:
     scribe.store.close()
 
 
+def versions(files: RecordingFiles, rng: random.Random) -> None:
+    """
+    Payloads of slots, stored against each other: forks go on from them, packs turn
+    them around, some journals at a time, and gc drops old ones and bases.
+    """
+    with mock.patch.multiple(
+        limits,
+        DIFFERENCE_WHOLE_EVERY=3,
+        DIFFERENCE_TURNED_EVERY=3,
+        JOURNAL_SIZE=2500,
+        PACKING_SIZE=1,
+        SLOT_SIZE_MIN=100,
+    ):
+        scribe = Scribe(files)
+        lent = scribe.store.put(rng.randbytes(700))
+        other = scribe.begin(b"lent", then=[("tool", b"", [Reference("x", lent)])])
+        segment = scribe.begin(b"begin", key=("test", "v"))
+        held: Slots = {"checkpoint.a": rng.randbytes(1500), "file.b": text(rng, 900)}
+        _versions(scribe, segment, held, rng, 4)
+        pack(scribe.store.engine, max_duration_s=0)
+        # Its base is only where the other log keeps it.
+        like = scribe.store.put(scribe.store.get(lent) + b"more", like=lent)
+        scribe.append(segment, ("tool", b"", [Reference("y", like)]))
+        fork = scribe.fork(segment, segment.count - 2, b"fork")
+        _versions(scribe, fork, dict(held), rng, 2)
+        scribe.delete(other)
+        scribe.collect()
+        _versions(scribe, segment, held, rng, 3)
+        pack(scribe.store.engine, max_duration_s=0)
+        scribe.delete(fork)
+        scribe.collect(keep_checkpoints=2)
+        scribe.reopen()
+        _versions(scribe, scribe.store.segment(segment.id), held, rng, 1)
+        pack(scribe.store.engine)
+        scribe.store.close()
+
+
+#: What slots hold.
+Slots = dict[str, bytes]
+
+
+def _versions(
+    scribe: Scribe, segment: Segment, held: Slots, rng: random.Random, count: int
+) -> None:
+    """Append *count* versions of what is *held*, each stored against the one before."""
+    for _ in range(count):
+        slot = rng.choice(list(held))
+        like = scribe.store.put(held[slot])
+        at = rng.randrange(len(held[slot]))
+        held[slot] = held[slot][:at] + rng.randbytes(20) + held[slot][at:]
+        ref = Reference(slot, scribe.store.put(held[slot], like=like))
+        scribe.append(segment, ("tool", b"", [ref]))
+
+
 def large(files: RecordingFiles, rng: random.Random) -> None:
     """Blobs as large as they must be for a side pack and for a chunk list."""
     scribe = Scribe(files)
@@ -262,6 +316,7 @@ ALL = {
         Workload(threads),
         Workload(failing, fails=_some_fail),
         Workload(packing),
+        Workload(versions),
         Workload(large, side_size=limits.SIDE_SIZE_MIN),
     )
 }

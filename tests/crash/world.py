@@ -30,7 +30,8 @@ class Intent:
     Attributes:
         number: Names it.
 
-        what: ``store``, ``begin``, ``append``, ``tag``, ``untag`` or ``delete``.
+        what: ``store``, ``begin``, ``append``, ``tag``, ``untag``, ``delete`` or
+            ``collect``.
 
         segment: For ``append`` and ``delete``.
 
@@ -42,6 +43,8 @@ class Intent:
         name: Of a tag.
 
         digest: That the tag names.
+
+        released: Payloads that may go, though entries name them.
     """
 
     number: int
@@ -51,6 +54,7 @@ class Intent:
     key: Key | None = None
     name: str = ""
     digest: bytes = b""
+    released: frozenset[bytes] = frozenset()
 
 
 @attrs.frozen
@@ -92,11 +96,14 @@ class Seen:
         keys: Segments of each session that has a key.
 
         tags: Digest of each tag.
+
+        gone: Payloads of which the store says that they were collected.
     """
 
     logs: dict[bytes, tuple[Item, ...]]
     keys: dict[Key, frozenset[bytes]]
     tags: dict[str, bytes]
+    gone: frozenset[bytes]
 
 
 @attrs.define
@@ -115,6 +122,8 @@ class World:
 
         deleted: Segments.
 
+        released: Payloads that may be gone, though entries name them.
+
         doubtful: What was intended and not settled.
     """
 
@@ -123,6 +132,7 @@ class World:
     keys: dict[Key, bytes] = attrs.Factory(dict)
     tags: dict[str, bytes] = attrs.Factory(dict)
     deleted: set[bytes] = attrs.Factory(set)
+    released: set[bytes] = attrs.Factory(set)
     doubtful: dict[int, Intent] = attrs.Factory(dict)
 
     def copy(self) -> World:
@@ -134,6 +144,7 @@ class World:
         match step:
             case Intended(intent):
                 self.doubtful[intent.number] = intent
+                self.released |= intent.released
             case Settled(number, happened, segment):
                 intent = self.doubtful.pop(number)
                 if happened:
@@ -196,6 +207,8 @@ class World:
         for key, segment in self.keys.items():
             if segment not in seen.keys.get(key, ()) and segment in seen.logs:
                 yield f"session {key} is lost"
+        for digest in seen.gone - self.released:
+            yield f"payload {digest.hex()} is gone and was needed"
         yield from self._tag_faults(seen)
 
     def _tag_faults(self, seen: Seen) -> Iterator[str]:
@@ -229,10 +242,15 @@ def look(store: Store) -> Seen:
     Digests are computed here from the bytes that were returned.
     """
     known: dict[bytes, bytes] = {}
+    gone: set[bytes] = set()
 
     def digest_of(named: bytes) -> bytes:
         if named not in known:
-            known[named] = blob_digest(store.get(format_digest(named)))
+            known[named] = named
+            try:
+                known[named] = blob_digest(store.get(format_digest(named)))
+            except GoneError:
+                gone.add(named)
         return known[named]
 
     logs: dict[bytes, tuple[Item, ...]] = {}
@@ -251,7 +269,7 @@ def look(store: Store) -> Seen:
         if session.key:
             keys[session.key] = frozenset(segment.id for segment in segments)
     tags = {name: digest_of(ref.digest) for name, ref in store.tags().items()}
-    return Seen(logs, keys, tags)
+    return Seen(logs, keys, tags, frozenset(gone))
 
 
 def is_gone(store: Store, segment: bytes) -> bool:

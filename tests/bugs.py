@@ -1,0 +1,200 @@
+"""
+Bugs to plant in maintenance and in what it runs beside: each is there while it is
+entered.
+
+Where a process must be killed at the right moment for one to show, it waits there
+for *pause_s*.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import time
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest import mock
+
+from castore import gc
+from castore.catalog.rows import Place
+from castore.engine import recovery
+from castore.engine.state import State
+from castore.formats.frame import DIFFERENCE
+from castore.importer import remembering
+from castore.importer.remembering import Memory
+from castore.importer.taking import _Taker
+from castore.packing import versions
+from castore.packing.carrying import Carrier
+from castore.packing.writer import PackWriter
+from castore.reading.files import OpenFile
+from castore.reading.frames import Frame
+
+
+# The package has functions of the modules' names.
+rewrite = importlib.import_module("castore.packing.rewrite")
+pack = importlib.import_module("castore.packing.pack")
+Bug = AbstractContextManager[object]
+patch = mock.patch.object
+
+
+def nothing(*_: object, **__: object) -> None:
+    """Do nothing."""
+
+
+# --- lost ---------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def unlinked_before_listed(pause_s: float = 0.0) -> Iterator[None]:
+    """Files are removed before the packs that replace them count."""
+    publish: Callable[..., int] = rewrite._publish
+
+    def publishing(engine: Any, listings: Any, inputs: Any, *rest: Any) -> int:
+        for item in inputs:
+            engine.files.unlink(item.file.name)
+        engine.files.sync_folder("files")
+        time.sleep(pause_s)
+        return publish(engine, listings, inputs, *rest)
+
+    with patch(rewrite, "_publish", publishing):
+        yield
+
+
+@contextlib.contextmanager
+def record_dropped(_pause_s: float = 0.0) -> Iterator[None]:
+    """A rewrite leaves some blobs out that are alive."""
+    carry = Carrier._carry_place
+
+    def carrying(self: Carrier, place: Place) -> None:
+        if place.digest[0] % 16:
+            carry(self, place)
+
+    with patch(Carrier, "_carry_place", carrying):
+        yield
+
+
+@contextlib.contextmanager
+def acknowledged_before_commit(_pause_s: float = 0.0) -> Iterator[None]:
+    """An import is done before the last batch of a file was committed."""
+    append = _Taker._append
+
+    def appending(self: _Taker, segment: Any, batches: Any, tally: Any) -> None:
+        some = list(batches)
+        append(self, segment, iter(some[:-1]), tally)
+
+    with patch(_Taker, "_append", appending):
+        yield
+
+
+@contextlib.contextmanager
+def remembered_before_commit(pause_s: float = 0.0) -> Iterator[None]:
+    """A file is known to be unchanged before what is new of it was committed."""
+    append = _Taker._append
+
+    def appending(self: _Taker, segment: Any, batches: Any, tally: Any) -> None:
+        some = list(batches)
+        if some:
+            revision = segment.revision + len(some)
+            seen = self._seen(segment.id, revision, tally)
+            if seen is not None:
+                self._memory.keep(self._source.path, seen)
+                self._memory.flush()
+                time.sleep(pause_s)
+        append(self, segment, iter(some), tally)
+
+    def any_revision(self: Memory, found: Any) -> Any:
+        return self._store.segment(found.segment)
+
+    with (
+        patch(_Taker, "_append", appending),
+        patch(Memory, "_segment", any_revision),
+        patch(remembering, "SETTLED_NS", 0),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def collected_beside_writers(pause_s: float = 0.0) -> Iterator[None]:
+    """What was named while gc was at work goes all the same."""
+    with (
+        patch(gc, "_check_agreement", lambda *_: time.sleep(pause_s)),
+        patch(gc, "_named_since", lambda *_: iter(())),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def cut_below_the_mark(pause_s: float = 0.0) -> Iterator[None]:
+    """Who opens a store takes nothing over that the mark covers."""
+
+    def durable_end(file: OpenFile, *_: object) -> int:
+        return file.header.carried_end
+
+    def frames_behind(_: OpenFile, end: int) -> tuple[list[Frame], int]:
+        return [], end
+
+    write_mark = State.write_mark
+
+    def writing(self: State, *args: Any, **options: Any) -> Any:
+        time.sleep(pause_s)
+        return write_mark(self, *args, **options)
+
+    with (
+        patch(recovery, "_durable_end", durable_end),
+        patch(recovery, "frames_behind", frames_behind),
+        patch(State, "write_mark", writing),
+    ):
+        yield
+
+
+def base_goes_from_under_its_heirs(_pause_s: float = 0.0) -> Bug:
+    """What is stored elsewhere as a difference to what goes is not looked for."""
+
+    def files_with(digest: bytes, engine: Any, marks: Any) -> set[bytes]:
+        place = engine.view.known.find_place(digest)
+        return {place.file} | marks.copies.get(digest, set()) if place else set()
+
+    return patch(gc, "_files_with", files_with)
+
+
+@contextlib.contextmanager
+def wrong_base(_pause_s: float = 0.0) -> Iterator[None]:
+    """A version that was turned around names the base that it had before."""
+    form = versions.Versions._form
+
+    def forming(self: versions.Versions, step: Any) -> Any:
+        made = form(self, step)
+        before = self._base(step.digest)
+        if made.descriptor[0] == DIFFERENCE and before is not None:
+            made.descriptor[4] = before
+        return made
+
+    with patch(versions.Versions, "_form", forming):
+        yield
+
+
+# --- never at rest --------------------------------------------------------------
+
+
+def packed_again(_pause_s: float = 0.0) -> Bug:
+    """Packing rewrites the journal with its own last commit, for ever."""
+    return patch(pack, "_is_packed", lambda _: False)
+
+
+@contextlib.contextmanager
+def packs_left_behind(pause_s: float = 0.0) -> Iterator[None]:
+    """What a killed process left is removed by nobody."""
+    finish = PackWriter.finish
+
+    def finishing(self: PackWriter) -> Any:
+        time.sleep(pause_s)
+        return finish(self)
+
+    with (
+        patch(pack, "remove_dropped", nothing),
+        patch(gc, "remove_dropped", nothing),
+        patch(PackWriter, "finish", finishing),
+    ):
+        yield
