@@ -65,30 +65,6 @@ class LogEntry(Record):
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class StartState(Record):
-    """
-    What a log begins with.
-
-    Attributes:
-        system_prompt: Of all requests.
-
-        config: Of the next one.
-
-        history: Items that were there before.
-
-        turn_count: Turns completed before.
-
-        seed_count: Entries behind the start entry that continue *history*.
-    """
-
-    system_prompt: str | None = optional(TEXT, written=True)
-    config: RequestConfig = optional(one(RequestConfig), RequestConfig(), written=True)
-    history: tuple[Record, ...] = optional(many(EITHER), ())
-    turn_count: int = optional(U64, 0)
-    seed_count: int = optional(U64, 0)
-
-
-@attrs.frozen(kw_only=True, repr=False)
 class _Start(LogEntry):
     system_prompt: str | None = optional(TEXT, written=True)
     config: RequestConfig = required(one(RequestConfig))
