@@ -28,6 +28,7 @@ from castore.records.fields import (
     one,
     optional,
     required,
+    unknown_in,
 )
 
 
@@ -184,6 +185,11 @@ _LOGGED: Mapping[type[Record], type[Record]] = {
 _ITEM: Mapping[type[Record], type[Record]] = {
     logged: item for item, logged in _LOGGED.items()
 }
+_NAMES = {  # of the members that both forms have
+    kind: tuple(field.name for field in attrs.fields(logged)[2:])
+    for item, logged in _LOGGED.items()
+    for kind in (item, logged)
+}
 _TAGS = {"type", "kind"}
 
 
@@ -209,10 +215,7 @@ def _converted(
     target = classes.get(type(item))
     if target is None:
         return item
-    names = [field.name for field in attrs.fields(target)[2:]]
-    members: dict[str, Any] = {
-        name: getattr(item, name) for name in names if hasattr(item, name)
-    }
+    members: dict[str, Any] = {name: getattr(item, name) for name in _NAMES[type(item)]}
     if "content" in members and isinstance(item, _Message):
         members["content"] = tuple(
             [_converted(part, classes, old, new) for part in members["content"]]
@@ -235,7 +238,7 @@ def _encode_either(item: Record) -> Value:
 
 
 #: Items in either form, told apart by their tag.
-EITHER = Type(_decode_either, _encode_either, Record.unknown)
+EITHER = Type(_decode_either, _encode_either, unknown_in)
 
 
 # --- what items are ----------------------------------------------------------
