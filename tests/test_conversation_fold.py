@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 
 from conversationkit import CONFIG, SESSION, entry, message, start
@@ -42,7 +43,7 @@ def test_nothing_comes_to_nothing() -> None:
     """
     No entries: no history, turn 0, nothing locked, no head, none counted.
 
-    Statements: A1, B1.
+    Statements: A1.
     """
     state = collect_state([])
     assert (state.history, state.turn_count, state.locked_prefix_len) == ((), 0, 0)
@@ -57,7 +58,7 @@ def test_a_start_gives_prompt_config_and_history(kind: str) -> None:
     One start entry: its prompt, its config, its history, its hash as head, and it
     is counted; a segment's tells the session.
 
-    Statements: A2, B2.
+    Statements: A2.
     """
     fold = Fold()
     fold.take(ENTRIES.decode(start(kind)), b"h" * 32)
@@ -88,7 +89,7 @@ def test_a_turn() -> None:
     Start, user, assistant, end of turn 1, finished: two items, turn 1, not
     interrupted; as a hash-chained log tells it and as a segment does.
 
-    Statements: A3, B3.
+    Statements: A3.
     """
     chained = [
         ENTRIES.decode(start("session_start", history=[])),
@@ -117,7 +118,7 @@ def test_tools_in_order() -> None:
     User, tool call, tool result, assistant: four items in that order, the same
     from grouped and from single entries.
 
-    Statements: A4, B4.
+    Statements: A4.
     """
     grouped = [
         entry("user_input", item=message("user", "a")),
@@ -154,7 +155,7 @@ def test_config_is_replaced() -> None:
     """
     A changed config is the config.
 
-    Statements: A6, B6.
+    Statements: A6.
     """
     entries = [ENTRIES.decode(start()), entry("config_changed", config={"top_k": 3})]
     assert collect_state(entries).config == RequestConfig(top_k=3)
@@ -164,7 +165,7 @@ def test_usage_accumulates() -> None:
     """
     Usage is kept in order and changes no history; without any there is none.
 
-    Statements: A7, B7.
+    Statements: A7.
     """
     more = {**USAGE, "output_tokens": 6}
     before = [ENTRIES.decode(start())]
@@ -174,6 +175,46 @@ def test_usage_accumulates() -> None:
     assert [one.encode() for one in state.usage_history] == [USAGE, more]
     assert state.history == collect_state(before).history
     assert collect_state(before).usage_history == ()
+
+
+def test_segments_fold_as_chained_logs_do() -> None:
+    """
+    Told in a segment's entries, nothing, a start, a turn, tools, a config and usage
+    come to the same as told in a hash-chained log's, and every entry is counted.
+
+    Statements: B1, B2, B3, B4, B5, B6, B7, B8, B9, B10, B11.
+    """
+    user = entry("user_input", item=message("user", "a"))
+    typed = entry("user_input", segments=[{"kind": "text", "content": "a"}])
+    both = [
+        entry("llm_usage", **USAGE),
+        entry("config_changed", config={"top_k": 3}),
+        entry("turn_end", turn_count=1),
+    ]
+    chained = [
+        ENTRIES.decode(start("session_start")),
+        user,
+        entry("assistant_items", items=[CALL]),
+        entry("tool_results", items=[RESULT]),
+        entry("assistant_items", items=[message("assistant", "b")]),
+        *both,
+        entry("run_outcome", outcome="finished", interrupted=False),
+    ]
+    single = [
+        ENTRIES.decode(start()),
+        typed,
+        entry("assistant_item", item=CALL),
+        entry("tool_result", item=RESULT),
+        entry("assistant_item", item=message("assistant", "b", "kind")),
+        *both,
+        entry("run_completed", result="finished", interrupted=False),
+    ]
+    for count in range(len(single) + 1):
+        ours, theirs = collect_state(single[:count]), collect_state(chained[:count])
+        assert ours.entries_count == count
+        assert attrs.evolve(ours, session_id=None, user_segments=()) == theirs
+        assert ours.session_id == (SESSION if count else None)
+        assert len(ours.user_segments) == (count > 1)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +233,7 @@ def test_how_a_run_ends(kind: str, members: dict[str, Any], interrupted: bool) -
     A run that began is interrupted until something says how it ended, and then is
     what that says. It changes neither history nor turn.
 
-    Statements: A14, B5, B8, B12, B33.
+    Statements: A14, B12, B33.
     """
     begun = [ENTRIES.decode(start()), entry("invoke", trigger="wakeup")]
     state = collect_state(begun)
@@ -225,7 +266,7 @@ def test_extensions_are_kept_in_order() -> None:
     All extensions are kept, those of a user's input too, each with its domain; a
     payload is any value.
 
-    Statements: B9, B13.
+    Statements: B13.
     """
     payload = {"a": [1, None, {"b": True}], "f": 0.5}
     state = collect_state(
@@ -272,7 +313,7 @@ def test_typed_input_is_one_message() -> None:
     and stay as they were typed beside it; an unknown part is a placeholder, and
     survives.
 
-    Statements: B10, B14.
+    Statements: B14.
     """
     parts = [
         {"kind": "text", "content": "see "},
@@ -294,7 +335,7 @@ def test_system_items_say_what_was_stored() -> None:
     A system item adds a system message with its stored body, single or in a row; of
     an unknown kind too, if it has one.
 
-    Statements: B11, B33.
+    Statements: B33.
     """
     note = {"kind": "notification", "message": "m", "body": "as it was"}
     later = {"kind": "task_reminder", "body": "new"}

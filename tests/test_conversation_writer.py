@@ -24,6 +24,7 @@ from conversationkit import (
     TIME,
     USER,
     Clock,
+    Json,
     entry,
     message,
 )
@@ -93,7 +94,7 @@ def test_a_session_begins_with_its_start(store: Store, writer: SegmentWriter) ->
     A new log is one entry, a start, which tells prompt, config and history; it
     can be found, and was not there before.
 
-    Statements: A2, A24, B2, B26.
+    Statements: A2, A24, B26.
     """
     state = writer.state()
     assert kinds(writer) == ["start"]
@@ -130,7 +131,7 @@ def test_a_run_comes_back(store: Store, writer: SegmentWriter) -> None:
     What a run saved is what a restore gives: history, prompt, turn, usage, typed
     input; its head is the writer's, its count the log's, and entry follows entry.
 
-    Statements: A3, A4, A10, A11, A12, A13, B3, B4, B7, B14, B15, B26.
+    Statements: A3, A4, A10, A11, A12, A13, B14, B15, B26.
     """
     run(writer)
     again, state = SegmentWriter.restore(store, writer.session_id, writer.segment_id)
@@ -172,7 +173,7 @@ def test_all_the_rest_comes_back(writer: SegmentWriter) -> None:
     """
     Each verb saves what the fold then says.
 
-    Statements: A5, A6, A14, B6, B11, B13.
+    Statements: A5, A6, A14, B13.
     """
     scope = PodScopeSnapshot(
         allow=(ScopeRule(target="src", permission="write"),), deny=()
@@ -254,7 +255,7 @@ def test_items_are_single(writer: SegmentWriter) -> None:
     one entry, in order; a system message is of a kind of its own, and so is what
     nobody knows: nothing is dropped.
 
-    Statements: B5, B23, B33.
+    Statements: B23, B33.
     """
     seq = writer.segment.head.seq
     odd = Unknown(rest={"type": "hologram", "x": 1})
@@ -410,7 +411,7 @@ def test_a_snapshot_changes_nothing(writer: SegmentWriter, times: int) -> None:
     plain.save_delta([ANSWER])
     told, expected = writer.state(), plain.state()
     assert told.entries_count == expected.entries_count + times
-    same = {"entries_count": 0, "head_hash": None, "session_id": None}
+    same: Json = {"entries_count": 0, "head_hash": None, "session_id": None}
     assert attrs.evolve(told, **same) == attrs.evolve(expected, **same)
 
 
