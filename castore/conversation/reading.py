@@ -92,8 +92,7 @@ class LogReader:
     def _start(self, entry: Entry, start: Start, body: bytes) -> StartState | None:
         if _is_file(entry):
             if self._lines is None:
-                facts = decode_object(body)
-                self._lines = LineReader(str(facts.get("format")))
+                self._lines = LineReader(_format_of(body))
             return StartState() if start.cause != "fork" else None
         if start.cause == "fork":
             return None
@@ -107,6 +106,11 @@ class LogReader:
         for record in lines.end():
             yield self._told(self._last, record, lines)
         self.notes += lines.notes
+
+
+def _format_of(body: bytes) -> str:
+    facts = decode_object(body)
+    return str(facts.get("format")) if isinstance(facts, dict) else "what is there"
 
 
 def is_imported(segment: Segment) -> bool:

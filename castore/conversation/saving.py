@@ -111,6 +111,7 @@ class LogWriter:
         self.cursor = cursor
         self._clock = clock
         self._open: list[NewEntry] | None = None
+        self._own: bytes | None = None  # the segment that was found to be no file's
         self._turn = cursor.turn
 
     # --- what it knows -------------------------------------------------------
@@ -193,9 +194,10 @@ class LogWriter:
 
     def _commit(self, entries: list[NewEntry], key: str | None) -> None:
         segment = self.segment
-        if is_imported(segment):
+        if self._own != segment.id and is_imported(segment):
             what = "the log is an imported file's; go on in a fork of it"
             raise FormatError(what=what)
+        self._own = segment.id
         try:
             outcome = segment.append(entries, expect=self.cursor.revision, key=key)
             self._follow(outcome)
