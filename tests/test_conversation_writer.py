@@ -32,7 +32,9 @@ from conversationkit import (
 import castore
 
 from castore import ConflictError, FormatError, NotFoundError, Store
+from castore.conversation.reading import fold_log
 from castore.conversation.writer import SegmentWriter
+from castore.gc import collect
 from castore.limits import KIB
 from castore.records.config import RequestConfig, UsageRecord
 from castore.records.entries import Extension, RunFailure, TurnEnd
@@ -433,6 +435,30 @@ def test_a_restore_begins_at_the_newest_snapshot(
     monkeypatch.setattr(castore.Segment, "read", spy)
     assert len(writer.state().history) == 7
     assert read == [(count - 1, count)]
+
+
+def test_a_collected_snapshot_is_passed_over(
+    store: Store, writer: SegmentWriter
+) -> None:
+    """
+    Snapshots are checkpoints: retention may let older ones go, and a restore from
+    before the newest begins at one that is there, or at the beginning.
+    """
+    for _ in range(3):
+        run(writer)
+        writer.save_snapshot()
+    points = [one.index for one in writer.segment.entries() if one.kind == "snapshot"]
+    expected = [fold_log(store, writer.segment, at + 1) for at in points]
+    collect(store.engine, grace_s=0, keep_checkpoints=1, yes=True)
+    kept = [has_payload(store, writer.segment.entry(at)) for at in points]
+    assert kept == [False, False, True]
+    for at, state in zip(points, expected, strict=True):
+        assert fold_log(store, writer.segment, at + 1) == state
+
+
+def has_payload(store: Store, entry: castore.Entry) -> bool:
+    """Return whether the entry's payload is there."""
+    return store.has(entry.refs[0].blob)
 
 
 # --- traces ------------------------------------------------------------------

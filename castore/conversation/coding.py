@@ -24,7 +24,7 @@ from castore.writing import NewEntry
 
 
 TEXT_ROLE = "text"
-SNAPSHOT = "snapshot"  # a kind, and the role of its payload
+STATE_ROLE = "checkpoint.state"  # released as other checkpoints are
 LARGE_SIZE_MIN = 64 * KIB  # bytes of UTF-8 from which a text stands apart
 _HEADER = ("kind", "ts")
 

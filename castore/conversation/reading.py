@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import attrs
 
 from castore.codec import decode_object
-from castore.conversation.coding import SNAPSHOT, decode_entry, decode_start
+from castore.conversation.coding import STATE_ROLE, decode_entry, decode_start
 from castore.conversation.lines import LineReader
 from castore.conversation.state import Fold
 from castore.errors import FormatError, GoneError, NotFoundError
@@ -158,9 +158,9 @@ def newest_snapshot(
 ) -> tuple[int, RestoredState, BlobRef] | None:
     """Return index, state and payload of the newest snapshot below *stop*, if any."""
     for entry in segment.entries(0, stop, reverse=True):
-        if entry.kind != SNAPSHOT:
+        if entry.kind != "snapshot":
             continue
-        found = [ref.blob for ref in entry.refs if ref.role == SNAPSHOT]
+        found = [ref.blob for ref in entry.refs if ref.role == STATE_ROLE]
         if not found:
             raise FormatError(what=f"entry {entry.index}: a snapshot without its state")
         try:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from castore.codec import encode_object
 from castore.conversation.classify import difference
-from castore.conversation.coding import SNAPSHOT, encode_body, encode_entry
+from castore.conversation.coding import STATE_ROLE, encode_body, encode_entry
 from castore.conversation.compacting import kept_entries
 from castore.conversation.cutting import cut_at
 from castore.conversation.reading import fold_log, newest_snapshot
@@ -298,7 +298,7 @@ class SegmentWriter(LogWriter):
         like = before[2] if before is not None else None
         state = self.store.put_object(self.state().encode(), like=like)
         entry = kinds.Snapshot(ts=self._clock())
-        ref = Reference(SNAPSHOT, state)
+        ref = Reference(STATE_ROLE, state)
         self._append([encode_entry(self.store, entry, (ref,))])
 
     def append_trace(self, turn: int, event: Any, **more: Any) -> None:

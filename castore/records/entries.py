@@ -289,7 +289,8 @@ class ExtensionEntry(LogEntry):
 @attrs.frozen(kw_only=True, repr=False)
 class Snapshot(LogEntry):
     """
-    All that the log says up to here; its state is a payload of role ``snapshot``.
+    All that the log says up to here; its state is a payload of role
+    ``checkpoint.state``.
     """
 
 
