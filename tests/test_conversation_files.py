@@ -396,6 +396,17 @@ def test_files_that_begin_alike_share_their_beginning(
     assert (state.turn_count, len(state.history)) == (2, 1)
 
 
+def test_a_line_can_be_called_anything(store: Store, tmp_path: Path) -> None:
+    """A line of a kind that castore has for itself is a line all the same."""
+    odd = [{"kind": kind, "ts": TIME} for kind in ("snapshot", "start", "tail")]
+    data = segment_file([*SINGLE, *odd])
+    done = take(store, tmp_path / "in" / SESSION / "a.jsonl", data)
+    ids = bytes.fromhex(done.segment_id)
+    _, state = SegmentWriter.restore_by_segment(store, ids)
+    assert state.history == read(data).state.history
+    assert [note.partition(": ")[2] for note in state.notes] == ["unknown kind"] * 2
+
+
 def test_traces_are_files_of_their_own(store: Store, tmp_path: Path) -> None:
     """
     A trace beside a segment's file is taken in as what it is, into the same session,

@@ -209,6 +209,8 @@ def test_turn_zero_is_what_the_log_began_with(writer: SegmentWriter) -> None:
     for number in (0, 3):
         assert compacted.fork_at(turn=number).state().history == kept
     assert compacted.fork_at(turn=4).state().history == compacted.state().history
+    again = compacted.fork_at(turn=0).create_compacted(StartState())
+    assert (again.cursor.turn, again.state().turn_count) == (3, 3)
 
 
 def test_an_unknown_point_is_an_error(writer: SegmentWriter) -> None:

@@ -37,7 +37,7 @@ from castore.conversation.writer import SegmentWriter
 from castore.gc import collect
 from castore.limits import KIB
 from castore.records.config import RequestConfig, UsageRecord
-from castore.records.entries import Extension, RunFailure, TurnEnd
+from castore.records.entries import Extension, RunFailure, TraceEntry, TurnEnd
 from castore.records.fields import Unknown
 from castore.records.inputs import FileRef, TextInput
 from castore.records.items import ToolResult, from_logged, text_message, to_logged
@@ -480,5 +480,8 @@ def test_traces_stand_apart(store: Store, writer: SegmentWriter) -> None:
         {"text": "x" * 100_000},
     ]
     assert [one.llm_call for one in writer.traces()] == [None, 2]
+    more = [TraceEntry(ts=TIME, turn=2, event=n) for n in range(3)]
+    writer.append_traces(more)
+    assert list(writer.traces())[2:] == more
     assert list(writer.fork().traces()) == []
     assert len(store.session(writer.session_id).segments()) == 1

@@ -14,7 +14,7 @@ from castore.codec import decode_object
 from castore.conversation.coding import STATE_ROLE, decode_entry, decode_start
 from castore.conversation.lines import LineReader
 from castore.conversation.state import Fold
-from castore.errors import FormatError, GoneError, NotFoundError
+from castore.errors import GoneError, NotFoundError
 from castore.formats.entry import BlobRef, Entry, Start
 from castore.records.fields import Record
 from castore.records.state import RestoredState, StartState
@@ -161,8 +161,8 @@ def newest_snapshot(
         if entry.kind != "snapshot":
             continue
         found = [ref.blob for ref in entry.refs if ref.role == STATE_ROLE]
-        if not found:
-            raise FormatError(what=f"entry {entry.index}: a snapshot without its state")
+        if not found:  # a line of a file may be called so too
+            continue
         try:
             told = decode_object(store.get(found[0]))
         except GoneError:  # an older one will do, or the entries themselves

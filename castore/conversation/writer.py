@@ -6,7 +6,7 @@ Spec: spec/agents.md, "Writers".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 from castore.codec import encode_object
@@ -219,8 +219,8 @@ class SegmentWriter(LogWriter):
     ) -> Self:
         """Return a writer of a fork at *at* that begins with what leads to *state*."""
         segment, ts = self.segment, self._clock()
-        if at == self.cursor.count:
-            turn = self.cursor.turn
+        # A log that begins with turns of another has completed them at turn 0.
+        known = self.cursor.turn if at == self.cursor.count else turn or None
         entries: list[kinds.LogEntry] = []
         if state is not None:
             base = fold_log(self.store, segment, at)
@@ -231,12 +231,12 @@ class SegmentWriter(LogWriter):
             key=key,
             body=_EMPTY,
             time_ms=ts,
-            turn=turn,
+            turn=known if turn is None else turn,
             then=[encode_entry(self.store, entry) for entry in entries],
         )
         if state is not None:
-            turn = max(base.turn_count, state.turn_count)
-        return type(self)(self.store, Cursor.of(made.head, turn), clock=self._clock)
+            known = max(base.turn_count, state.turn_count)
+        return type(self)(self.store, Cursor.of(made.head, known), clock=self._clock)
 
     def create_compacted(self, state: StartState) -> Self:
         """
@@ -244,7 +244,8 @@ class SegmentWriter(LogWriter):
 
         In the same session, and with this log at its head as origin. Items of
         *state* that this log tells are told by reference; nothing else of it is
-        carried on but the number of turns, unless *state* says more.
+        carried on but the number of turns, unless *state* says more: usage, extensions
+        and scope stay where they are.
 
         Args:
             state: A summary, usually, and some of the history.
@@ -312,8 +313,13 @@ class SegmentWriter(LogWriter):
 
             **more: ``llm_call`` and ``kind`` of a `TraceEntry`.
         """
-        entry = TraceEntry(ts=self._clock(), turn=turn, event=event, **more)
-        append_traces(self.store, self.cursor.segment, [entry])
+        self.append_traces(
+            [TraceEntry(ts=self._clock(), turn=turn, event=event, **more)]
+        )
+
+    def append_traces(self, entries: Iterable[TraceEntry]) -> None:
+        """Append many, as one commit."""
+        append_traces(self.store, self.cursor.segment, entries)
 
     def traces(self) -> Iterator[TraceEntry]:
         """Yield all events that were appended for this segment."""
