@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from castore.blobfile import BlobReader
+    from castore.conversation.conversations import Conversations
+    from castore.conversation.saving import Cursor
+    from castore.conversation.writer import SegmentWriter
     from castore.errors import (
         CastoreError,
         ClosedError,
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     )
     from castore.formats.entry import BlobRef, Entry, Origin, Reference
     from castore.proof import InclusionProof
+    from castore.records.state import RestoredState, StartState
     from castore.segment import ABSENT, ANY, Segment
     from castore.session import Session
     from castore.store import BlobStat, Stats, Store, open  # noqa: A004
@@ -53,7 +57,9 @@ __all__ = [
     "CastoreError",
     "ClosedError",
     "ConflictError",
+    "Conversations",
     "CorruptionError",
+    "Cursor",
     "Entry",
     "ForkedStoreError",
     "FormatError",
@@ -66,8 +72,11 @@ __all__ = [
     "NotFoundError",
     "Origin",
     "Reference",
+    "RestoredState",
     "Segment",
+    "SegmentWriter",
     "Session",
+    "StartState",
     "Stats",
     "StorageError",
     "Store",
@@ -77,6 +86,9 @@ __all__ = [
 
 _PLACES = {
     "castore.blobfile": "BlobReader",
+    "castore.conversation.conversations": "Conversations",
+    "castore.conversation.saving": "Cursor",
+    "castore.conversation.writer": "SegmentWriter",
     "castore.errors": (
         "CastoreError ClosedError ConflictError CorruptionError "
         "ForkedStoreError FormatError GoneError LimitError LockedError "
@@ -84,6 +96,7 @@ _PLACES = {
     ),
     "castore.formats.entry": "BlobRef Entry Origin Reference",
     "castore.proof": "InclusionProof",
+    "castore.records.state": "RestoredState StartState",
     "castore.segment": "ABSENT ANY Segment",
     "castore.session": "Session",
     "castore.store": "BlobStat Stats Store open",

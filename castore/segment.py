@@ -335,6 +335,7 @@ def begin_segment(
     engine: Engine,
     *,
     session: bytes | None = None,
+    segment: bytes | None = None,
     cause: str = "new",
     key: SessionKey | None = None,
     origin: Origin | None = None,
@@ -351,6 +352,8 @@ def begin_segment(
         engine: Where.
 
         session: Session it belongs to; a new one by default.
+
+        segment: Its id, from `new_id` before; a new one by default.
 
         cause: ``new``, ``import`` or ``compaction``.
 
@@ -372,6 +375,7 @@ def begin_segment(
     append = new_segment(
         engine,
         session=session,
+        segment=segment,
         cause=cause,
         key=key,
         origin=origin,

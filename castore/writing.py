@@ -175,6 +175,7 @@ def new_segment(
     engine: Engine,
     *,
     session: bytes | None = None,
+    segment: bytes | None = None,
     cause: str,
     key: tuple[str, str] | None = None,
     origin: Origin | None = None,
@@ -187,7 +188,7 @@ def new_segment(
     check_session_key(key)
     check_references(refs)
     check_time(time_ms)
-    segment = new_id()
+    segment = segment or new_id()
     session = session or new_id()
     start = Start(session, segment, cause, origin, key)
     first = BuiltEntry("start", put_bytes(engine, body), tuple(refs), time_ms, start)

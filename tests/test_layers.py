@@ -29,7 +29,7 @@ LAYERS = [
     {"segment"},
     {"session"},
     {"store"},
-    {"importer", "marking", "packing", "verify"},
+    {"conversation", "importer", "marking", "packing", "verify"},
     {"gc", "report", "scanning", "sweeping"},
     {"maintain"},
     {"cli"},

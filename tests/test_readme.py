@@ -39,13 +39,19 @@ def table(title: str) -> list[list[str]]:
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
 
 
-def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The Python in the README does what a reader expects, in ten lines."""
-    (code,) = blocks("python")
+def run(code: str) -> str:
+    """Return what *code* prints."""
     out = io.StringIO()
-    monkeypatch.chdir(tmp_path)
     with contextlib.redirect_stdout(out):
         exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - ours
+    return out.getvalue()
+
+
+def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Python in the README does what a reader expects, in ten lines."""
+    code, conversation = blocks("python")
+    monkeypatch.chdir(tmp_path)
+    said = [run(block) for block in (code, conversation)]
 
     wanted = [
         ("start", b""),
@@ -53,7 +59,7 @@ def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ("start", b""),
         ("user", b"another way"),
     ]
-    assert f"{wanted}\n" == out.getvalue()
+    assert said == [f"{wanted}\n", "2 1\n"]
     assert 10 >= sum(bool(line.strip()) for line in code.splitlines())
 
 

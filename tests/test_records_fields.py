@@ -107,6 +107,7 @@ def test_unknown_kinds_survive(rest: dict[str, Any], kind: str) -> None:
     assert isinstance(record, Unknown)
     assert json.dumps(KINDS.encode(record)) == json.dumps({**rest, "kind": kind})
     assert list(record.unknown("it")) == ["it: unknown kind"]
+    assert list(KINDS.type.unknown(record, "it")) == ["it: unknown kind"]
 
 
 @pytest.mark.parametrize(

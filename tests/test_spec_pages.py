@@ -16,6 +16,7 @@ import castore.errors
 
 from castore import limits, merkle
 from castore.codec import decode_object, decode_record
+from castore.conversation.state import collect_state
 from castore.digest import blob_digest, format_digest, in_context
 from castore.formats import file as file_format
 from castore.formats import marker
@@ -34,6 +35,8 @@ from castore.formats.head import hash_head, parse_head
 from castore.formats.mark import decode_lock
 from castore.formats.storelog import StoreLog
 from castore.formats.trees import SEGMENT_TREE
+from castore.records.entries import ENTRIES
+from castore.records.items import text_message
 
 
 SPEC = Path(__file__).parents[1] / "spec"
@@ -128,6 +131,27 @@ def test_example_of_an_agents_body() -> None:
 
     assert decode_object(data) == {"turn_count": 1}
     assert '`{"turn_count": 1}`' in text_of("agents.md")
+
+
+def test_example_of_an_input() -> None:
+    """The input of the agents' page is what the user typed."""
+    members = decode_object(example("agents.md", "input"))
+    read = ENTRIES.decode({"kind": "user_input", "ts": 1, **members})
+
+    (item,) = collect_state([read]).history
+    assert item == text_message("user", "see @a.py")
+    assert "`see @a.py`" in text_of("agents.md")
+
+
+def test_agents_page_names_every_kind() -> None:
+    """Each kind of entry that the code reads is in the table of the page."""
+    table = text_of("agents.md").partition("## Entries of conversations")[2]
+    rows = re.findall(
+        r"^\| (`[^|]+) \|", table.partition("## The fold")[0], re.MULTILINE
+    )
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+
+    assert set(ENTRIES.classes) == named
 
 
 def test_example_of_an_entry() -> None:

@@ -25,7 +25,10 @@ FORMATS = (
     "gemini-json",
     "jsonl",
     "pi",
+    "segment-log",
+    "session-log",
     "swe-agent",
+    "trace-log",
 )
 SHELLS = ("bash", "zsh", "fish")
 LEVEL_MAX = 19  # of zstd, without its costly ones

@@ -106,6 +106,11 @@ U64 = integer(0, (1 << 64) - 1)
 I64 = integer(-(1 << 63), (1 << 63) - 1)
 
 
+def unknown_in(record: Record, where: str) -> Iterator[str]:
+    """Yield what in *record*, of whatever class, is not documented."""
+    yield from record.unknown(where)
+
+
 def many(item: Type) -> Type:
     """Return the type of arrays of *item*, which become tuples."""
 
@@ -201,7 +206,7 @@ class Record:
         }
 
     @classmethod
-    def decode(cls, value: Value, where: str = "") -> Self:
+    def decode(cls, value: Value, where: str = "", *, tag: str | None = None) -> Self:
         """
         Return the record that *value*, a decoded object, is.
 
@@ -209,6 +214,8 @@ class Record:
             value: It.
 
             where: Its place, for errors.
+
+            tag: A member that is none of the record's, but tells what it is.
 
         Raises:
             FormatError: A documented field is missing or of another type.
@@ -226,7 +233,11 @@ class Record:
                 given[name] = None
             else:
                 given[name] = field.type.decode(value[name], place)
-        rest = {name: one for name, one in value.items() if name not in fields}
+        rest = {
+            name: one
+            for name, one in value.items()
+            if name not in fields and name != tag
+        }
         return cls(rest=rest, order=tuple(value), **given)
 
     def encode(self) -> dict[str, Value]:
@@ -294,7 +305,7 @@ class Tagged:
     @property
     def type(self) -> Type:
         """The type of fields that hold one of these records."""
-        return Type(self.decode, self.encode, Record.unknown)
+        return Type(self.decode, self.encode, unknown_in)
 
     def kind_of(self, record: Record) -> str:
         """Return the tag's value for *record*."""
@@ -317,9 +328,7 @@ class Tagged:
         known = self.classes.get(kind)
         if known is None:
             return Unknown(rest=value, order=tuple(value))
-        record = known.decode(value, where)
-        rest = {name: one for name, one in record.rest.items() if name != self.tag}
-        return attrs.evolve(record, rest=rest)
+        return known.decode(value, where, tag=self.tag)
 
     def encode(self, record: Record) -> dict[str, Value]:
         """Return the object with its tag, where it stood or else first."""

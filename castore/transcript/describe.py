@@ -74,6 +74,8 @@ def describe(file: BinaryIO, format: str, path: str) -> Description:  # noqa: A0
             found = _gemini(_first(records, "projectHash"), where)
         case "pi":
             found = _pi(_first(records, "cwd"))
+        case "session-log" | "segment-log" | "trace-log":
+            found = _conversation(records, where)
         case _:
             record = _first(records, "session_id") or _first(records, "sessionId")
             found = _any(record)
@@ -147,6 +149,22 @@ def _pi(record: Record) -> Description:
     )
 
 
+def _conversation(records: list[Record], where: PurePath) -> Description:
+    """A hash-chained log is named by its file, a segment's session by its folder."""
+    start = next((record for record in records if record.get("kind") in _STARTS), {})
+    forked = inner(start, "forked_from")
+    origin = forked or inner(start, "compacted_from")
+    parent = name_of(origin, "segment_id") or name_of(origin, "session_id")
+    stem = where.name.partition(".")[0]
+    named = (where.parent.name, stem)
+    by_name = next((name for name in named if _UUID.fullmatch(name)), None)
+    return Description(
+        session_id=name_of(start, "session_id") or by_name,
+        parent=parent,
+        relation="fork" if forked else None,
+    )
+
+
 def _any(record: Record) -> Description:
     return Description(
         session_id=name_of(record, "session_id") or name_of(record, "sessionId")
@@ -158,5 +176,6 @@ def _first(records: list[Record], name: str) -> Record:
     return next((record for record in records if name in record), {})
 
 
+_STARTS = ("session_start", "segment_start")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CLAW_NAME = re.compile(r"session-([0-9]{13})(?![0-9])")

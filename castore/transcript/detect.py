@@ -88,6 +88,12 @@ def _line_format(record: Record) -> str | None:
 
 def _format_without_type(record: Record) -> str | None:
     names = record.keys()
+    if {"hash", "prev_hash", "kind", "ts"} <= names:
+        return "session-log"
+    if {"ts", "turn"} <= names and not isinstance(record.get("event"), str):
+        return "trace-log"
+    if "ts" in names and record.get("kind") == "segment_start":
+        return "segment-log"
     if {"ts", "event"} <= names:
         return "claw-code"
     if {"sessionId", "projectHash"} <= names:

@@ -7,13 +7,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from castore.transcript.chained import chained_spans
 from castore.transcript.documents import document_spans
 from castore.transcript.lines import line_spans
 from castore.transcript.reading import read_at
 from castore.transcript.records import Span
 
 
-LINE_FORMATS = ("claude-code", "claw-code", "codex", "gemini", "pi", "jsonl")
+LINE_FORMATS = (
+    "claude-code",
+    "claw-code",
+    "codex",
+    "gemini",
+    "pi",
+    "segment-log",
+    "session-log",
+    "trace-log",
+    "jsonl",
+)
 # Name of the list of messages, and the kind of a message that names neither role
 # nor type.
 DOCUMENT_FORMATS = {
@@ -23,7 +34,11 @@ DOCUMENT_FORMATS = {
     "swe-agent": ("trajectory", "step"),
 }
 # Formats that one tool writes for one kind of session share its names.
-NAMESPACES = {"gemini-json": "gemini"}
+NAMESPACES = {
+    "gemini-json": "gemini",
+    "session-log": "segment-log",
+    "trace-log": "segment-log",
+}
 
 
 def spans(
@@ -64,4 +79,5 @@ def spans(
         raise ValueError(f"no such transcript format: {format!r}")
     if start and (start < 0 or read_at(file, start - 1, 1) != b"\n"):
         raise ValueError(f"no line begins at byte {start}")
-    return line_spans(file, start)
+    cut = chained_spans if format == "session-log" else line_spans
+    return cut(file, start)

@@ -39,9 +39,13 @@ KEPT = frozenset(
         "cwd",
         "event",
         "fork",
+        "at_hash",
+        "compacted_from",
         "forkedFrom",
+        "forked_from",
         "forked_from_id",
         "git",
+        "hash",
         "id",
         "instructions",
         "isSidechain",
@@ -54,10 +58,12 @@ KEPT = frozenset(
         "parent_session_id",
         "parent_thread_id",
         "payload",
+        "prev_hash",
         "projectHash",
         "record_type",
         "removed_message_count",
         "role",
+        "segment_id",
         "sessionId",
         "session_id",
         "source",
@@ -69,13 +75,16 @@ KEPT = frozenset(
         "timestamp_ms",
         "trajectory",
         "ts",
+        "turn",
         "type",
         "uuid",
         "version",
     }
 )
 RECORD_DEPTH = 2  # the object and what lies in its fields, as message.role
-RESERVED_KINDS = frozenset({"start", "tail", "blank", "broken", "before", "after"})
+RESERVED_KINDS = frozenset(
+    {"start", "tail", "blank", "broken", "altered", "before", "after"}
+)
 TIMES = (
     "timestamp",
     "ts",
@@ -202,7 +211,8 @@ def kind_of(record: Record) -> str:
     Return what *record* calls itself: its type, the role for a message.
 
     What Codex puts into an envelope is called by what is in it. Then its event,
-    as ledgers have, its role, or the field that makes it an update; else ``line``.
+    as ledgers have, its role, or the field that makes it an update; else, of what
+    has a ``ts``, its kind; else ``line``.
     """
     kind = text_of(record, "type")
     payload = inner(record, "payload")
@@ -213,6 +223,7 @@ def kind_of(record: Record) -> str:
         return slug(kind or "message", "line")
     kind = kind or text_of(record, "event") or text_of(record, "role")
     kind = kind or text_of(record, "record_type")
+    kind = kind or (text_of(record, "kind") if "ts" in record else None)
     kind = kind or next((name for name in _UPDATES if name in record), None)
     return slug(kind or "", "line")
 
