@@ -1,10 +1,10 @@
 """
 Content-defined chunks: cuts that move with the content, not with the offset.
 
-FastCDC as `pyfastcdc` has it: compiled, about 1.5 GB/s, with wheels. Where a
-blob is cut is no part of the format; any cuts make a valid chunk list.
+FastCDC as `pyfastcdc` has it: compiled, some GB/s, with wheels. Where a blob is
+cut is no part of the format; any cuts make a valid chunk list.
 
-Spec: spec/blob.md, "Chunk list".
+Spec: spec/blob.md, "Chunk list"; spec/reasons.md 38.
 """
 
 from __future__ import annotations
