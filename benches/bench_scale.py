@@ -18,7 +18,7 @@ from harness import folder, report, seconds
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from bulk import MB, watched_import, write_large, write_many
+from bulk import MB, import_times, watched, write_large, write_many
 
 
 READ_SIZE = 1 << 20
@@ -45,7 +45,7 @@ def many(count):
         files = sorted((path / "in").rglob("*.jsonl"))
         hashed = seconds(lambda: hash_all(files))
         statted = seconds(lambda: stat_all(path / "in"))
-        facts = watched_import(path / "store", path / "in", times=2)
+        facts = watched(import_times, path / "store", path / "in", 2)
         first, second = facts["seconds"]
         return {
             "files": count,
@@ -64,12 +64,12 @@ def huge(size):
         file = path / "huge.jsonl"
         write_large(file, size * MB)
         hashed = seconds(lambda: hash_all([file]))
-        facts = watched_import(path / "store", file)
+        facts = watched(import_times, path / "store", file, 1)
         took = facts["seconds"][0]
         began = time.perf_counter()
         with file.open("ab") as end:
             end.write(b'{"type":"user"}\n')
-        grown = watched_import(path / "store", file)
+        grown = watched(import_times, path / "store", file, 1)
         stored = sum(p.stat().st_size for p in (path / "store").rglob("*"))
         return {
             "size_mb": size,

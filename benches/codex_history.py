@@ -24,11 +24,9 @@ COMPACTIONS_PER_AGENT = 40
 
 def write(folder: Path, *, size: int, seed: int) -> list[Path]:
     """Write rollouts of about *size* bytes to *folder*; return their paths."""
-    rng = random.Random(seed)
-    words = [f"{rng.getrandbits(36):x}" for _ in range(4000)]
-    images = [_image(rng) for _ in range(IMAGE_COUNT)]
+    rng, words, images = _material(seed)
     talk: list[Any] = []
-    paths = []
+    paths: list[Path] = []
     written = 0
     while written < size:
         path = folder / f"rollout-2026-01-01T00-00-{len(paths):04}.jsonl"
@@ -40,6 +38,19 @@ def write(folder: Path, *, size: int, seed: int) -> list[Path]:
                     break
             written += file.tell()
     return paths
+
+
+def image_size(seed: int) -> int:
+    """Return the bytes of all images, before base64: they shrink to nothing less."""
+    _, _, images = _material(seed)
+    return sum(len(image) for image in images) * 3 // 4
+
+
+def _material(seed: int) -> tuple[random.Random, list[str], list[str]]:
+    """Return the dice, the words of all texts, and the images."""
+    rng = random.Random(seed)
+    words = [f"{rng.getrandbits(36):x}" for _ in range(4000)]
+    return rng, words, [_image(rng) for _ in range(IMAGE_COUNT)]
 
 
 def _rollout(

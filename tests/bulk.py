@@ -1,5 +1,5 @@
 """
-Large files and many files, made from a seed, and an import of them watched.
+Large files and many files, made from a seed, and what is done with them watched.
 """
 
 from __future__ import annotations
@@ -7,13 +7,22 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
+import resource
 import subprocess
 import sys
+import time
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import castore
+import castore.compress
+import castore.packing
+
+from castore.importer import find_segment, import_paths, restore
+from castore.scanning import scan
 
 
 MB = 1_000_000
@@ -60,42 +69,96 @@ def write_many(folder: Path, count: int, *, seed: int = 1) -> None:
         (below / f"{name}.jsonl").write_text(text)
 
 
-_WATCHED = """
-import json, pathlib, re, resource, sys, time
-import castore
-from castore.importer import import_paths
-import castore.compress, castore.importer.content, castore.packing
-def peak():
+class Compared:
+    """A file to write to that compares with one to read."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self.same = True
+
+    def write(self, data: bytes) -> int:
+        """Compare *data* with what comes next."""
+        self.same = self.same and self._file.read(len(data)) == data
+        return len(data)
+
+    def ends(self) -> bool:
+        """Whether all was compared and is the same."""
+        with self._file as file:
+            return self.same and not file.read(1)
+
+
+def comes_back(store: castore.Store, path: Path) -> bool:
+    """Whether *path* is given back byte for byte."""
+    compared = Compared(path)
+    restore(store, find_segment(store, str(path)), compared)  # type: ignore[arg-type]
+    return compared.ends()
+
+
+def import_times(store: str, what: str, times: str) -> dict[str, Any]:
+    """Import *what*, *times* times."""
+    facts: dict[str, Any] = {"seconds": [], "new": [], "files": []}
+    for _ in range(int(times)):
+        with castore.open(store, create=True) as opened:
+            began = time.perf_counter()
+            done = list(import_paths(opened, [what], now_ms=4_000_000_000_000))
+            facts["seconds"].append(time.perf_counter() - began)
+            facts["new"].append(sum(file.new_entries for file in done))
+            facts["files"].append(len(done))
+    return facts
+
+
+def restore_all(store: str, *paths: str) -> dict[str, Any]:
+    """Give *paths* back and compare them with what is there."""
+    began = time.perf_counter()
+    with castore.open(store, read_only=True) as opened:
+        same = [comes_back(opened, Path(path)) for path in paths]
+    return {"seconds": time.perf_counter() - began, "same": same}
+
+
+def scan_all(what: str) -> dict[str, Any]:
+    """Say what an import of *what* would take."""
+    failed: list[str] = []
+    began = time.perf_counter()
+    found = scan([what], failed=lambda path, _: failed.append(path))
+    took = time.perf_counter() - began
+    return {"seconds": took, "estimate": found.total("estimate"), "failed": failed}
+
+
+def _peak() -> int:
+    """Return the most bytes of memory that this process had."""
     if sys.platform == "darwin":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux's own answer to the above begins with what the parent had.
-    status = pathlib.Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\\s+([0-9]+) kB", status)[1]) * 1024
-facts = {"start": peak(), "seconds": [], "new": [], "files": []}
-for _ in range(int(sys.argv[3])):
-    with castore.open(sys.argv[1], create=True) as store:
-        began = time.perf_counter()
-        done = list(import_paths(store, [sys.argv[2]], now_ms=4_000_000_000_000))
-        facts["seconds"].append(time.perf_counter() - began)
-        facts["new"].append(sum(file.new_entries for file in done))
-        facts["files"].append(len(done))
-facts["peak"] = peak()
-print(json.dumps(facts))
-"""
+    status = Path("/proc/self/status").read_text()
+    found = re.search(r"VmHWM:\s+([0-9]+) kB", status)
+    assert found
+    return int(found[1]) * 1024
 
 
-def watched_import(store: Path, what: Path, *, times: int = 1) -> dict[str, Any]:
+def watched(work: Callable[..., dict[str, Any]], *what: Path | int) -> dict[str, Any]:
     """
-    Import *what* in a process of its own, *times* times.
+    Do *work*, a function of this module, in a process of its own.
 
     Returns:
-        ``start`` and ``peak``: bytes of memory; and of each time ``seconds``,
-        ``new`` entries and ``files``.
+        What it returns, and ``start`` and ``peak``: bytes of memory.
     """
     root = str(Path(castore.__file__).parents[1])
-    command = [sys.executable, "-c", _WATCHED, str(store), str(what), str(times)]
+    command = [sys.executable, __file__, work.__name__, *map(str, what)]
     done = subprocess.run(
         command, check=True, capture_output=True, env={"PYTHONPATH": root}
     )
     facts: dict[str, Any] = json.loads(done.stdout)
     return facts
+
+
+def main() -> None:
+    """Do what `watched` asks for."""
+    work: dict[str, Callable[..., dict[str, Any]]]
+    work = {"import": import_times, "restore": restore_all, "scan": scan_all}
+    start = _peak()
+    facts = work[sys.argv[1].partition("_")[0]](*sys.argv[2:])
+    json.dump({**facts, "start": start, "peak": _peak()}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

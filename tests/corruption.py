@@ -17,9 +17,11 @@ from pathlib import Path
 from types import ModuleType
 
 import attrs
+import pytest
 
 import castore
 
+from castore import limits
 from castore import verify as verify_module
 from castore.digest import in_context
 from castore.errors import CastoreError
@@ -104,7 +106,9 @@ def _large(
 ) -> Iterator[castore.BlobRef]:
     """Put a blob as chunks into the side pack, as only larger ones are."""
     parts = [dice.randbytes(90), b"chunk" * 9, dice.randbytes(30)]
-    ref = store.engine.pool._write_parts(parts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "SIDE_SIZE_MIN", 8)
+        ref = store.engine.pool.put_parts(parts)
     segment.append([_refer(b"large", ref)])
     yield ref
 

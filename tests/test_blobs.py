@@ -37,6 +37,7 @@ import castore
 
 from castore import BlobRef, NewEntry, Reference, Store, limits
 from castore.digest import blob_digest, format_digest
+from castore.engine.putting import put_parts
 from castore.errors import FormatError, GoneError, NotFoundError
 from castore.gc import collect
 from castore.packing import pack
@@ -407,3 +408,56 @@ def test_contents_are_all_different() -> None:
     """The contents that these tests put are as many blobs."""
     datas = list(all_contents())
     assert len(datas) == len({blob_digest(data) for data in datas}) > len(SIZES)
+
+
+# --- many, and parts of parts -------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "count"), [(1_000_000, 40), (200, 100_000)])
+def test_many_wait(store: Store, size: int, count: int) -> None:
+    """However much is put before a commit, no frame gets too large for it."""
+    dice = random.Random(size)
+    refs = [store.put(dice.randbytes(size)) for _ in range(count)]
+    dice = random.Random(size)
+
+    assert all(dice.randbytes(size) == store.get(ref) for ref in refs)
+
+
+@pytest.mark.parametrize("rest", [3_000, 3_000_000], ids=["small", "large"])
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_part_that_is_stored_in_parts(
+    store: Store, rest: int, *, committed: bool
+) -> None:
+    """What is kept as a chunk list is no chunk: its own chunks stand for it."""
+    dice = random.Random(rest)
+    inner = [dice.randbytes(40_000), dice.randbytes(50_000)]
+    log = store.create_session()
+    ref = put_parts(store.engine, inner)
+    if committed:
+        log.append([NewEntry("x", ref)])
+    parts = [b"".join(inner), dice.randbytes(rest), b"".join(inner)]
+    outer = put_parts(store.engine, parts)
+    log.append([NewEntry("y", outer), NewEntry("x", ref)])
+
+    assert b"".join(parts) == store.get(outer)
+    assert b"".join(inner) == store.get(ref)
+
+
+def test_a_part_that_others_store_in_parts_meanwhile(
+    store: Store, tmp_path: Path
+) -> None:
+    """Then the commit refuses, and what is put again can be committed."""
+    dice = random.Random(6)
+    inner = [dice.randbytes(40_000), dice.randbytes(50_000)]
+    parts = [b"".join(inner), dice.randbytes(3000)]
+    log = store.create_session()
+    outer = put_parts(store.engine, parts)
+    with castore.open(tmp_path / "store") as other:
+        other.create_session(then=[NewEntry("x", put_parts(other.engine, inner))])
+    with pytest.raises(NotFoundError, match="put it"):
+        log.append([NewEntry("y", outer)])
+    again = put_parts(store.engine, parts)
+    log.append([NewEntry("y", again)])
+
+    assert outer == again
+    assert b"".join(parts) == store.get(again)

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from castore.chunker import SIZE_AVERAGE, SIZE_MAX, SIZE_MIN, chunks
+from castore.chunker import SIZE_AVERAGE, SPREAD, chunks
 from castore.limits import BLOB_RECORD_SIZE_MAX, KIB, MIB
 
 
+SIZE_MIN, SIZE_MAX = SIZE_AVERAGE // SPREAD, SIZE_AVERAGE * SPREAD
 DATA = random.Random(5).randbytes(24 * MIB)
 EVEN = bytes(9 * MIB)
 

@@ -1,7 +1,8 @@
 """
 Import at scale: huge files and thousands of small ones, in bounded memory.
 
-At full size, a file of 4 GB and 20,000 files, with ``--budget 40``.
+At full size, a file of 4 GB, 20,000 files and a history of 10 GB, with
+``--budget 40``.
 """
 
 from __future__ import annotations
@@ -17,51 +18,38 @@ from pathlib import Path
 
 import pytest
 
-from bulk import MB, watched_import, write_large, write_many
+from bulk import (
+    MB,
+    comes_back,
+    import_times,
+    restore_all,
+    scan_all,
+    watched,
+    write_large,
+    write_many,
+)
+from codex_history import image_size, write
 
 import castore
 
-from castore.importer import find_segment, import_paths, restore
+from castore.importer import import_paths
+from castore.packing import pack
 from castore.verify import verify
 
 
 MEMORY_MAX = 150 * MB  # above start
 LARGE_SIZE = 100 * MB
 MANY_COUNT = 500
-FULL = 40  # the budget at which these are 4 GB and 20,000 files
+HISTORY_SIZE = 250 * MB
+FULL = 40  # the budget at which these are 4 GB, 20,000 files and 10 GB
 ROOT = str(Path(castore.__file__).parents[1])
-
-
-class Compared:
-    """A file to write to that compares with one to read."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
-        self.same = True
-
-    def write(self, data: bytes) -> int:
-        """Compare *data* with what comes next."""
-        self.same = self.same and self._file.read(len(data)) == data
-        return len(data)
-
-    def ends(self) -> bool:
-        """Whether all was compared and is the same."""
-        with self._file as file:
-            return self.same and not file.read(1)
-
-
-def comes_back(store: castore.Store, path: Path) -> bool:
-    """Whether *path* is given back byte for byte."""
-    compared = Compared(path)
-    restore(store, find_segment(store, str(path)), compared)  # type: ignore[arg-type]
-    return compared.ends()
 
 
 def test_a_huge_file(tmp_path: Path, budget: float) -> None:
     """Lines of 30 MB come in, and come back, in bounded memory."""
     path = tmp_path / "huge.jsonl"
     write_large(path, int(LARGE_SIZE * min(budget, FULL)))
-    facts = watched_import(tmp_path / "store", path, times=2)
+    facts = watched(import_times, tmp_path / "store", path, 2)
 
     assert facts["peak"] - facts["start"] <= MEMORY_MAX
     assert [True, False] == [count > 0 for count in facts["new"]]
@@ -73,7 +61,7 @@ def test_many_files(tmp_path: Path, budget: float) -> None:
     """Thousands of files come in, once, in bounded memory."""
     count = int(MANY_COUNT * min(budget, FULL))
     write_many(tmp_path / "in", count)
-    facts = watched_import(tmp_path / "store", tmp_path / "in", times=2)
+    facts = watched(import_times, tmp_path / "store", tmp_path / "in", 2)
     some = sorted((tmp_path / "in").rglob("*.jsonl"))[:: count // 20]
 
     assert facts["peak"] - facts["start"] <= MEMORY_MAX
@@ -82,6 +70,31 @@ def test_many_files(tmp_path: Path, budget: float) -> None:
     with castore.open(tmp_path / "store") as store:
         assert count == store.stats().segments
         assert all(comes_back(store, path) for path in some)
+
+
+def test_a_history_that_repeats_itself(tmp_path: Path, budget: float) -> None:
+    """
+    Images that compactions and sub-agents repeat to GBs are stored once, and of
+    the talk around them what is new: 10 GB take a thousandth of that.
+    """
+    size = int(HISTORY_SIZE * min(budget, FULL))
+    top, place = tmp_path / "in", tmp_path / "store"
+    top.mkdir()
+    paths = write(top, size=size, seed=1)
+    took = watched(import_times, place, top, 1)
+    looked = watched(scan_all, top)
+    with castore.open(place) as store:
+        pack(store.engine)
+        stored = store.stats().stored_bytes
+    back = watched(restore_all, place, *paths)
+
+    assert stored <= 1.06 * image_size(1) + 0.00052 * size
+    assert all(back["same"])
+    assert len(paths) == len(back["same"])
+    assert 0.5 < looked["estimate"] / stored < 1.5
+    for facts in (took, looked, back):
+        assert facts["peak"] - facts["start"] <= MEMORY_MAX
+    assert verify(place).ok
 
 
 _IMPORT = """

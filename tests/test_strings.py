@@ -90,6 +90,34 @@ def test_a_smaller_string_is_apart_when_it_comes_again() -> None:
     assert [b"short"] == strings.cut(b"short")
 
 
+def test_a_talk_of_short_strings_is_cut_when_it_comes_again() -> None:
+    """A long line of short strings has its text in common with one that goes on."""
+    rng = random.Random(4)
+    talk = [rng.randbytes(500).hex() for _ in range(300)]
+    strings = Strings()
+    first, second, third = (
+        strings.cut(json.dumps(talk[9 * number : 200 + 9 * number]).encode())
+        for number in range(3)
+    )
+    shared = sum(len(part) for part in set(second) & set(third))
+
+    assert 1 == len(first)
+    assert shared > 0.7 * sum(map(len, third))
+
+
+def test_the_end_of_an_endless_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far into a line no string is looked for, so that its chunks fit one list."""
+    monkeypatch.setattr(module, "LOOK_SIZE", 1 << 20)
+    part = random.Random(7).randbytes(5000).hex().encode()
+    line = [b'["' + part + b'","' + IMAGE.encode() + b'"]'] * 100
+    found = list(Strings().cut_stream(line))
+    alone = sum(part == IMAGE.encode() for part in found)
+
+    assert b"".join(line) == b"".join(found)
+    assert 5 < alone < 10
+    assert len(found) < 100
+
+
 def test_a_string_too_large_to_wait_for() -> None:
     """No part is above what one record holds, and the rest is cut as before."""
     huge = "q" * (3 * BLOB_RECORD_SIZE_MAX)
@@ -149,6 +177,49 @@ def test_a_line_in_parts_survives_gc_of_its_parts(tmp_path: Path) -> None:
 
         assert b"".join(parts) == store.get(waiting)
         assert 2 == log.count
+    assert verify(tmp_path / "store").ok
+
+
+def test_a_line_that_is_cut_otherwise_the_second_time(tmp_path: Path) -> None:
+    """Of a line that one commit has twice, each time cut otherwise, all is stored."""
+    text = random.Random(2).randbytes(module.AGAIN_SIZE).hex()
+    line = json.dumps({"output": text, "image": IMAGE}).encode() + b"\n"
+    path = tmp_path / "twice.jsonl"
+    path.write_bytes(line + line)
+    with castore.open(tmp_path / "store", create=True) as store:
+        (done,) = import_paths(store, [path], now_ms=0)
+        out = tmp_path / "out"
+        with out.open("wb") as file:
+            restore(store, store.segment(done.segment_id), file)
+
+    strings = Strings()
+    assert strings.cut(line) != strings.cut(line)
+    assert line + line == out.read_bytes()
+    assert verify(tmp_path / "store").ok
+
+
+def test_a_talk_that_goes_on_is_stored_once(tmp_path: Path) -> None:
+    """
+    Compactions that repeat images and many short texts cost what is new in each,
+    and some bytes for each part; also before packing.
+    """
+    rng = random.Random(8)
+    talk = [rng.randbytes(400).hex() for _ in range(600)]
+    lines = [
+        json.dumps({"history": [IMAGE] * 3 + talk[at : at + 200]})
+        for at in range(0, 360, 9)
+    ]
+    path = tmp_path / "talk.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    with castore.open(tmp_path / "store", create=True) as store:
+        (done,) = import_paths(store, [path], now_ms=0)
+        assert size(tmp_path / "store") < 0.75 * (len(IMAGE) + 3 * 600 * 400)
+        out = tmp_path / "out"
+        with out.open("wb") as file:
+            restore(store, store.segment(done.segment_id), file)
+        assert path.read_bytes() == out.read_bytes()
+        pack(store.engine)
+        assert size(tmp_path / "store") < 0.75 * len(IMAGE) + 1.3 * 600 * 400
     assert verify(tmp_path / "store").ok
 
 

@@ -6,7 +6,7 @@ Spec: spec/blob.md, "Chunk list".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -18,7 +18,8 @@ from castore.formats.chunked import encode_chunks, slices_digest
 from castore.formats.entry import BlobRef
 
 
-_BATCH_SIZE = 4 * limits.MIB  # raw bytes of chunks in one frame
+#: Gives the chunks of a blob, none if it is no chunk list, None if it is not known.
+Find = Callable[[bytes], Sequence[tuple[bytes, int]] | None]
 
 
 @attrs.define
@@ -34,18 +35,39 @@ class Pending:
         payload: Of the record.
 
         base: What it is a difference to, else None.
+
+        chunks: What it is a list of, else none.
     """
 
     ref: BlobRef
     descriptor: list[Any]
     payload: bytes
     base: bytes | None = None
+    chunks: tuple[bytes, ...] = ()
+
+    @property
+    def needs(self) -> tuple[bytes, ...]:
+        """What else is needed to read it."""
+        return self.chunks if self.base is None else (self.base,)
 
     @property
     def is_whole(self) -> bool:
         """Whether nothing else is needed to read it."""
         kind: int = self.descriptor[0]
         return kind == frame_format.BLOB
+
+
+def blocks(items: list[Pending]) -> Iterator[list[Pending]]:
+    """Yield *items* in order, as many at once as one frame should hold."""
+    start = size = 0
+    for number, item in enumerate(items):
+        size += len(item.payload)
+        is_full = size > limits.BLOCK_SIZE or number - start == limits.BLOCK_COUNT
+        if is_full and number > start:
+            yield items[start:number]
+            start, size = number, len(item.payload)
+    if items:
+        yield items[start:]
 
 
 class Batches:
@@ -60,19 +82,18 @@ class Batches:
 
     ref: BlobRef
 
-    def __init__(
-        self, parts: Iterable[bytes], is_known: Callable[[bytes], bool]
-    ) -> None:
+    def __init__(self, parts: Iterable[bytes], find: Find) -> None:
         """
         Take *parts*, each the bytes of a chunk.
 
         Args:
             parts: All there is, in order.
 
-            is_known: Asked which chunks need not be written.
+            find: Asked what is known of each. What is a chunk list can be no chunk;
+                its chunks stand for it.
         """
         self._parts = parts
-        self._is_known = is_known
+        self._find = find
         self.chunks: list[tuple[bytes, int]] = []
 
     def __iter__(self) -> Iterator[list[Pending]]:
@@ -90,12 +111,13 @@ class Batches:
             whole.update(part)
             slices.update(part)
             ref = BlobRef(blob_digest(part), len(part))
-            self.chunks.append((ref.digest, ref.size))
-            if ref.digest not in seen and not self._is_known(ref.digest):
+            known = None if ref.digest in seen else self._find(ref.digest)
+            self.chunks += known or [(ref.digest, ref.size)]
+            if known is None and ref.digest not in seen:
                 seen.add(ref.digest)
                 batch.append(Pending(ref, [frame_format.BLOB, len(part)], part))
                 batch_size += len(part)
-            if batch_size >= _BATCH_SIZE:
+            if batch_size >= limits.BLOCK_SIZE:
                 yield batch
                 batch, batch_size = [], 0
         size = sum(size for _, size in self.chunks)
@@ -105,7 +127,8 @@ class Batches:
         payload = encode_chunks(self.chunks, listed)
         descriptor = [frame_format.CHUNKED, len(payload), self.ref.digest, size]
         yield batch
-        yield [Pending(self.ref, descriptor, payload)]
+        digests = tuple(digest for digest, _ in self.chunks)
+        yield [Pending(self.ref, descriptor, payload, chunks=digests)]
 
 
 class _Slices:

@@ -6,6 +6,8 @@ Spec: spec/blob.md; spec/ordering.md, "Reading".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from castore import limits
 from castore.catalog.rows import Catalog
 from castore.digest import blob_digest, format_digest
@@ -71,6 +73,22 @@ class Blobs:
     def read_range(self, ref: BlobRef, start: int, stop: int) -> bytes:
         """Return the bytes ``[start, stop)`` of *ref*, as the function below."""
         return read_range(ref, start, stop, self.find)
+
+    def listed(self, digest: bytes) -> Sequence[tuple[bytes, int]] | None:
+        """
+        Return digest and size of the chunks of *digest*: none if it has none or is
+        damaged, None if it is not in the store. Does not read it.
+        """
+        place = self._view.find_place(digest)
+        if place is None:
+            return None
+        try:
+            frame = self._frames.get(place.file, place.offset)
+            if frame.table[place.record][0] != frame_format.CHUNKED:
+                return ()
+            return chunk_list(digest, frame.records[place.record]).chunks
+        except (NotFoundError, CorruptionError):
+            return ()
 
     def base_depth(self, digest: bytes) -> int | None:
         """

@@ -21,7 +21,7 @@ from castore.catalog.rows import Place
 from castore.chunker import chunks as cut
 from castore.compress import DIFFERENCE_LEVEL, diff_that_pays
 from castore.digest import blob_digest
-from castore.engine.batches import Batches, Pending
+from castore.engine.batches import Batches, Pending, blocks
 from castore.engine.blobs import depth_of, read_range
 from castore.engine.side import SidePack, SideRecord
 from castore.engine.state import State
@@ -106,33 +106,43 @@ class Pool:
                 return self._write_parts(itertools.chain(first, coming))
         if len(first) <= 1:
             return self.put(b"".join(first), None)
-        batches = Batches(first, lambda _: False)
+        # All of it waits, also what is stored: small blobs need no lease.
+        batches = Batches(first, lambda digest: self._listed(digest) or None)
         for batch in batches:
             for pending in batch:
                 self._wait(pending)
-        with self._guard:
-            self._chunks[batches.ref.digest] = _digests(batches)
         return batches.ref
 
     def _write_parts(
         self, parts: Iterable[bytes], held: Collection[bytes] = ()
     ) -> BlobRef:
-        # What waits in memory is written too, but for *held*: a list and its chunks
-        # stay together.
-        def is_known(digest: bytes) -> bool:
-            return digest in self._written or digest in held
+        """Take in *parts*, a large blob, *held* as they wait in memory already."""
 
-        batches = Batches(parts, is_known)
+        def find(digest: bytes) -> Sequence[tuple[bytes, int]] | None:
+            return () if digest in held else self._listed(digest)
+
+        batches = Batches(parts, find)
         written: list[Place] = []
+        waiting: list[Pending] = []
+        needs: dict[bytes, tuple[bytes, ...]] = {}
         try:
             for batch in batches:
-                written += self._side.write(self._records(batch))
+                # Of two lists of one blob the first stays: its chunks are here.
+                fresh = [item for item in batch if not self.has(item.ref.digest)]
+                # What little is new waits, and is packed with what else does.
+                if sum(len(item.payload) for item in fresh) <= limits.SIDE_SIZE_MIN:
+                    waiting += fresh
+                    continue
+                written += self._side.write(self._records(fresh))
+                needs |= {item.ref.digest: item.chunks for item in fresh if item.chunks}
         except BaseException:
             self._side.take_back(written)
             raise
         with self._guard:
             self._written.update((place.digest, place) for place in written)
-            self._chunks[batches.ref.digest] = _digests(batches)
+            self._chunks |= needs
+        for pending in waiting:
+            self._wait(pending)
         return batches.ref
 
     def _put_chunks(self, data: bytes, like: BlobRef | None = None) -> BlobRef:
@@ -147,7 +157,7 @@ class Pool:
             self._side.check_fits(len(data))
         except LimitError:
             # As it is, it does not fit; how small it gets is found out.
-            batches = Batches(cut([data]), held.__contains__)
+            batches = Batches(cut([data]), lambda item: () if item in held else None)
             packed = (self._side.packed_size(self._records(each)) for each in batches)
             self._side.check_fits(sum(packed))
         return self._write_parts(cut([data]), held)
@@ -223,9 +233,10 @@ class Pool:
     def _write(self, pendings: list[Pending]) -> None:
         """Write *pendings* to the side pack, but for what stands there already."""
         fresh = [item for item in pendings if item.ref.digest not in self._written]
-        places = self._side.write(self._records(fresh))
-        with self._guard:
-            self._written.update((place.digest, place) for place in places)
+        for some in blocks(fresh):
+            places = self._side.write(self._records(some))
+            with self._guard:
+                self._written.update((place.digest, place) for place in places)
 
     def _records(self, pendings: list[Pending]) -> list[SideRecord]:
         """
@@ -284,8 +295,8 @@ class Pool:
     def needs(self, digest: bytes) -> tuple[bytes, ...]:
         """Return what the waiting blob *digest* cannot be read without."""
         waiting = self._waiting.get(digest)
-        if waiting is not None and waiting.base is not None:
-            return (waiting.base,)
+        if waiting is not None:
+            return waiting.needs
         return self._chunks.get(digest, ())
 
     def listed(self, digest: bytes) -> Sequence[tuple[bytes, int]]:
@@ -294,6 +305,17 @@ class Pool:
         if record.kind != frame_format.CHUNKED:
             return ()
         return chunk_list(digest, record).chunks
+
+    def _listed(self, digest: bytes) -> Sequence[tuple[bytes, int]] | None:
+        """Return the same, None if *digest* neither waits nor is stored."""
+        # What is stored goes first: it is what a commit would go by.
+        if not self.has(digest):
+            return self.stored_list(digest)
+        return self.stored_list(digest) or self.listed(digest)
+
+    def stored_list(self, digest: bytes) -> Sequence[tuple[bytes, int]] | None:
+        """Return the same of what is stored; chunks: it can be no chunk itself."""
+        return self._state.view.blobs.listed(digest)
 
     def read(self, digest: bytes) -> bytes:
         """Return the bytes of *digest*, waiting or stored."""
@@ -332,18 +354,21 @@ class Pool:
     # --- leaving -------------------------------------------------------------
 
     def done(self, digests: Iterable[bytes]) -> None:
-        """Let go of *digests*: they were committed, or written to the side pack."""
+        """Let go of *digests*: committed, or written to the side pack."""
         with self._guard:
             for digest in digests:
                 gone = self._waiting.pop(digest, None)
                 if gone is not None:
                     self._waiting_size -= len(gone.payload)
-                    self._chunks.pop(digest, None)
 
-    def let_go_of_heirs(self, base: bytes) -> None:
-        """Let go of differences to *base*, which is gone; put again they are whole."""
+    def let_go_of_heirs(self, digest: bytes) -> None:
+        """Let go of what needs *digest*, which is gone; put again it has no need."""
         waiting = list(self._waiting.values())
-        self.done(item.ref.digest for item in waiting if item.base == base)
+        self.done(item.ref.digest for item in waiting if digest in item.needs)
+        with self._guard:
+            gone = [name for name, needs in self._chunks.items() if digest in needs]
+            for name in gone:
+                del self._chunks[name], self._written[name]
 
     def named(self, places: Iterable[Place]) -> None:
         """Let go of what a commit now names."""
@@ -351,10 +376,6 @@ class Pool:
             for place in places:
                 self._written.pop(place.digest, None)
                 self._chunks.pop(place.digest, None)
-
-
-def _digests(batches: Batches) -> tuple[bytes, ...]:
-    return tuple(digest for digest, _ in batches.chunks)
 
 
 def _read(stream: BinaryIO, size: int) -> bytes:

@@ -16,7 +16,7 @@ import attrs
 from castore import limits
 from castore.catalog.rows import Catalog, Place
 from castore.digest import format_digest
-from castore.engine.batches import Pending
+from castore.engine.batches import Pending, blocks
 from castore.engine.change import Append, Change
 from castore.engine.pool import Pool
 from castore.engine.side import LEVEL, SidePack
@@ -201,6 +201,11 @@ def _closure(stated: dict[bytes, int], pool: Pool, view: Catalog) -> _Needed:
             if place is not None:
                 size = place.size
                 needed.asked.add(digest)
+                if digest in why and pool.stored_list(digest):
+                    pool.let_go_of_heirs(digest)
+                    name = format_digest(_root(digest, why))
+                    what = f"others stored a part of {name} in parts; put it again"
+                    raise NotFoundError(what=what)
                 # What is stored has all that it needs, but for chunks: their list
                 # may have come with a side pack after they went.
                 large = size > limits.SIDE_SIZE_MIN
@@ -243,29 +248,13 @@ def _spread(
     memory: list[Pending],
 ) -> tuple[list[tuple[Part, list[list[Any]], list[Pending]]], list[Pending]]:
     """Put what is too much for the commit's own frame into frames before it."""
+    *before, own = list(blocks(memory)) or [[]]
     frames = []
-    own = list(memory)
-    left = sum(len(item.payload) for item in own)
-    while len(own) > 1 and (left > limits.BLOCK_SIZE or len(own) > limits.BLOCK_COUNT):
-        some = _block(own)
-        own = own[len(some) :]
-        left -= sum(len(item.payload) for item in some)
+    for some in before:
         raw = b"".join(item.payload for item in some)
         table = [item.descriptor for item in some]
         frames.append((seal_part(raw, LEVEL), table, some))
     return frames, own
-
-
-def _block(items: Sequence[Pending]) -> list[Pending]:
-    """Return as many of *items*, from the first on, as one frame should hold."""
-    some: list[Pending] = []
-    size = 0
-    for item in items[: limits.BLOCK_COUNT]:
-        size += len(item.payload)
-        if some and size > limits.BLOCK_SIZE:
-            break
-        some.append(item)
-    return some
 
 
 def _chunks(append: Append, numbers: dict[bytes, int]) -> list[Chunk]:

@@ -25,7 +25,8 @@ from castore.writing import NewEntry
 
 
 BATCH_COUNT = 1000  # entries of one commit
-BATCH_SIZE = 4 * MIB  # bytes of bodies of one commit
+BATCH_SIZE = 4 * MIB  # bytes of its bodies, but for those that are put in parts
+BATCH_READ_SIZE = 64 * MIB  # bytes of the file that it stands for
 
 
 @attrs.define
@@ -58,11 +59,15 @@ def batches(
     """Yield the entries of *source* behind *tally*, which counts them."""
     batch: list[NewEntry] = []
     size = 0
-    for span in source.spans(count=tally.count, start=tally.offset):
-        span_size = span.stop - span.start
-        if batch and (len(batch) == BATCH_COUNT or size + span_size > BATCH_SIZE):
+    start = tally.offset
+    for span in source.spans(count=tally.count, start=start):
+        if batch and (
+            len(batch) == BATCH_COUNT
+            or size > BATCH_SIZE
+            or span.stop - start > BATCH_READ_SIZE
+        ):
             yield batch
-            batch, size = [], 0
+            batch, size, start = [], 0, tally.offset
         tally.count += 1
         tally.bad_count += span.bad
         tally.offset = span.stop
@@ -73,7 +78,7 @@ def batches(
         tally.tail = None
         body = _body(store, source, strings, span)
         batch.append(NewEntry(span.kind, body, (), span.time_ms))
-        size += span_size
+        size += len(body) if isinstance(body, bytes) else 0
     if batch:
         yield batch
 

@@ -10,10 +10,16 @@ from collections.abc import Callable, Iterable, Iterator
 
 import attrs
 
+from castore.chunker import chunks
 from castore.digest import blob_digest
 from castore.errors import CastoreError
 from castore.importer import Choice, Failed, Source, find_files, open_source
-from castore.importer.strings import AGAIN_SIZE, ALONE_SIZE
+from castore.importer.strings import (
+    AGAIN_SIZE,
+    ALONE_SIZE,
+    TEXT_AVERAGE,
+    TEXT_SIZE,
+)
 from castore.limits import MIB
 from castore.scanning.blocks import Blocks, Share
 from castore.scanning.seen import Seen
@@ -166,6 +172,7 @@ class _Scanner:
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._seen = Seen()
         self._blocks = Blocks()
+        self._last_cut = b""
         self._tallies: list[_Tally] = []
         self._progress = progress
         self._total = total
@@ -190,6 +197,8 @@ class _Scanner:
 
     def _read_new(self, source: Source, start: int, stop: int, tally: _Tally) -> None:
         """Take in a line that was not there before, but for strings that were."""
+        # A long line's text is cut too, as an import does from the second time on.
+        take = self._take_text if stop - start >= TEXT_SIZE else self._take
         at = start
         while at < stop:
             data = source.read(at, min(stop, at + PART_SIZE))
@@ -198,12 +207,33 @@ class _Scanner:
             for first, last, repeated in self._repeats(data[:end]):
                 tally.string_repeats += repeated
                 if self._is_cut(data[first:last]):
-                    tally.cut += repeated
-                    tally.cut_count += 1
-                    self._blocks.add(tally.share, data[kept:first])
+                    self._cut(tally, data[first:last], repeated)
+                    take(tally, data[kept:first])
                     kept = last
-            self._blocks.add(tally.share, data[kept:end])
+            take(tally, data[kept:end])
             at += end
+
+    def _take(self, tally: _Tally, data: bytes) -> None:
+        """Take in what is stored."""
+        self._blocks.add(tally.share, data)
+
+    def _take_text(self, tally: _Tally, data: bytes) -> None:
+        """Take in text, but for chunks of it that came before."""
+        for part in chunks([data], average=TEXT_AVERAGE):
+            repeated = self._add(part)
+            if repeated:
+                self._cut(tally, part, repeated)
+            else:
+                self._take(tally, part)
+
+    def _cut(self, tally: _Tally, part: bytes, repeated: int) -> None:
+        """Take in a reference to *part*, which stands for *repeated* bytes."""
+        tally.cut += repeated
+        name = blob_digest(part)
+        # Names that follow each other as they did before shrink to nothing.
+        follows = blob_digest(self._last_cut + name)
+        tally.cut_count += not self._seen.add(follows, _REFERENCE_SIZE)
+        self._last_cut = name
 
     def _repeats(self, data: bytes) -> Iterator[tuple[int, int, int]]:
         """Yield what came before, and how many repeated bytes that stands for."""
