@@ -24,6 +24,8 @@ from conversationkit import (
     segment_file,
     start,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 import castore
 
@@ -255,7 +257,14 @@ def test_blank_lines_count_for_numbers_only() -> None:
     lines = segment_file(SINGLE).splitlines(keepends=True)
     data = b"".join([lines[0], b"\n", b" \t\n", *lines[1:]])
     assert read(data).state.entries_count == len(SINGLE)
-    for bad in (b"{}\n", b"[1]\n", b"{\xff}\n", b'{"kind":"turn_end","ts":1}\n'):
+    both_or_none = b'{"kind":"user_input","ts":1}\n'
+    for bad in (
+        both_or_none,
+        b"{}\n",
+        b"[1]\n",
+        b"{\xff}\n",
+        b'{"kind":"turn_end","ts":1}\n',
+    ):
         with pytest.raises(FormatError, match="line 4"):
             read(b"".join([lines[0], b"\n", b"\n", bad, *lines[1:]]))
 
@@ -275,6 +284,18 @@ def test_a_torn_tail_is_left_out(tail: bytes) -> None:
     with pytest.raises(FormatError, match=f"line {len(SINGLE) + 1}: "):
         read(data + tail + b"\n")
     assert read(CHAINED + tail).state.notes == (f"line 10: torn, {len(tail)} bytes",)
+
+
+@given(st.lists(st.sampled_from(LINES) | st.binary(max_size=9), max_size=6))
+def test_whatever_a_file_holds(parts: list[bytes]) -> None:
+    """Any bytes are read as a log or refused with the number of a line."""
+    for name in ("session-log", "segment-log"):
+        try:
+            state = read(b"".join(parts), format=name).state
+        except FormatError as error:
+            assert str(error).startswith("line ")  # noqa: PT017
+        else:
+            assert state.entries_count <= len(b"".join(parts).split(b"\n"))
 
 
 def test_a_whole_tail() -> None:

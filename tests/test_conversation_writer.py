@@ -37,7 +37,13 @@ from castore.conversation.writer import SegmentWriter
 from castore.gc import collect
 from castore.limits import KIB
 from castore.records.config import RequestConfig, UsageRecord
-from castore.records.entries import Extension, RunFailure, TraceEntry, TurnEnd
+from castore.records.entries import (
+    Extension,
+    RunFailure,
+    TraceEntry,
+    TurnEnd,
+    UserInput,
+)
 from castore.records.fields import Unknown
 from castore.records.inputs import FileRef, TextInput
 from castore.records.items import ToolResult, from_logged, text_message, to_logged
@@ -364,6 +370,8 @@ def test_what_is_stored_can_be_read(writer: SegmentWriter) -> None:
         writer.save_extension("d", "\ud800")
     with pytest.raises(FormatError, match="kind or time"):
         writer.append_entry(Unknown(rest={"kind": "x"}))
+    with pytest.raises(FormatError, match="item or segments"):
+        writer.append_entry(UserInput(ts=TIME))
     assert kinds(writer) == ["start"]
 
 

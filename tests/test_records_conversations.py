@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from conversationkit import CONFIG, SEGMENT, TIME, message, start
+from hypothesis import given
+from hypothesis import strategies as st
 
 from castore.errors import FormatError
 from castore.records.entries import ENTRIES, LogEntry
@@ -144,6 +146,33 @@ def test_documented_members_are_strict(value: dict[str, Any], where: str) -> Non
     """A documented member that is missing or of another type is refused."""
     with pytest.raises(FormatError, match=where):
         ENTRIES.decode(value)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["kind", "type", "text", "item"]), inner)
+    ),
+    max_leaves=5,
+)
+
+
+@given(st.data(), st.sampled_from(sorted(MEMBERS)), json_values)
+def test_whatever_stands_there(data: st.DataObject, kind: str, value: Any) -> None:
+    """
+    Any value in any place is either kept as it is or refused with the place; nothing
+    else happens.
+    """
+    plain: dict[str, Any] = {"kind": kind, "ts": TIME, **MEMBERS[kind]}
+    name = data.draw(st.sampled_from([*plain, "other"]))
+    plain[name] = value
+    try:
+        read = ENTRIES.decode(plain)
+    except FormatError as error:
+        assert name in str(error) or kind == "user_input"  # noqa: PT017
+        return
+    assert same(ENTRIES.encode(read), plain)
 
 
 # --- items -------------------------------------------------------------------

@@ -280,7 +280,9 @@ class LogWriter:
 
     def save_usage(self, usage: UsageRecord) -> None:
         """Append what a request cost."""
-        self.append_entry(kinds.LlmUsage(ts=self._clock(), **usage.encode()))
+        numbers = {name: getattr(usage, name) for name in kinds.USAGE_NAMES}
+        entry = kinds.LlmUsage(ts=self._clock(), rest=usage.rest, **numbers)
+        self.append_entry(entry)
 
     def save_cache_locked(self, locked_prefix_len: int) -> None:
         """Append how many items the provider holds in its cache."""
