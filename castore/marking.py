@@ -9,7 +9,7 @@ Spec: spec/checking.md, step 8; spec/storelog.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import attrs
 
@@ -82,7 +82,11 @@ def digests_of(engine: Engine, entry: Entry) -> Iterator[bytes]:
         yield ref.blob.digest
 
 
-def mark(engine: Engine, keep_checkpoints: int | None) -> Marks:
+def mark(
+    engine: Engine,
+    keep_checkpoints: int | None,
+    logs: Collection[bytes] | None = None,
+) -> Marks:
     """
     Return everything that the roots lead to.
 
@@ -92,6 +96,8 @@ def mark(engine: Engine, keep_checkpoints: int | None) -> Marks:
         engine: The store.
 
         keep_checkpoints: See `castore.gc.collect`.
+
+        logs: See there.
 
     Raises:
         CorruptionError: Something cannot be read.
@@ -103,7 +109,7 @@ def mark(engine: Engine, keep_checkpoints: int | None) -> Marks:
     alive = [row for row in rows if known.find_deleted(row.id) is None]
     keep = None
     if keep_checkpoints is not None:
-        keep = _kept_checkpoints(engine, alive, keep_checkpoints)
+        keep = _kept_checkpoints(engine, alive, keep_checkpoints, logs)
     wanted: set[bytes] = set()
     for row in rows:
         stop = row.count
@@ -146,14 +152,18 @@ def _mark_entry(
 
 
 def _kept_checkpoints(
-    engine: Engine, alive: list[SegmentRow], count: int
+    engine: Engine,
+    alive: list[SegmentRow],
+    count: int,
+    logs: Collection[bytes] | None,
 ) -> set[tuple[bytes, int]]:
     """Return owner and index of each entry whose checkpoint some log keeps."""
     keep: set[tuple[bytes, int]] = set()
     for row in alive:
         found = 0
+        most = count if logs is None or row.id in logs else row.count
         for entry in engine.view.logs.entries_reversed(row, 0, row.count):
-            if found >= count:
+            if found >= most:
                 break
             roles = {group_of(ref.role) for ref in engine.view.references(entry)}
             if CHECKPOINT in roles:

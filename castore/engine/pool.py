@@ -340,6 +340,21 @@ class Pool:
                     self._waiting_size -= len(gone.payload)
                     self._chunks.pop(digest, None)
 
+    def forget(self, digests: Collection[bytes]) -> int:
+        """
+        Let go of *digests*, which no commit will name; return how many there were.
+
+        What stands in the side pack goes with that.
+        """
+        known = self._state.view.known
+        gone = [digest for digest in digests if self.has(digest)]
+        count = sum(known.find_place(digest) is None for digest in gone)
+        self.done(gone)
+        with self._guard:
+            places = [self._written.pop(one) for one in gone if one in self._written]
+        self._side.take_back(places)
+        return count
+
     def let_go_of_heirs(self, base: bytes) -> None:
         """Let go of differences to *base*, which is gone; put again they are whole."""
         waiting = list(self._waiting.values())
