@@ -8,6 +8,7 @@ segment, and reads it back by folding the log from its newest snapshot on.
 Spec: spec/runtime.md.
 """
 
+from castore.runtime.clearing import GcReport, VacuumReport
 from castore.runtime.commit import (
     ActivePath,
     Append,
@@ -21,7 +22,7 @@ from castore.runtime.commit import (
 from castore.runtime.lease import LeaseOwner, LeaseTimings, Process, SessionLease
 from castore.runtime.replaying import ReplayedFile, replay_file
 from castore.runtime.session import Residency, RuntimeSession
-from castore.runtime.store import GcReport, RuntimeStore, VacuumReport
+from castore.runtime.store import RuntimeStore
 
 
 __all__ = [

@@ -12,21 +12,13 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-import attrs
-
-from castore.codec import decode_object
-from castore.digest import parse_digest
-from castore.engine.expect import Expect
-from castore.errors import CastoreError, ConflictError, GoneError, NotFoundError
-from castore.formats.entry import BlobRef, Reference
-from castore.gc import collect
-from castore.records.checkpoint import (
-    HydratedSessionCheckpoint,
-    PluginSessionSnapshot,
-    SessionCheckpoint,
-    ToolState,
+from castore.errors import (
+    CastoreError,
+    ConflictError,
+    GoneError,
+    NotFoundError,
 )
-from castore.records.graph import SessionGraph
+from castore.formats.entry import BlobRef, Reference
 from castore.records.nodes import SessionNodeRecord
 from castore.records.persisted import (
     PersistedSessionRead,
@@ -37,74 +29,36 @@ from castore.records.persisted import (
     SessionPickerInfo,
 )
 from castore.runtime.bodies import (
-    ARCHIVE_ROLE,
     COMMIT,
-    HIDDEN,
-    MANIFEST_ROLE,
     META,
-    NODE_ROLE,
-    SNAPSHOT_ROLES,
-    VACUUMED,
-    CommitBody,
-    HiddenBody,
     MetaBody,
-    StampBody,
-    VacuumedBody,
+)
+from castore.runtime.clearing import (
+    GcReport,
+    VacuumReport,
+    collect_unreachable,
+    hide,
+    vacuum,
 )
 from castore.runtime.commit import (
     ActivePath,
     FullGraph,
     ReadScope,
-    ReplaceFull,
     RuntimeCommit,
     UnsupportedReadScopeError,
 )
-from castore.runtime.encoding import Encoded, change_of, encode_commit
-from castore.runtime.fold import Fold, Node
+from castore.runtime.committing import body_of, check_commit, references, replay_of
+from castore.runtime.encoding import encode_commit
+from castore.runtime.fold import Fold
 from castore.runtime.leasing import Leases
 from castore.runtime.log import Made, RuntimeLog
+from castore.runtime.reading import read_node, read_session
 from castore.segment import Segment
 from castore.store import Store
 
 
 FULL_GRAPH = FullGraph()
 ACTIVE_PATH = ActivePath()
-
-
-@attrs.frozen
-class VacuumReport:
-    """
-    What a vacuum did.
-
-    Attributes:
-        removed_node_count: Hidden nodes that are no nodes any more.
-
-        dangling_node_ids: Nodes that stay and whose parent was one of them.
-    """
-
-    removed_node_count: int = 0
-    dangling_node_ids: tuple[str, ...] = ()
-
-
-@attrs.frozen
-class GcReport:
-    """
-    What a collection did.
-
-    Attributes:
-        root_count: Living segments, tags and the store log.
-
-        retained_blob_count: Blobs that something needs and that are there.
-
-        deleted_blob_count: Blobs that went.
-
-        missing_blob_count: References that lead nowhere and are explained.
-    """
-
-    root_count: int = 0
-    retained_blob_count: int = 0
-    deleted_blob_count: int = 0
-    missing_blob_count: int = 0
 
 
 def now_ms() -> int:
@@ -205,7 +159,7 @@ class RuntimeStore:
                 if not fold.head_revision:
                     return None
                 try:
-                    return self._read(fold, scope)
+                    return read_session(self.store.engine, fold, self.session_id, scope)
                 except GoneError:
                     # A newer commit may have let go of what this one names.
                     seen = fold.head_revision
@@ -216,7 +170,7 @@ class RuntimeStore:
         """Return the node, None if it is hidden or not there."""
         with self._guard:
             node = self._log.refresh().visible(node_id)
-            return None if node is None else self._node(node)
+            return None if node is None else read_node(self.store.engine, node)
 
     def load_head_meta(self) -> SessionHeadMeta | None:
         """Return the state without nodes and payloads, None before the first commit."""
@@ -279,61 +233,6 @@ class RuntimeStore:
             state.refresh(read)
         return read is not None
 
-    def _read(self, fold: Fold, scope: ReadScope) -> PersistedSessionRead:
-        if isinstance(scope, FullGraph):
-            leaf = fold.leaf
-            nodes = [one for one in fold.nodes.values() if not one.is_hidden]
-        else:
-            leaf = scope.leaf_node_id if scope.leaf_node_id is not None else fold.leaf
-            nodes = [fold.nodes[name] for name in fold.path(leaf)]
-        return PersistedSessionRead(
-            session_id=self.session_id,
-            head_revision=fold.head_revision,
-            config=fold.config,
-            graph=SessionGraph([self._node(node) for node in nodes], leaf),
-            checkpoint_ref=fold.checkpoint_ref,
-            checkpoint=self._hydrate(fold),
-            token_ledger=fold.ledger,
-        )
-
-    def _node(self, node: Node) -> SessionNodeRecord:
-        value = decode_object(self.store.engine.read_blob(node.blob.digest))
-        return SessionNodeRecord.decode(value, "node")
-
-    def _hydrate(self, fold: Fold) -> HydratedSessionCheckpoint:
-        read = self.store.engine.read_blob
-        data = read(fold.checkpoint[MANIFEST_ROLE].digest)
-        manifest = SessionCheckpoint.decode(decode_object(data), "manifest")
-        found: dict[str, bytes] = {}
-        gone: dict[str, str] = {}
-        for slot, role in SNAPSHOT_ROLES.items():
-            if role in fold.checkpoint:
-                try:
-                    found[slot] = read(fold.checkpoint[role].digest)
-                except GoneError as error:
-                    gone[slot] = str(error)
-        tool, plugin = found.get("tool_state"), found.get("plugin_snapshot")
-        return HydratedSessionCheckpoint(
-            turn_state=manifest.turn_state,
-            tool_state_ref=manifest.tool_state_ref,
-            tool_state=(
-                ToolState.decode(decode_object(tool), "tool_state")
-                if tool is not None
-                else None
-            ),
-            plugin_snapshot_ref=manifest.plugin_snapshot_ref,
-            plugin_snapshot_revision=manifest.plugin_snapshot_revision,
-            plugin_snapshot=(
-                PluginSessionSnapshot.decode(decode_object(plugin), "plugin_snapshot")
-                if plugin is not None
-                else None
-            ),
-            execution_state_ref=manifest.execution_state_ref,
-            execution_state=found.get("execution_state"),
-            rest=manifest.rest,
-            gone=gone,
-        )
-
     # --- committing ----------------------------------------------------------
 
     def commit_runtime_state(self, commit: RuntimeCommit) -> RuntimeCommitResult:
@@ -361,14 +260,18 @@ class RuntimeStore:
 
             def decide(fold: Fold) -> tuple[Made | None, RuntimeCommitResult]:
                 nonlocal refs
-                replayed = _replay(fold, commit, encoded)
+                replayed = replay_of(fold, commit, encoded)
                 if replayed is not None:
                     return None, replayed
-                self._check(fold, commit, encoded)
+                self.leases.check(fold, commit.lease)
+                check_commit(self.store, fold, commit, encoded)
                 if refs is None:
-                    refs = self._store(fold, commit, encoded)
-                made = Made(COMMIT, _body(fold, commit, encoded), refs)
-                return made, _result(fold.head_revision + 1, encoded)
+                    refs = references(self.store, fold, commit, encoded, self.put)
+                body = body_of(fold, commit, encoded)
+                result = RuntimeCommitResult(
+                    body.head_revision, encoded.checkpoint_ref, encoded.manifest
+                )
+                return Made(COMMIT, body, refs), result
 
             result = self._log.change(decide)
             for ref in refs or ():
@@ -385,74 +288,6 @@ class RuntimeStore:
                 expected=self.session_id,
                 actual=session_id,
             )
-
-    def _check(self, fold: Fold, commit: RuntimeCommit, encoded: Encoded) -> None:
-        self.leases.check(fold, commit.lease)
-        expected = commit.expected_head_revision
-        actual = fold.head_revision
-        wanted = 0 if expected is Expect.ABSENT else expected
-        if expected is not Expect.ANY and wanted != actual:
-            raise ConflictError(
-                what=f"session {self.session_id} moved on",
-                subject="head",
-                expected=wanted,
-                actual=actual,
-            )
-        named = {node.node_id for node in commit.graph.nodes}
-        if not isinstance(commit.graph, ReplaceFull):
-            self._check_nodes(fold, commit, encoded)
-            named.update(name for name, one in fold.nodes.items() if not one.is_hidden)
-        leaf = commit.graph.leaf_node_id
-        if leaf is not None and leaf not in named:
-            what = "the leaf is no node of the graph, or hidden; heal_orphaned_leaf"
-            raise NotFoundError(what=what)
-
-    def _check_nodes(self, fold: Fold, commit: RuntimeCommit, encoded: Encoded) -> None:
-        """Refuse ids that are taken; what was hidden may come back as it was."""
-        for node, data in zip(commit.graph.nodes, encoded.nodes, strict=True):
-            there = fold.nodes.get(node.node_id)
-            if there is None:
-                continue
-            same = self.store.engine.read_blob(there.blob.digest) == data
-            if not (there.is_hidden and same):
-                raise ConflictError(
-                    what="a node of that id is there already",
-                    subject="node",
-                    expected="absent",
-                    actual="hidden, with other content" if there.is_hidden else "there",
-                )
-
-    def _store(
-        self, fold: Fold, commit: RuntimeCommit, encoded: Encoded
-    ) -> list[Reference]:
-        """Put what *commit* stores and return all that its entry references."""
-        before = fold.checkpoint
-        manifest = self.put(encoded.manifest_data, like=before.get(MANIFEST_ROLE))
-        refs = [Reference(MANIFEST_ROLE, manifest)]
-        for slot, role in SNAPSHOT_ROLES.items():
-            if slot in encoded.bodies:
-                blob = self.put(encoded.bodies[slot], like=before.get(role))
-                refs.append(Reference(role, blob))
-            elif slot in encoded.carried:
-                refs.append(Reference(role, self._carried(fold, encoded.carried[slot])))
-        refs += [Reference(NODE_ROLE, self.put(data)) for data in encoded.nodes]
-        archives = {
-            name
-            for node in commit.graph.nodes
-            for name in node.archives()
-            if _is_name(name)
-        }
-        refs += [
-            Reference(ARCHIVE_ROLE, self.store.resolve(name))
-            for name in sorted(archives)
-        ]
-        return refs
-
-    def _carried(self, fold: Fold, name: str) -> BlobRef:
-        for ref in fold.checkpoint.values():
-            if str(ref) == name:
-                return ref
-        return self.store.resolve(name)
 
     def put(self, data: bytes, like: BlobRef | None = None) -> BlobRef:
         """
@@ -509,23 +344,8 @@ class RuntimeStore:
         Raises:
             ConflictError: ``node``: some are on the active path. None was hidden.
         """
-        wanted = dict.fromkeys(node_ids)
-
-        def decide(fold: Fold) -> tuple[Made | None, int]:
-            names = tuple(name for name in wanted if fold.visible(name) is not None)
-            active = not wanted.keys().isdisjoint(fold.path(fold.leaf))
-            if active and not force:
-                raise ConflictError(
-                    what="the active path would lose nodes; say force if it shall",
-                    subject="node",
-                    expected="not on the active path",
-                    actual="on it",
-                )
-            body = HiddenBody(nodes=names, forced=active)
-            return Made(HIDDEN, body) if names else None, len(names)
-
         with self._guard:
-            return self._log.change(decide)
+            return hide(self._log, node_ids, force=force)
 
     def vacuum(self) -> VacuumReport:
         """
@@ -533,19 +353,8 @@ class RuntimeStore:
 
         The log still tells of them: history does not change.
         """
-
-        def decide(fold: Fold) -> tuple[Made | None, VacuumReport]:
-            gone = {name for name, one in fold.nodes.items() if one.is_hidden}
-            dangling = tuple(
-                name
-                for name, one in fold.nodes.items()
-                if name not in gone and one.parent in gone
-            )
-            made = Made(VACUUMED, VacuumedBody(nodes=tuple(sorted(gone))))
-            return made if gone else None, VacuumReport(len(gone), dangling)
-
         with self._guard:
-            return self._log.change(decide)
+            return vacuum(self._log)
 
     # --- collecting ----------------------------------------------------------
 
@@ -566,18 +375,9 @@ class RuntimeStore:
         with self._guard:
             self._log.refresh()
             segment = self._log.segment
-            forgotten = self.store.engine.pool.forget(self._put)
-            self._put.clear()
-        logs = () if segment is None else (segment.id,)
-        report = collect(
-            self.store.engine, grace_s=0, keep_checkpoints=1, logs=logs, yes=True
-        )
-        return GcReport(
-            report.root_count,
-            report.retained_blob_count,
-            report.deleted_blob_count + forgotten,
-            report.missing_blob_count,
-        )
+            put, self._put = self._put, set()
+        log = None if segment is None else segment.id
+        return collect_unreachable(self.store.engine, log, put)
 
     # --- forking -------------------------------------------------------------
 
@@ -595,50 +395,3 @@ class RuntimeStore:
         with self._guard:
             segment = self._log.fork(session_id, head_revision)
         return RuntimeStore(self.store, session_id, segment=segment)
-
-
-def _body(fold: Fold, commit: RuntimeCommit, encoded: Encoded) -> CommitBody:
-    stamp = None
-    if commit.stamp is not None:
-        stamp = StampBody(turn_id=commit.stamp.turn_id, content=encoded.content)
-    return CommitBody(
-        session_id=commit.session_id,
-        head_revision=fold.head_revision + 1,
-        config=commit.config,
-        change=change_of(commit),
-        nodes=tuple((node.node_id, node.parent_node_id) for node in commit.graph.nodes),
-        leaf_node_id=commit.graph.leaf_node_id,
-        usage=commit.usage_deltas,
-        stamp=stamp,
-        lease=commit.lease.fencing if commit.lease is not None else None,
-    )
-
-
-def _result(head_revision: int, encoded: Encoded) -> RuntimeCommitResult:
-    return RuntimeCommitResult(head_revision, encoded.checkpoint_ref, encoded.manifest)
-
-
-def _replay(
-    fold: Fold, commit: RuntimeCommit, encoded: Encoded
-) -> RuntimeCommitResult | None:
-    made = fold.stamps.get(commit.stamp.turn_id) if commit.stamp is not None else None
-    if made is None:
-        return None
-    if made.content != encoded.content:
-        raise ConflictError(
-            what="the turn was committed with other content",
-            subject="key",
-            expected=encoded.content,
-            actual=made.content,
-        )
-    return RuntimeCommitResult(
-        made.head_revision, made.checkpoint_ref, encoded.manifest, replayed=True
-    )
-
-
-def _is_name(text: str) -> bool:
-    try:
-        parse_digest(text)
-    except CastoreError:
-        return False
-    return True
