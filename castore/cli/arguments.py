@@ -27,6 +27,7 @@ FORMATS = (
     "pi",
     "swe-agent",
 )
+RUNTIME = "runtime"  # commits made again; the file's bytes are not kept
 SHELLS = ("bash", "zsh", "fish")
 LEVEL_MAX = 19  # of zstd, without its costly ones
 
@@ -123,7 +124,7 @@ def choosing(parser: argparse.ArgumentParser) -> None:
 
 def import_(parser: argparse.ArgumentParser) -> None:
     """Add what ``import`` takes."""
-    parser.add_argument("--format", choices=FORMATS, help="of all of them")
+    parser.add_argument("--format", choices=(*FORMATS, RUNTIME), help="of all of them")
     choosing(parser)
     parser.add_argument(
         "--watch",

@@ -35,7 +35,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "files": "list of what is in the store now (below)",
         "files[].path": "absolute path",
         "files[].format": "claude-code, claw-code, claw-legacy, claw-port, codex, "
-        "gemini, gemini-json, pi, swe-agent, jsonl",
+        "gemini, gemini-json, pi, swe-agent, jsonl, runtime",
         "files[].session_id": "32 hex digits",
         "files[].segment_id": "32 hex digits",
         "files[].entries": "entries that hold the file",

@@ -143,7 +143,7 @@ class Fold:
         Take in one entry.
 
         Raises:
-            FormatError: Its references do not fit its body.
+            FormatError: It does not fit its references, or what came before.
         """
         self.since += 1
         if isinstance(body, CommitBody):
@@ -152,17 +152,24 @@ class Fold:
             self.meta = body.meta
         elif isinstance(body, HiddenBody):
             for name in body.nodes:
-                self.nodes[name].is_hidden = True
+                self._there(name).is_hidden = True
             if self.leaf is not None and self.visible(self.leaf) is None:
                 self.leaf = None
         elif isinstance(body, VacuumedBody):
             for name in body.nodes:
+                self._there(name)
                 del self.nodes[name]
         else:
             self._leased(body)
         snapshot = next((ref.blob for ref in refs if ref.role == FOLD_ROLE), None)
         if snapshot is not None:
             self.snapshot, self.since = snapshot, 0
+
+    def _there(self, name: str) -> Node:
+        node = self.nodes.get(name)
+        if node is None:
+            raise FormatError(what="an entry takes away a node that is not there")
+        return node
 
     def _commit(self, body: CommitBody, refs: Sequence[Reference]) -> None:
         blobs = [ref.blob for ref in refs if ref.role == NODE_ROLE]
@@ -173,6 +180,7 @@ class Fold:
         for (name, parent), blob in zip(body.nodes, blobs, strict=True):
             # One that was hidden and is added again keeps its place.
             self.nodes[name] = Node(parent, blob)
+        self.session_id = self.session_id or body.session_id
         self.head_revision = body.head_revision
         self.config = body.config
         self.leaf = body.leaf_node_id

@@ -53,6 +53,22 @@ class Made:
     refs: Sequence[Reference] = ()
 
 
+def check_binding(bound: str, attempted: str) -> None:
+    """
+    Refuse another session than the one that a store is bound to.
+
+    Raises:
+        ConflictError: ``binding``.
+    """
+    if attempted != bound:
+        raise ConflictError(
+            what="the store is bound to another session",
+            subject="binding",
+            expected=bound,
+            actual=attempted,
+        )
+
+
 class RuntimeLog:
     """
     A session's log with its fold. Not for threads: its owner has a lock.
@@ -89,6 +105,8 @@ class RuntimeLog:
         Raises:
             GoneError: The session was deleted.
 
+            ConflictError: ``binding``: the segment is another session's.
+
             FormatError: An entry is not as documented.
 
             UnsupportedError: A newer version wrote it.
@@ -110,6 +128,7 @@ class RuntimeLog:
                 where = f"entry {entry.index}"
                 refs = self.segment.references(entry)
                 fold.apply(decode_body(entry.kind, body, where), refs)
+        check_binding(self.session_id, fold.session_id or self.session_id)
         self._count, self._revision, self._fold = head.count, head.revision, fold
         return fold
 

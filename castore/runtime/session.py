@@ -81,7 +81,8 @@ class RuntimeSession:
         self._store = store
         self._residency = residency
         self._usage: list[TokenLedgerEntry] = []
-        self._persisted = 0
+        kept = state is not None and state.head_revision is not None
+        self._persisted = len(state.graph) if state is not None and kept else 0
 
     # --- changing hands ------------------------------------------------------
 

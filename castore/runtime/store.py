@@ -14,7 +14,6 @@ from typing import Final
 
 from castore.errors import (
     CastoreError,
-    ConflictError,
     GoneError,
     NotFoundError,
 )
@@ -51,7 +50,7 @@ from castore.runtime.committing import body_of, check_commit, references, replay
 from castore.runtime.encoding import encode_commit
 from castore.runtime.fold import Fold
 from castore.runtime.leasing import Leases
-from castore.runtime.log import Made, RuntimeLog
+from castore.runtime.log import Made, RuntimeLog, check_binding
 from castore.runtime.reading import read_node, read_session
 from castore.segment import Segment
 from castore.store import Store
@@ -253,7 +252,7 @@ class RuntimeStore:
 
             StorageError: The medium failed; whole or absent, the stamp tells.
         """
-        self._check_binding(commit.session_id)
+        check_binding(self.session_id, commit.session_id)
         encoded = encode_commit(commit)
         with self._guard:
             refs: list[Reference] | None = None
@@ -279,15 +278,6 @@ class RuntimeStore:
         if not result.replayed:
             self._after_commit()
         return result
-
-    def _check_binding(self, session_id: str) -> None:
-        if session_id != self.session_id:
-            raise ConflictError(
-                what="the store is bound to another session",
-                subject="binding",
-                expected=self.session_id,
-                actual=session_id,
-            )
 
     def put(self, data: bytes, like: BlobRef | None = None) -> BlobRef:
         """
@@ -322,7 +312,7 @@ class RuntimeStore:
         Raises:
             ConflictError: ``binding``: it is another session's.
         """
-        self._check_binding(meta.session_id)
+        check_binding(self.session_id, meta.session_id)
         with self._guard:
             self._log.change(lambda _: (Made(META, MetaBody(meta=meta)), None))
 
