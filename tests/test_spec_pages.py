@@ -34,6 +34,7 @@ from castore.formats.head import hash_head, parse_head
 from castore.formats.mark import decode_lock
 from castore.formats.storelog import StoreLog
 from castore.formats.trees import SEGMENT_TREE
+from castore.runtime.bodies import CommitBody, decode_body, encode_versioned
 
 
 SPEC = Path(__file__).parents[1] / "spec"
@@ -128,6 +129,17 @@ def test_example_of_an_agents_body() -> None:
 
     assert decode_object(data) == {"turn_count": 1}
     assert '`{"turn_count": 1}`' in text_of("agents.md")
+
+
+def test_example_of_a_runtime_commit() -> None:
+    """The body of the runtime's page is a commit of one node."""
+    data = example("runtime.md", "commit")
+    body = decode_body("runtime_commit", data, "example")
+
+    assert isinstance(body, CommitBody)
+    assert ("append", (("b", "a"),)) == (body.change, body.nodes)
+    assert 14 == body.usage[0].usage.total
+    assert data == encode_versioned(body)
 
 
 def test_example_of_an_entry() -> None:

@@ -175,6 +175,8 @@ class Fold:
         blobs = [ref.blob for ref in refs if ref.role == NODE_ROLE]
         if len(blobs) != len(body.nodes):
             raise FormatError(what="a runtime commit without a reference to each node")
+        if all(ref.role != MANIFEST_ROLE for ref in refs):
+            raise FormatError(what="a runtime commit without a manifest")
         if body.change == "replace":
             self.nodes = {}
         for (name, parent), blob in zip(body.nodes, blobs, strict=True):
