@@ -207,18 +207,9 @@ class RuntimeStore:
         )
 
     def load_state(self, scope: ReadScope = FULL_GRAPH) -> PersistedSessionState | None:
-        """
-        Return a runtime's state, None before the first commit.
-
-        A leaf that is not there is healed, and the next commit states the graph.
-        """
+        """Return a runtime's state, None before the first commit."""
         read = self.load_session(scope)
-        if read is None:
-            return None
-        state = PersistedSessionState.from_read(read)
-        if isinstance(scope, FullGraph):
-            state.graph_replace_required = state.graph.heal_orphaned_leaf()
-        return state
+        return None if read is None else PersistedSessionState.from_read(read)
 
     def refresh_state(self, state: PersistedSessionState) -> bool:
         """
