@@ -231,9 +231,7 @@ def test_the_same_read_state_changes_nothing() -> None:
     made.append_event({"Mode": {}}, TIME)
     before = made.leaf_node_id
 
-    assert [] == made.replace_active_read_state(
-        [message("a"), message("b")], [], TIME
-    )
+    assert [] == made.replace_active_read_state([message("a"), message("b")], [], TIME)
     assert before == made.leaf_node_id
     assert [] == made.replace_active_read_state([message("a")], [], TIME)
     assert "a" == made.leaf_node_id

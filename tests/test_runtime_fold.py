@@ -42,7 +42,9 @@ def grown(store: Store, count: int, session: str = "s") -> RuntimeStore:
         parent = f"n{number - 1}" if number else None
         made = commit(number, [node(f"n{number}", parent)], number=number)
         runtime.commit_runtime_state(
-            attrs.evolve(made, session_id=session, usage_deltas=(usage(output_tokens=1),))
+            attrs.evolve(
+                made, session_id=session, usage_deltas=(usage(output_tokens=1),)
+            )
         )
     return runtime
 
@@ -74,9 +76,7 @@ def test_a_fold_from_a_snapshot_is_the_fold(
 
     assert other.snapshot is not None
     assert first == other == own
-    assert 3 == sum(
-        ref.role == "fold" for entry in log.entries() for ref in entry.refs
-    )
+    assert 3 == sum(ref.role == "fold" for entry in log.entries() for ref in entry.refs)
 
 
 def test_a_load_reads_one_checkpoint(
@@ -287,9 +287,7 @@ def test_archives_are_followed(store: Store) -> None:
     part = Part(id="p", kind="Text", prune_state=state)
     said = Message(id="m9", role="User", parts=(part,))
     with pytest.raises(castore.NotFoundError):
-        runtime.commit_runtime_state(
-            commit(2, [message_node(said, "m9", None, "now")])
-        )
+        runtime.commit_runtime_state(commit(2, [message_node(said, "m9", None, "now")]))
 
 
 # --- versions ----------------------------------------------------------------
@@ -369,7 +367,9 @@ def test_an_entry_that_does_not_fit_is_refused(
     runtime = grown(store, 1)
     blob = store.put(b"x")
     if kind == COMMIT:
-        good = next(data for entry, data in runtime.segment.read() if entry.kind == kind)
+        good = next(
+            data for entry, data in runtime.segment.read() if entry.kind == kind
+        )
         body = {**decode_object(good), **body}
     refs = [Reference(role, blob) for role in roles]
     value = {"schema_version": 1, **body}

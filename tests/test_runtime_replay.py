@@ -93,7 +93,8 @@ def check_session(store: Store, lines: list[Line]) -> None:
     state = base64.b64decode(state) if state is not None else None
     assert state == checkpoint.execution_state
     assert list(path_of(nodes, leaf)) == [
-        each.encode() for each in runtime.load_session(ActivePath()).graph.nodes  # type: ignore[union-attr]
+        each.encode()
+        for each in runtime.load_session(ActivePath()).graph.nodes  # type: ignore[union-attr]
     ]
     assert ledger_of(lines) == read.token_ledger
 

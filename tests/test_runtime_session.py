@@ -12,8 +12,18 @@ from pathlib import Path
 import attrs
 import pytest
 
-from runtimekit import TIME, TRANSIENT, commit, ids, message, node, owner, plugins
-from runtimekit import tools, usage
+from runtimekit import (
+    TIME,
+    TRANSIENT,
+    commit,
+    ids,
+    message,
+    node,
+    owner,
+    plugins,
+    tools,
+    usage,
+)
 
 import castore
 
@@ -170,7 +180,9 @@ def test_a_failed_progress_commit_is_logged(
     assert state is session.state
     state.head_revision = 2
     session.commit()
-    assert ["a", "foreign", "b"] == ids(RuntimeStore(store, "s").load_session().graph.nodes)  # type: ignore[union-attr]  # noqa: E501
+    assert ["a", "foreign", "b"] == ids(
+        RuntimeStore(store, "s").load_session().graph.nodes
+    )  # type: ignore[union-attr]
     assert 1 == len(bodies(store)[-1].usage)
 
 

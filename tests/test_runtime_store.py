@@ -90,9 +90,7 @@ class TestPacked(RuntimeTests):
     """A store that is packed, with a snapshot of the fold after every entry."""
 
     @pytest.fixture
-    def place(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> Iterator[Kept]:
+    def place(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
         """Return where sessions are kept."""
         monkeypatch.setattr(runtime_log, "SNAPSHOT_EVERY", 1)
         yield from kept(Packed(folder / "store"))

@@ -134,7 +134,7 @@ class LeaseTests:
         made = commit(ABSENT, [node("a")], turn="t", lease=lease)
         runtime.commit_runtime_state(made)
         expired(place.open(clock=clock), commit(1))
-        stale = attrs.evolve(lease, token="other")
+        stale = attrs.evolve(lease, token=lease.token[::-1])
         expired(runtime, commit(1, lease=stale))
         clock.now_ms += 1000
         expired(runtime, commit(1, lease=lease))
