@@ -31,7 +31,16 @@ from castore.records.nodes import (
 )
 from castore.records.persisted import PersistedSessionConfig
 from castore.records.usage import TokenLedgerEntry, TokenUsage
-from castore.runtime import Append, LeaseOwner, RuntimeCommit, TurnStamp, Unchanged
+from castore.runtime import (
+    Append,
+    FullGraph,
+    LeaseOwner,
+    RuntimeCommit,
+    RuntimeStore,
+    TurnStamp,
+    Unchanged,
+)
+from castore.runtime.commit import ReadScope
 
 
 TIME = "2026-11-21T12:00:00Z"
@@ -103,7 +112,8 @@ def snapshot(number: int) -> HydratedSessionCheckpoint:
 
 def usage(source: str = "turn", model: str = "m", **counts: int) -> TokenLedgerEntry:
     """Return what was used."""
-    return TokenLedgerEntry(source=source, model=model, usage=TokenUsage(**counts))
+    used = TokenUsage.decode(counts)
+    return TokenLedgerEntry(source=source, model=model, usage=used)
 
 
 def commit(
@@ -143,3 +153,10 @@ def subject(error: CastoreError) -> str:
     """Return what a conflict is about."""
     assert isinstance(error, castore.ConflictError)
     return error.subject
+
+
+def loaded(runtime: RuntimeStore, scope: ReadScope | None = None) -> Any:
+    """Return the session, which is there."""
+    read = runtime.load_session(FullGraph() if scope is None else scope)
+    assert read is not None
+    return read

@@ -91,9 +91,12 @@ def test_a_load_reads_one_checkpoint(
     read: list[bytes] = []
     with castore.open(path) as other:
         real = other.engine.read_blob
-        monkeypatch.setattr(
-            other.engine, "read_blob", lambda name: (read.append(name), real(name))[1]
-        )
+
+        def noted(name: bytes) -> bytes:
+            read.append(name)
+            return real(name)
+
+        monkeypatch.setattr(other.engine, "read_blob", noted)
         bodies: list[int] = []
         segment_read = castore.Segment.read
 

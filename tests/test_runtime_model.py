@@ -45,7 +45,7 @@ from castore.runtime import log as runtime_log
 from castore.verify import verify
 
 
-EXAMPLE_COUNT = 40  # for a budget of 1; 50 makes 100,000 steps
+EXAMPLE_COUNT = 50  # for a budget of 1; 50 makes over 100,000 steps
 STEP_COUNT = 50
 HANDLE_COUNT = 2
 
@@ -56,6 +56,17 @@ nodes_hidden = st.lists(names, max_size=3)
 numbers = st.integers(0, 9)
 owners = st.sampled_from("xy")
 picks = st.integers(0, 7)
+attempts = st.fixed_dictionaries(
+    {
+        "new": st.lists(st.tuples(names, st.none() | names), max_size=3),
+        "leaf": st.sampled_from(["old", "old", "old", "none", "any"]),
+        "off": st.sampled_from([0] * 8 + [1, -1, None]),
+        "number": numbers,
+        "turn": st.sampled_from([None, None, "t1", "t2", "t3"]),
+        "replace": st.sampled_from([False] * 7 + [True]),
+        "leased": st.sampled_from([True] * 7 + [False]),
+    }
+)
 
 
 @attrs.define
@@ -139,21 +150,17 @@ class RuntimeMachine(RuleBasedStateMachine):
 
     # --- commits -------------------------------------------------------------
 
-    @rule(
-        h=handles,
-        name=sessions,
-        new=st.lists(st.tuples(names, st.none() | names), max_size=3),
-        leaf=st.sampled_from(["old", "old", "old", "none", "any"]),
-        off=st.sampled_from([0] * 8 + [1, -1, None]),
-        number=numbers,
-        turn=st.sampled_from([None, None, "t1", "t2", "t3"]),
-        replace=st.sampled_from([False] * 7 + [True]),
-        leased=st.sampled_from([True] * 7 + [False]),
-    )
-    def commit(
+    @rule(h=handles, name=sessions, attempts=st.lists(attempts, min_size=1, max_size=4))
+    def commit(self, h: int, name: str, attempts: list[dict[str, Any]]) -> None:
+        """Commit nodes, rightly or wrongly; what comes of it is foretold."""
+        for each in attempts:
+            self.attempt(h, name, **each)
+
+    def attempt(
         self,
         h: int,
         name: str,
+        *,
         new: list[tuple[str, str | None]],
         leaf: str,
         off: int | None,
@@ -162,7 +169,7 @@ class RuntimeMachine(RuleBasedStateMachine):
         replace: bool,
         leased: bool,
     ) -> None:
-        """Commit nodes, rightly or wrongly; what comes of it is foretold."""
+        """Try one commit."""
         model = self.models.get(name, Model())
         nodes = [node(each, parent) for each, parent in dict(new).items()]
         at = {"old": model.leaf, "none": None, "any": "n3"}[leaf]

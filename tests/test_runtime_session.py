@@ -180,9 +180,9 @@ def test_a_failed_progress_commit_is_logged(
     assert state is session.state
     state.head_revision = 2
     session.commit()
-    assert ["a", "foreign", "b"] == ids(
-        RuntimeStore(store, "s").load_session().graph.nodes
-    )  # type: ignore[union-attr]
+    read = RuntimeStore(store, "s").load_session()
+    assert read is not None
+    assert ["a", "foreign", "b"] == ids(read.graph.nodes)
     assert 1 == len(bodies(store)[-1].usage)
 
 
