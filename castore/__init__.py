@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from castore.formats.entry import BlobRef, Entry, Origin, Reference
     from castore.proof import InclusionProof
+    from castore.runtime import RuntimeCommit, RuntimeSession, RuntimeStore
     from castore.segment import ABSENT, ANY, Segment
     from castore.session import Session
     from castore.store import BlobStat, Stats, Store, open  # noqa: A004
@@ -66,6 +67,9 @@ __all__ = [
     "NotFoundError",
     "Origin",
     "Reference",
+    "RuntimeCommit",
+    "RuntimeSession",
+    "RuntimeStore",
     "Segment",
     "Session",
     "Stats",
@@ -84,6 +88,7 @@ _PLACES = {
     ),
     "castore.formats.entry": "BlobRef Entry Origin Reference",
     "castore.proof": "InclusionProof",
+    "castore.runtime": "RuntimeCommit RuntimeSession RuntimeStore",
     "castore.segment": "ABSENT ANY Segment",
     "castore.session": "Session",
     "castore.store": "BlobStat Stats Store open",

@@ -344,7 +344,8 @@ class RuntimeStore:
         Remove what nothing needs, without grace, keeping of this session's
         checkpoints the newest only. Those of other sessions all stay.
 
-        What this handle has put and not committed goes too.
+        What this handle has put and not committed goes too. What stands in a
+        side pack that a process has open (payloads above 1 MiB as stored) waits.
 
         Raises:
             LostError: A reference leads nowhere. Nothing was deleted.
