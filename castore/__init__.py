@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from castore.formats.entry import BlobRef, Entry, Origin, Reference
     from castore.proof import InclusionProof
     from castore.records.state import RestoredState, StartState
+    from castore.runtime import RuntimeCommit, RuntimeSession, RuntimeStore
     from castore.segment import ABSENT, ANY, Segment
     from castore.session import Session
     from castore.store import BlobStat, Stats, Store, open  # noqa: A004
@@ -73,6 +74,9 @@ __all__ = [
     "Origin",
     "Reference",
     "RestoredState",
+    "RuntimeCommit",
+    "RuntimeSession",
+    "RuntimeStore",
     "Segment",
     "SegmentWriter",
     "Session",
@@ -97,6 +101,7 @@ _PLACES = {
     "castore.formats.entry": "BlobRef Entry Origin Reference",
     "castore.proof": "InclusionProof",
     "castore.records.state": "RestoredState StartState",
+    "castore.runtime": "RuntimeCommit RuntimeSession RuntimeStore",
     "castore.segment": "ABSENT ANY Segment",
     "castore.session": "Session",
     "castore.store": "BlobStat Stats Store open",

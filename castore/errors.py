@@ -95,7 +95,8 @@ class ConflictError(CastoreError):
     again and retry, or fork.
 
     Attributes:
-        subject: What both wanted: ``head``, ``key``, ``session`` or ``blob``.
+        subject: What both wanted: ``head``, ``key``, ``session``, ``blob``,
+            ``binding``, ``lease`` or ``node``.
 
         expected: What the caller took for granted.
 

@@ -108,6 +108,7 @@ def collect(
     *,
     grace_s: float = limits.GRACE_S,
     keep_checkpoints: int | None = None,
+    logs: Collection[bytes] | None = None,
     dry_run: bool = False,
     yes: bool = False,
     level: int = LEVEL,
@@ -130,6 +131,9 @@ def collect(
             ``checkpoint`` of the newest so many entries that have some, and
             release those of the older ones; None keeps all.
 
+        logs: Ids of the segments that *keep_checkpoints* is about; all by
+            default. What another log holds too stays.
+
         dry_run: Change nothing.
 
         yes: Go on where more than half of the raw bytes would go.
@@ -148,7 +152,7 @@ def collect(
 
         LockedError: Somebody else maintains the store.
     """
-    options = _Options(grace_s, keep_checkpoints, dry_run, yes, level, progress)
+    options = _Options(grace_s, keep_checkpoints, logs, dry_run, yes, level, progress)
     with maintenance(engine):
         remove_dropped(engine)
         for _ in range(_TRIES - 1):
@@ -166,6 +170,7 @@ class _Options:
 
     grace_s: float
     keep_checkpoints: int | None
+    logs: Collection[bytes] | None
     dry_run: bool
     yes: bool
     level: int
@@ -174,7 +179,7 @@ class _Options:
 
 def _collect(engine: Engine, options: _Options) -> Report:
     options.progress("marking", 0, 0)
-    marks = mark(engine, options.keep_checkpoints)
+    marks = mark(engine, options.keep_checkpoints, options.logs)
     if marks.lost:
         raise LostError(what=_lost_text(marks.lost))
     now = time.time_ns() // 1_000_000

@@ -148,7 +148,11 @@ class _Digests:
 _COLUMN_SIZE = 1 << 14  # bytes from which a column is looked at
 
 
-def mark(engine: Engine, keep_checkpoints: int | None) -> Marks:
+def mark(
+    engine: Engine,
+    keep_checkpoints: int | None,
+    logs: Collection[bytes] | None = None,
+) -> Marks:
     """
     Return everything that the roots lead to.
 
@@ -160,17 +164,21 @@ def mark(engine: Engine, keep_checkpoints: int | None) -> Marks:
 
         keep_checkpoints: See `castore.gc.collect`.
 
+        logs: See there.
+
     Raises:
         CorruptionError: Something cannot be read.
     """
     with no_search():
-        return _mark(engine, keep_checkpoints)
+        return _mark(engine, keep_checkpoints, logs)
 
 
-def _mark(engine: Engine, keep_checkpoints: int | None) -> Marks:
+def _mark(
+    engine: Engine, keep_checkpoints: int | None, logs: Collection[bytes] | None
+) -> Marks:
     marks = Marks(position=engine.refresh().position)
     marker = _Marker(engine)
-    marks.root_count = marker.run(keep_checkpoints)
+    marks.root_count = marker.run(keep_checkpoints, logs)
     chunks = _close(engine, marker.wanted, marks)
     _sort(engine, marker.wanted, marks)
     marks.lists = {name: chunks[name] for name in chunks.keys() & marks.dead.keys()}
@@ -197,14 +205,14 @@ class _Marker:
         frames = FrameCache(engine.state.opened, limits.BLOCK_SIZE)
         self._logs = Logs(engine.view.known, frames, engine.store)
 
-    def run(self, keep_checkpoints: int | None) -> int:
+    def run(self, keep_checkpoints: int | None, logs: Collection[bytes] | None) -> int:
         """Go through all roots; return how many there are."""
         known = self._view.known
         rows = list(known.segments())
         alive = [row for row in rows if known.find_deleted(row.id) is None]
         keep = None
         if keep_checkpoints is not None:
-            keep = _kept_checkpoints(self._engine, alive, keep_checkpoints)
+            keep = _kept_checkpoints(self._engine, alive, keep_checkpoints, logs)
         living = {row.id for row in alive}
         for row in rows:
             stop = row.count
@@ -275,14 +283,18 @@ class _Marker:
 
 
 def _kept_checkpoints(
-    engine: Engine, alive: list[SegmentRow], count: int
+    engine: Engine,
+    alive: list[SegmentRow],
+    count: int,
+    logs: Collection[bytes] | None,
 ) -> set[tuple[bytes, int]]:
     """Return owner and index of each entry whose checkpoint some log keeps."""
     keep: set[tuple[bytes, int]] = set()
     for row in alive:
         found = 0
+        most = count if logs is None or row.id in logs else row.count
         for entry in engine.view.logs.entries_reversed(row, 0, row.count):
-            if found >= count:
+            if found >= most:
                 break
             roles = {group_of(ref.role) for ref in engine.view.references(entry)}
             if CHECKPOINT in roles:

@@ -31,7 +31,7 @@ LAYERS = [
     {"store"},
     {"conversation", "importer", "marking", "packing", "verify"},
     {"gc", "report", "scanning", "sweeping"},
-    {"maintain"},
+    {"maintain", "runtime"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -37,6 +37,7 @@ from castore.formats.storelog import StoreLog
 from castore.formats.trees import SEGMENT_TREE
 from castore.records.entries import ENTRIES
 from castore.records.items import text_message
+from castore.runtime.bodies import CommitBody, decode_body, encode_versioned
 
 
 SPEC = Path(__file__).parents[1] / "spec"
@@ -152,6 +153,17 @@ def test_agents_page_names_every_kind() -> None:
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
 
     assert set(ENTRIES.classes) == named
+
+
+def test_example_of_a_runtime_commit() -> None:
+    """The body of the runtime's page is a commit of one node."""
+    data = example("runtime.md", "commit")
+    body = decode_body("runtime_commit", data, "example")
+
+    assert isinstance(body, CommitBody)
+    assert ("append", (("b", "a"),)) == (body.change, body.nodes)
+    assert 14 == body.usage[0].usage.total
+    assert data == encode_versioned(body)
 
 
 def test_example_of_an_entry() -> None:

@@ -30,6 +30,7 @@ FORMATS = (
     "swe-agent",
     "trace-log",
 )
+RUNTIME = "runtime"  # commits made again; the file's bytes are not kept
 SHELLS = ("bash", "zsh", "fish")
 LEVEL_MAX = 19  # of zstd, without its costly ones
 
@@ -126,7 +127,7 @@ def choosing(parser: argparse.ArgumentParser) -> None:
 
 def import_(parser: argparse.ArgumentParser) -> None:
     """Add what ``import`` takes."""
-    parser.add_argument("--format", choices=FORMATS, help="of all of them")
+    parser.add_argument("--format", choices=(*FORMATS, RUNTIME), help="of all of them")
     choosing(parser)
     parser.add_argument(
         "--watch",

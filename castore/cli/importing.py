@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import attrs
 
+from castore.cli.arguments import RUNTIME
 from castore.cli.exits import CommandError, Exit, code_of, text_of
 from castore.cli.opening import make_store, read_store
 from castore.cli.output import Output
@@ -64,6 +65,9 @@ def _check(options: argparse.Namespace) -> None:
         raise CommandError(Exit.USAGE, what)
     if options.remove and options.watch:
         what = "--remove and --watch do not go together"
+        raise CommandError(Exit.USAGE, what)
+    if options.remove and options.format == RUNTIME:
+        what = "--remove is for files that can be restored; commits are not kept so"
         raise CommandError(Exit.USAGE, what)
 
 
@@ -117,6 +121,10 @@ class _Run:
             stop.wait(self._options.interval)
 
     def _import(self, store: Store, told: Any) -> Iterator[ImportedFile]:
+        if self._options.format == RUNTIME:
+            from castore.cli.replaying import replay_paths
+
+            return replay_paths(store, self._options.paths, self._choice, self._fail)
         return import_paths(
             store,
             self._options.paths,

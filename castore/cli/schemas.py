@@ -35,8 +35,8 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "files": "list of what is in the store now (below)",
         "files[].path": "absolute path",
         "files[].format": "claude-code, claw-code, claw-legacy, claw-port, codex, "
-        "gemini, gemini-json, pi, segment-log, session-log, swe-agent, trace-log, "
-        "jsonl",
+        "gemini, gemini-json, pi, runtime, segment-log, session-log, swe-agent, "
+        "trace-log, jsonl",
         "files[].session_id": "32 hex digits",
         "files[].segment_id": "32 hex digits",
         "files[].entries": "entries that hold the file",

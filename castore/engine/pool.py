@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import threading
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, BinaryIO
 
 from castore import limits
@@ -25,6 +25,7 @@ from castore.engine.batches import Batches, Pending, blocks
 from castore.engine.blobs import depth_of, read_range
 from castore.engine.side import SidePack, SideRecord
 from castore.engine.state import State
+from castore.engine.streams import chain, read_full
 from castore.errors import GoneError, LimitError, NotFoundError
 from castore.formats import frame as frame_format
 from castore.formats.entry import BlobRef
@@ -84,10 +85,10 @@ class Pool:
 
         What fits one record is one, as with `put`.
         """
-        head = _read_full(stream, limits.BLOB_RECORD_SIZE_MAX + 1)
+        head = read_full(stream, limits.BLOB_RECORD_SIZE_MAX + 1)
         if len(head) <= limits.BLOB_RECORD_SIZE_MAX:
             return self.put(head, None)
-        return self._write_parts(cut(_chain(head, stream)))
+        return self._write_parts(cut(chain(head, stream)))
 
     def put_parts(self, parts: Iterable[bytes]) -> BlobRef:
         """
@@ -361,6 +362,23 @@ class Pool:
                 if gone is not None:
                     self._waiting_size -= len(gone.payload)
 
+    def forget(self, digests: Collection[bytes]) -> int:
+        """
+        Let go of *digests*, which no commit will name; return how many there were.
+
+        What stands in the side pack goes with that.
+        """
+        known = self._state.view.known
+        gone = [digest for digest in digests if self.has(digest)]
+        count = sum(known.find_place(digest) is None for digest in gone)
+        self.done(gone)
+        with self._guard:
+            places = [self._written.pop(one) for one in gone if one in self._written]
+            for digest in gone:
+                self._chunks.pop(digest, None)
+        self._side.take_back(places)
+        return count
+
     def let_go_of_heirs(self, digest: bytes) -> None:
         """Let go of what needs *digest*, which is gone; put again it has no need."""
         waiting = list(self._waiting.values())
@@ -376,25 +394,3 @@ class Pool:
             for place in places:
                 self._written.pop(place.digest, None)
                 self._chunks.pop(place.digest, None)
-
-
-def _read(stream: BinaryIO, size: int) -> bytes:
-    data: bytes | None = stream.read(size)
-    if data is None:  # nothing yet, which is not the end
-        raise ValueError("the stream does not wait for its bytes; make it blocking")
-    return data
-
-
-def _read_full(stream: BinaryIO, size: int) -> bytes:
-    """Return *size* bytes of *stream*, less only at its end: pipes give parts."""
-    parts = []
-    while size and (data := _read(stream, size)):
-        parts.append(data)
-        size -= len(data)
-    return b"".join(parts)
-
-
-def _chain(head: bytes, stream: BinaryIO) -> Iterator[bytes]:
-    yield head
-    while data := _read(stream, limits.BLOB_RECORD_SIZE_MAX):
-        yield data
