@@ -35,7 +35,11 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from castore.formats.entry import BlobRef, Entry, Origin, Reference
+    from castore.messages.checking import MessageFormatError
+    from castore.messages.managed import ManagedSessions
+    from castore.messages.transcript import Transcript
     from castore.proof import InclusionProof
+    from castore.records.messages import ConversationMessage
     from castore.segment import ABSENT, ANY, Segment
     from castore.session import Session
     from castore.store import BlobStat, Stats, Store, open  # noqa: A004
@@ -53,6 +57,7 @@ __all__ = [
     "CastoreError",
     "ClosedError",
     "ConflictError",
+    "ConversationMessage",
     "CorruptionError",
     "Entry",
     "ForkedStoreError",
@@ -62,6 +67,8 @@ __all__ = [
     "LimitError",
     "LockedError",
     "LostError",
+    "ManagedSessions",
+    "MessageFormatError",
     "NewEntry",
     "NotFoundError",
     "Origin",
@@ -71,6 +78,7 @@ __all__ = [
     "Stats",
     "StorageError",
     "Store",
+    "Transcript",
     "UnsupportedError",
     "open",
 ]
@@ -83,7 +91,11 @@ _PLACES = {
         "LostError NotFoundError StorageError UnsupportedError"
     ),
     "castore.formats.entry": "BlobRef Entry Origin Reference",
+    "castore.messages.checking": "MessageFormatError",
+    "castore.messages.managed": "ManagedSessions",
+    "castore.messages.transcript": "Transcript",
     "castore.proof": "InclusionProof",
+    "castore.records.messages": "ConversationMessage",
     "castore.segment": "ABSENT ANY Segment",
     "castore.session": "Session",
     "castore.store": "BlobStat Stats Store open",

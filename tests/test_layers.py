@@ -29,7 +29,7 @@ LAYERS = [
     {"segment"},
     {"session"},
     {"store"},
-    {"importer", "marking", "packing", "verify"},
+    {"importer", "marking", "messages", "packing", "verify"},
     {"gc", "report", "scanning", "sweeping"},
     {"maintain"},
     {"cli"},

@@ -4,6 +4,7 @@ The pages of the format show what the code reads.
 
 from __future__ import annotations
 
+import json
 import re
 
 from pathlib import Path
@@ -34,6 +35,7 @@ from castore.formats.head import hash_head, parse_head
 from castore.formats.mark import decode_lock
 from castore.formats.storelog import StoreLog
 from castore.formats.trees import SEGMENT_TREE
+from castore.records.messages import ConversationMessage, MessageRecord, SessionMeta
 
 
 SPEC = Path(__file__).parents[1] / "spec"
@@ -128,6 +130,20 @@ def test_example_of_an_agents_body() -> None:
 
     assert decode_object(data) == {"turn_count": 1}
     assert '`{"turn_count": 1}`' in text_of("agents.md")
+
+
+def test_examples_of_a_message_session() -> None:
+    """The three bodies of the agents' page fold into the session beside them."""
+    start = decode_object(example("agents.md", "message-start"))
+    meta = SessionMeta.decode(decode_object(example("agents.md", "message-meta")))
+    record = MessageRecord.decode(decode_object(example("agents.md", "message")))
+    text = text_of("agents.md")
+
+    assert start == {"derived": ["session_id"]}
+    for value in (start, meta.encode(), record.encode()):
+        assert f"`{json.dumps(value)}`" in text
+    assert (meta.session_id, meta.created_at_ms) == ("session-1775-0", 1775)
+    assert record.message == ConversationMessage.user_text("hi")
 
 
 def test_example_of_an_entry() -> None:
