@@ -16,10 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import castore.messages.checking as c
-
 from castore.errors import FormatError
-from castore.messages import MessageFormatError, Transcript
+from castore.messages import MessageFormatError, Transcript, checking
+from castore.messages.checking import Problem
 from castore.messages.dialect import parse, render
 from castore.records.messages import (
     ConversationMessage,
@@ -83,52 +82,80 @@ def blocks(*found: Any) -> dict[str, Any]:
 
 # --- refused -----------------------------------------------------------------
 
-RECORDS: dict[str, tuple[Any, str, str]] = {
-    "no json": (None, c.NOT_JSON, "record"),
-    "an array": ([1], c.NOT_AN_OBJECT, "record"),
-    "no type": ({"message": USER}, c.MISSING, "type"),
-    "type no text": ({"type": 1}, c.MISSING, "type"),
-    "no message": ({"type": "message"}, c.MISSING, "message"),
-    "other type": ({"type": "event"}, c.UNSUPPORTED, "record type"),
-    "message no object": (message([]), c.NOT_AN_OBJECT, "message"),
-    "no role": (message({"blocks": []}), c.MISSING, "role"),
-    "other role": (message({"role": "x", "blocks": []}), c.UNSUPPORTED, "message role"),
-    "no blocks": (message({"role": "user"}), c.MISSING, "blocks"),
-    "blocks no array": (message({"role": "user", "blocks": {}}), c.MISSING, "blocks"),
-    "block no object": (blocks("x"), c.NOT_AN_OBJECT, "block"),
-    "block no type": (blocks({"text": "x"}), c.MISSING, "block type"),
-    "other block": (blocks({"type": "image"}), c.UNSUPPORTED, "block type"),
-    "no is_error": (blocks(without(RESULT, "is_error")), c.MISSING, "is_error"),
-    "is_error a number": (blocks({**RESULT, "is_error": 0}), c.MISSING, "is_error"),
-    "usage no object": (message({**USER, "usage": None}), c.NOT_AN_OBJECT, "usage"),
+RECORDS: dict[str, tuple[Any, Problem, str]] = {
+    "no json": (None, Problem.NOT_JSON, "record"),
+    "an array": ([1], Problem.NOT_AN_OBJECT, "record"),
+    "no type": ({"message": USER}, Problem.MISSING, "type"),
+    "type no text": ({"type": 1}, Problem.MISSING, "type"),
+    "no message": ({"type": "message"}, Problem.MISSING, "message"),
+    "other type": ({"type": "event"}, Problem.UNSUPPORTED, "record type"),
+    "message no object": (message([]), Problem.NOT_AN_OBJECT, "message"),
+    "no role": (message({"blocks": []}), Problem.MISSING, "role"),
+    "other role": (
+        message({"role": "x", "blocks": []}),
+        Problem.UNSUPPORTED,
+        "message role",
+    ),
+    "no blocks": (message({"role": "user"}), Problem.MISSING, "blocks"),
+    "blocks no array": (
+        message({"role": "user", "blocks": {}}),
+        Problem.MISSING,
+        "blocks",
+    ),
+    "block no object": (blocks("x"), Problem.NOT_AN_OBJECT, "block"),
+    "block no type": (blocks({"text": "x"}), Problem.MISSING, "block type"),
+    "other block": (blocks({"type": "image"}), Problem.UNSUPPORTED, "block type"),
+    "no is_error": (blocks(without(RESULT, "is_error")), Problem.MISSING, "is_error"),
+    "is_error a number": (
+        blocks({**RESULT, "is_error": 0}),
+        Problem.MISSING,
+        "is_error",
+    ),
+    "usage no object": (
+        message({**USER, "usage": None}),
+        Problem.NOT_AN_OBJECT,
+        "usage",
+    ),
     "compaction no count": (
         {"type": "compaction", **without(COMPACTION, "count")},
-        c.MISSING,
+        Problem.MISSING,
         "count",
     ),
     "compaction no summary": (
         {"type": "compaction", **COMPACTION, "summary": 5},
-        c.MISSING,
+        Problem.MISSING,
         "summary",
     ),
     "compaction count": (
         {"type": "compaction", **COMPACTION, "count": 1 << 32},
-        c.OUT_OF_RANGE,
+        Problem.OUT_OF_RANGE,
         "count",
     ),
     "compaction removed": (
         {"type": "compaction", **COMPACTION, "removed_message_count": -1},
-        c.OUT_OF_RANGE,
+        Problem.OUT_OF_RANGE,
         "removed_message_count",
     ),
-    "meta no version": (without(META, "version"), c.MISSING, "version"),
-    "meta version": ({**META, "version": 1 << 32}, c.OUT_OF_RANGE, "version"),
-    "meta no id": (without(META, "session_id"), c.MISSING, "session_id"),
-    "meta no creation": (without(META, "created_at_ms"), c.MISSING, "created_at_ms"),
-    "meta creation": ({**META, "created_at_ms": -1}, c.OUT_OF_RANGE, "created_at_ms"),
-    "meta no update": (without(META, "updated_at_ms"), c.MISSING, "updated_at_ms"),
-    "fork no object": ({**META, "fork": []}, c.NOT_AN_OBJECT, "fork metadata"),
-    "fork no parent": ({**META, "fork": {}}, c.MISSING, "parent_session_id"),
+    "meta no version": (without(META, "version"), Problem.MISSING, "version"),
+    "meta version": ({**META, "version": 1 << 32}, Problem.OUT_OF_RANGE, "version"),
+    "meta no id": (without(META, "session_id"), Problem.MISSING, "session_id"),
+    "meta no creation": (
+        without(META, "created_at_ms"),
+        Problem.MISSING,
+        "created_at_ms",
+    ),
+    "meta creation": (
+        {**META, "created_at_ms": -1},
+        Problem.OUT_OF_RANGE,
+        "created_at_ms",
+    ),
+    "meta no update": (
+        without(META, "updated_at_ms"),
+        Problem.MISSING,
+        "updated_at_ms",
+    ),
+    "fork no object": ({**META, "fork": []}, Problem.NOT_AN_OBJECT, "fork metadata"),
+    "fork no parent": ({**META, "fork": {}}, Problem.MISSING, "parent_session_id"),
 }
 THINKING = {"type": "thinking", "thinking": "x"}
 _blocks: list[dict[str, Any]] = [TEXT, USE, RESULT, THINKING]
@@ -136,12 +163,12 @@ for _block in _blocks:
     for _name in _block:
         if _name not in ("type", "is_error"):
             _record = blocks({**_block, _name: 7})
-            RECORDS[f"{_block['type']}.{_name}"] = (_record, c.MISSING, _name)
+            RECORDS[f"{_block['type']}.{_name}"] = (_record, Problem.MISSING, _name)
 for _name in USAGE:
     _usage = {**USER, "usage": without(USAGE, _name)}
-    RECORDS[f"usage no {_name}"] = (message(_usage), c.MISSING, _name)
+    RECORDS[f"usage no {_name}"] = (message(_usage), Problem.MISSING, _name)
     _usage = {**USER, "usage": {**USAGE, _name: 1 << 32}}
-    RECORDS[f"usage {_name}"] = (message(_usage), c.OUT_OF_RANGE, _name)
+    RECORDS[f"usage {_name}"] = (message(_usage), Problem.OUT_OF_RANGE, _name)
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -182,18 +209,33 @@ def test_a_record_that_is_refused_can_be_left_out(name: str) -> None:
     assert (found.session_id, len(found)) == ("s", 1)
 
 
-DOCUMENTS: dict[str, tuple[dict[str, Any], str, str, int | None]] = {
-    "no version": ({"messages": [1]}, c.MISSING, "version", None),
-    "version no number": ({"version": "1", "messages": 1}, c.MISSING, "version", None),
-    "version": ({"version": -1, "messages": 1}, c.OUT_OF_RANGE, "version", None),
-    "no messages": ({"version": 1, "messages": {}}, c.MISSING, "messages", None),
-    "message": ({"version": 1, "messages": [USER, 1]}, c.NOT_AN_OBJECT, "message", 1),
-    "creation": ({"created_at_ms": None}, c.MISSING, "created_at_ms", None),
-    "creation early": ({"created_at_ms": -5}, c.OUT_OF_RANGE, "created_at_ms", None),
-    "update": ({"updated_at_ms": "1"}, c.MISSING, "updated_at_ms", None),
-    "compaction": ({"compaction": None}, c.NOT_AN_OBJECT, "compaction", None),
-    "compaction empty": ({"compaction": {}}, c.MISSING, "count", None),
-    "fork": ({"fork": 3}, c.NOT_AN_OBJECT, "fork metadata", None),
+DOCUMENTS: dict[str, tuple[dict[str, Any], Problem, str, int | None]] = {
+    "no version": ({"messages": [1]}, Problem.MISSING, "version", None),
+    "version no number": (
+        {"version": "1", "messages": 1},
+        Problem.MISSING,
+        "version",
+        None,
+    ),
+    "version": ({"version": -1, "messages": 1}, Problem.OUT_OF_RANGE, "version", None),
+    "no messages": ({"version": 1, "messages": {}}, Problem.MISSING, "messages", None),
+    "message": (
+        {"version": 1, "messages": [USER, 1]},
+        Problem.NOT_AN_OBJECT,
+        "message",
+        1,
+    ),
+    "creation": ({"created_at_ms": None}, Problem.MISSING, "created_at_ms", None),
+    "creation early": (
+        {"created_at_ms": -5},
+        Problem.OUT_OF_RANGE,
+        "created_at_ms",
+        None,
+    ),
+    "update": ({"updated_at_ms": "1"}, Problem.MISSING, "updated_at_ms", None),
+    "compaction": ({"compaction": None}, Problem.NOT_AN_OBJECT, "compaction", None),
+    "compaction empty": ({"compaction": {}}, Problem.MISSING, "count", None),
+    "fork": ({"fork": 3}, Problem.NOT_AN_OBJECT, "fork metadata", None),
 }
 
 
@@ -225,7 +267,7 @@ def test_a_file_that_is_no_text_is_refused() -> None:
     with pytest.raises(MessageFormatError) as caught:
         Transcript.parse(data)
 
-    assert (caught.value.problem, caught.value.line) == (c.NOT_TEXT, 2)
+    assert (caught.value.problem, caught.value.line) == (Problem.NOT_TEXT, 2)
     assert len(Transcript.parse(data, lenient=True)) == 1
 
 
@@ -472,7 +514,7 @@ messages = st.fixed_dictionaries(
 def test_what_passes_is_what_decodes(value: Any) -> None:
     """What the checks let through the class decodes, and gives back whole."""
     try:
-        c.check_message(value)
+        checking.check_message(value)
     except MessageFormatError:
         return
     assert ConversationMessage.decode(value).encode() == value
@@ -482,7 +524,7 @@ def test_what_passes_is_what_decodes(value: Any) -> None:
 def test_a_compaction_that_passes_decodes(value: Any) -> None:
     """What the checks let through the class decodes."""
     try:
-        c.check_compaction(value)
+        checking.check_compaction(value)
     except MessageFormatError:
         return
     assert SessionCompaction.decode(value).encode() == value

@@ -9,6 +9,7 @@ Spec: spec/agents.md, "Message sessions", "Errors".
 
 from __future__ import annotations
 
+import enum
 import re
 
 from collections.abc import Callable
@@ -20,12 +21,16 @@ from castore.errors import FormatError
 from castore.records.messages import NUMBER_MAX, ROLES
 
 
-NOT_JSON = "invalid"
-NOT_TEXT = "not UTF-8"
-NOT_AN_OBJECT = "must be an object"
-MISSING = "missing"
-OUT_OF_RANGE = "out of range"
-UNSUPPORTED = "unsupported"
+class Problem(enum.StrEnum):
+    """What can be wrong with a record."""
+
+    NOT_TEXT = "not UTF-8"
+    NOT_JSON = "invalid"
+    NOT_AN_OBJECT = "must be an object"
+    MISSING = "missing"
+    OUT_OF_RANGE = "out of range"
+    UNSUPPORTED = "unsupported"
+
 
 _U32_MAX = (1 << 32) - 1
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,64}")  # what is shown of a file
@@ -50,8 +55,7 @@ class MessageFormatError(FormatError):
     A file of a message session is not as its system writes and reads it.
 
     Attributes:
-        problem: ``invalid``, ``not UTF-8``, ``must be an object``, ``missing``,
-            ``out of range`` or ``unsupported``.
+        problem: What is wrong.
 
         subject: What has it: ``record``, ``type``, ``message``, a member's name.
 
@@ -61,7 +65,7 @@ class MessageFormatError(FormatError):
         message: Which message of a document, from 0; None if it is none of them.
     """
 
-    problem: str
+    problem: Problem
     subject: str
     line: int | None = None
     message: int | None = None
@@ -75,9 +79,9 @@ class MessageFormatError(FormatError):
         return where + self.what
 
 
-def wrong(problem: str, subject: str, told: str = "") -> MessageFormatError:
+def wrong(problem: Problem, subject: str, told: str = "") -> MessageFormatError:
     """Return the error; *told* says more, and is shown."""
-    ahead = problem in (MISSING, UNSUPPORTED, NOT_JSON)
+    ahead = problem in (Problem.MISSING, Problem.UNSUPPORTED, Problem.NOT_JSON)
     what = f"{problem} {subject}" if ahead else f"{subject} {problem}"
     more = f": {told}" if told else ""
     return MessageFormatError(what=what + more, problem=problem, subject=subject)
@@ -86,13 +90,13 @@ def wrong(problem: str, subject: str, told: str = "") -> MessageFormatError:
 def unsupported(subject: str, name: str) -> MessageFormatError:
     """Return the error for a *name* that is not known; a long one is not shown."""
     shown = name if _NAME.fullmatch(name) else f"a text of {len(name)} characters"
-    return wrong(UNSUPPORTED, subject, shown)
+    return wrong(Problem.UNSUPPORTED, subject, shown)
 
 
 def check_object(value: Any, subject: str) -> dict[str, Any]:
     """Return *value* if it is an object."""
     if type(value) is not dict:
-        raise wrong(NOT_AN_OBJECT, subject)
+        raise wrong(Problem.NOT_AN_OBJECT, subject)
     members: dict[str, Any] = value
     return members
 
@@ -101,7 +105,7 @@ def check_text(members: dict[str, Any], name: str, subject: str = "") -> str:
     """Return the text *name*; *subject* is what an error calls it."""
     value = members.get(name)
     if type(value) is not str:
-        raise wrong(MISSING, subject or name)
+        raise wrong(Problem.MISSING, subject or name)
     return value
 
 
@@ -109,9 +113,9 @@ def check_number(members: dict[str, Any], name: str, most: int = NUMBER_MAX) -> 
     """Return the number *name*, 0 to *most*."""
     value = members.get(name)
     if type(value) is not int:
-        raise wrong(MISSING, name)
+        raise wrong(Problem.MISSING, name)
     if not 0 <= value <= most:
-        raise wrong(OUT_OF_RANGE, name)
+        raise wrong(Problem.OUT_OF_RANGE, name)
     return value
 
 
@@ -123,7 +127,7 @@ def check_message(value: Any) -> None:
         raise unsupported("message role", role)
     blocks = members.get("blocks")
     if type(blocks) is not list:
-        raise wrong(MISSING, "blocks")
+        raise wrong(Problem.MISSING, "blocks")
     for block in blocks:
         _check_block(block)
     if "usage" in members:
@@ -140,7 +144,7 @@ def _check_block(value: Any) -> None:
     for name in _BLOCKS[kind]:
         check_text(members, name)
     if kind == "tool_result" and type(members.get("is_error")) is not bool:
-        raise wrong(MISSING, "is_error")
+        raise wrong(Problem.MISSING, "is_error")
 
 
 def check_compaction(value: Any) -> None:

@@ -21,10 +21,8 @@ from castore.digest import blob_digest
 from castore.errors import FormatError
 from castore.messages import checking, dialect
 from castore.messages.checking import (
-    MISSING,
-    NOT_JSON,
-    NOT_TEXT,
     MessageFormatError,
+    Problem,
     passes,
     unsupported,
     wrong,
@@ -141,7 +139,7 @@ def _load_lines(data: bytes, name: str, faults: Faults) -> State:
             del members["type"]
             if kind == "prompt_history" and not checking.is_prompt(members):
                 # Their system passes over it without a word.
-                error = wrong(MISSING, "timestamp_ms or text")
+                error = wrong(Problem.MISSING, "timestamp_ms or text")
                 faults.skipped.append(attrs.evolve(error, line=line))
             else:
                 readers[kind](state, members)
@@ -173,14 +171,14 @@ def _text(data: bytes) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise attrs.evolve(wrong(NOT_TEXT, "file"), line=line) from None
+        raise attrs.evolve(wrong(Problem.NOT_TEXT, "file"), line=line) from None
 
 
 def _members(text: str) -> dict[str, Any]:
     try:
         value = dialect.parse(text)
     except FormatError as error:
-        raise wrong(NOT_JSON, "record", error.what) from None
+        raise wrong(Problem.NOT_JSON, "record", error.what) from None
     return checking.check_object(value, "record")
 
 
@@ -203,7 +201,7 @@ def _take_meta(state: State, members: dict[str, Any]) -> None:
 
 def _take_message(state: State, members: dict[str, Any]) -> None:
     if "message" not in members:
-        raise wrong(MISSING, "message")
+        raise wrong(Problem.MISSING, "message")
     checking.check_message(members["message"])
     state.records.append(MessageRecord.decode(members))
 
@@ -229,7 +227,7 @@ def _load_document(
         told["version"] = VERSION
     messages = told.pop("messages")
     if type(messages) is not list:
-        faults.take(wrong(MISSING, "messages"))
+        faults.take(wrong(Problem.MISSING, "messages"))
         messages = []
     for number, message in enumerate(messages):
 

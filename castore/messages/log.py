@@ -95,7 +95,7 @@ class SessionLog:
         found = state.copy()
         fold(self.store, found, segment.read(self.count, head.count))
         if found.meta is None:
-            raise checking.wrong(checking.MISSING, "session_meta")
+            raise checking.wrong(checking.Problem.MISSING, "session_meta")
         self.segment = segment
         self.count = head.count
         return found
