@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
+    from castore.aio.messages import AsyncTranscript
+    from castore.aio.stores import AsyncSegment, AsyncSession, AsyncStore
     from castore.blobfile import BlobReader
     from castore.errors import (
         CastoreError,
@@ -51,6 +53,10 @@ __version__ = "0.1.0"
 __all__ = [
     "ABSENT",
     "ANY",
+    "AsyncSegment",
+    "AsyncSession",
+    "AsyncStore",
+    "AsyncTranscript",
     "BlobReader",
     "BlobRef",
     "BlobStat",
@@ -84,6 +90,8 @@ __all__ = [
 ]
 
 _PLACES = {
+    "castore.aio.messages": "AsyncTranscript",
+    "castore.aio.stores": "AsyncSegment AsyncSession AsyncStore",
     "castore.blobfile": "BlobReader",
     "castore.errors": (
         "CastoreError ClosedError ConflictError CorruptionError "

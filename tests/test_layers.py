@@ -30,7 +30,7 @@ LAYERS = [
     {"session"},
     {"store"},
     {"importer", "marking", "messages", "packing", "verify"},
-    {"gc", "report", "scanning", "sweeping"},
+    {"aio", "gc", "report", "scanning", "sweeping"},
     {"maintain"},
     {"cli"},
     {"__init__", "__main__"},
