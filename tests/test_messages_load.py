@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from castore.errors import FormatError
 from castore.messages import MessageFormatError, Transcript, checking
 from castore.messages.checking import Problem
-from castore.messages.dialect import parse, render
+from castore.messages.dialect import DEPTH_MAX, _Parser, parse, render
 from castore.records.messages import (
     ConversationMessage,
     SessionCompaction,
@@ -483,6 +483,29 @@ def test_what_is_rendered_is_read_again(value: Any) -> None:
 
     assert parse(text) == value
     assert not any(sign < " " or "\x7f" <= sign <= "\x9f" for sign in text)
+
+
+signs = st.text('{}[]",:0123456789-e.\\\\uDd8CcE/nltrfas \n\x01', max_size=30)
+
+
+@given(signs | values.map(render) | st.builds("{}{}".format, values.map(render), signs))
+def test_both_ways_to_read_agree(text: str) -> None:
+    """What is read at C speed is what the slow reader reads, fault or value."""
+
+    def slow() -> Any:
+        parser = _Parser(text)
+        value = parser.value(DEPTH_MAX)
+        if parser.at < len(text):
+            raise parser.fault("more")
+        return value
+
+    try:
+        found = slow()
+    except FormatError:
+        with pytest.raises(FormatError):
+            parse(text)
+    else:
+        assert parse(text) == found
 
 
 @pytest.mark.parametrize("value", [1 << 63, 1.5, "\ud800", b"x"])

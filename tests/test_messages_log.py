@@ -7,6 +7,7 @@ Spec: spec/agents.md, "Message sessions".
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -193,6 +194,30 @@ def test_two_writers_do_not_mix(store: castore.Store) -> None:
     made.push_user_text("mine")
 
     assert texts(stored(store, made).messages) == ["theirs", "mine"]
+
+
+def test_writers_in_threads_lose_nothing(store: castore.Store) -> None:
+    """Who reads again and pushes again gets through; all is there, once, in order."""
+    made = Transcript.create(store)
+
+    def write(name: str) -> None:
+        own = stored(store, made)
+        for number in range(10):
+            while True:
+                try:
+                    own.push_user_text(f"{name}{number}")
+                    break
+                except ConflictError:
+                    own.refresh()
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, "abc"))
+    found = texts(stored(store, made).messages)
+
+    for name in "abc":
+        own = [text for text in found if text.startswith(name)]
+        assert own == [f"{name}{number}" for number in range(10)]
+    assert len(found) == 30
 
 
 def test_a_push_with_a_key_is_made_once(store: castore.Store) -> None:

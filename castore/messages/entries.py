@@ -94,9 +94,12 @@ def derived_of(body: bytes) -> tuple[str, ...]:
     return tuple(names)
 
 
-def decode_body(store: Store, body: bytes) -> Any:
-    """Return the object in *body*, its large texts in their places."""
-    return put_in(decode_object(body), lambda digest: store.get(format_digest(digest)))
+def decode_body(store: Store, entry: Entry, body: bytes) -> Any:
+    """Return the object in *body*, that of *entry*; large texts in their places."""
+    value = decode_object(body)
+    if not entry.refs:
+        return value
+    return put_in(value, lambda digest: store.get(format_digest(digest)))
 
 
 def fold(store: Store, state: State, log: Iterable[tuple[Entry, bytes]]) -> None:
@@ -121,6 +124,6 @@ def _take(store: Store, state: State, entry: Entry, body: bytes) -> None:
         if body:  # a fork made by others says nothing
             state.derived = derived_of(body)
     elif entry.kind in RECORDS:
-        state.take(RECORDS[entry.kind].decode(decode_body(store, body)))
+        state.take(RECORDS[entry.kind].decode(decode_body(store, entry, body)))
     if entry.kind in TOUCHING and entry.time_ms is not None:
         state.touch(entry.time_ms)

@@ -139,7 +139,8 @@ class SessionLog:
         """Yield every message in the log."""
         for entry, body in self.segment.read(0, self.count):
             if entry.kind == MESSAGE:
-                yield MessageRecord.decode(decode_body(self.store, body)).message
+                value = decode_body(self.store, entry, body)
+                yield MessageRecord.decode(value).message
 
 
 def session_key(session_id: str, scope: str = "") -> SessionKey:

@@ -210,7 +210,7 @@ class ManagedSessions:
         entry, body = next(segment.read(first, first + 1), (None, b""))
         if entry is None or entry.kind != META:
             raise FormatError(what=f"message session {name!r} tells nothing of itself")
-        meta = SessionMeta.decode(decode_body(self._store, body))
+        meta = SessionMeta.decode(decode_body(self._store, entry, body))
         kinds = (entry.kind for entry in segment.entries())
         updated = _changed_ms(segment)
         return ManagedSession(
