@@ -115,12 +115,15 @@ def test_all_of_it(run: Callable[[Any], Any], folder: Path) -> None:
             assert await store.tags() == {"t": ref}
             assert await store.get_object(await store.put_object([1], tag="o")) == [1]
             segment = await store.create_session(key=("a", "b"))
+            assert (store.id, segment.id) == (store.blocking.id, segment.blocking.id)
             outcome = await segment.append([castore.NewEntry("note", b"x")], key="k")
             assert (outcome.first_index, await segment.count()) == (1, 2)
             assert (await segment.head()).root == (await segment.prove(1)).root
             fork = await segment.fork()
             assert (fork.fork_index, fork.session_id) == (2, segment.session_id)
             session = await store.session(("a", "b"))
+            assert (session.key, session.id) == (("a", "b"), segment.session_id)
+            assert segment.revision == segment.blocking.revision
             assert {one.id for one in await session.segments()} == {segment.id, fork.id}
             assert (await session.latest()).id == fork.id
             assert [one.id async for one in store.sessions()] == [session.id]

@@ -447,6 +447,7 @@ def test_a_prompt_that_is_none_is_passed_over_and_told() -> None:
         (r'"\ud83d\ude00"', "\U0001f600"),
         (r'["\ud83d\ude00\u00e9",]', ["\U0001f600é"]),
         ("[007,-0,]", [7, 0]),
+        ("00", 0),
         ("-9223372036854775808", -(1 << 63)),
         (" [ true , false , null , ] \r\n", [True, False, None]),
         (r'["\"\\\/\b\f\n\r\t",]', ['"\\/\b\f\n\r\t']),
@@ -508,9 +509,14 @@ def test_both_ways_to_read_agree(text: str) -> None:
         assert parse(text) == found
 
 
-@pytest.mark.parametrize("value", [1 << 63, 1.5, "\ud800", b"x"])
+deep: list[Any] = []
+for _ in range(DEPTH_MAX):
+    deep = [deep]
+
+
+@pytest.mark.parametrize("value", [1 << 63, 1.5, "\ud800", b"x", deep])
 def test_what_the_dialect_has_not_is_not_rendered(value: Any) -> None:
-    """A number beyond i64, a float, a lone surrogate are refused when written."""
+    """A number beyond i64, a float, a lone surrogate, a tower: refused when written."""
     with pytest.raises(FormatError):
         render([value])
 

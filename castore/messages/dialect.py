@@ -22,7 +22,7 @@ from castore.errors import FormatError
 from castore.records.messages import NUMBER_MAX
 
 
-DEPTH_MAX = 256  # arrays and objects inside one another
+DEPTH_MAX = 128  # arrays and objects inside one another
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DIGITS = re.compile(r"-?[0-9]+")
@@ -77,7 +77,8 @@ def parse(text: str) -> Any:
         if _SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()  # refuses a lone one
     except json.JSONDecodeError as error:
-        if error.msg == "Extra data":  # of lines, most likely: no use to read again
+        if error.msg == "Extra data" and text[error.pos] == "{":
+            # Of lines, most likely: no use to read the first one again.
             what = f"character {error.pos + 1}: something behind the value"
             raise FormatError(what=what) from None
     except (ValueError, RecursionError):
@@ -223,21 +224,23 @@ def render(value: Any) -> str:
         FormatError: It holds a number that is no integer of 64 bits with a sign,
             or what JSON does not have.
     """
-    _check(value)
+    _check(value, DEPTH_MAX)
     text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def _check(value: Any) -> None:
+def _check(value: Any, depth: int) -> None:
     """Refuse what `render` cannot write."""
     kind = type(value)
+    if not depth:
+        raise FormatError(what="nested too deep")
     if kind is dict:
         for name, inner in value.items():
-            _check(name)
-            _check(inner)
+            _check(name, 1)
+            _check(inner, depth - 1)
     elif kind in (list, tuple):
         for inner in value:
-            _check(inner)
+            _check(inner, depth - 1)
     elif kind is int:
         if not -NUMBER_MAX - 1 <= value <= NUMBER_MAX:
             raise FormatError(what="a number out of range for JSON")
