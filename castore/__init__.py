@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
-    from castore.aio.messages import AsyncTranscript
+    from castore.aio.messages import AsyncManagedSessions, AsyncTranscript
     from castore.aio.stores import AsyncSegment, AsyncSession, AsyncStore
     from castore.blobfile import BlobReader
     from castore.errors import (
@@ -53,6 +53,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ABSENT",
     "ANY",
+    "AsyncManagedSessions",
     "AsyncSegment",
     "AsyncSession",
     "AsyncStore",
@@ -90,7 +91,7 @@ __all__ = [
 ]
 
 _PLACES = {
-    "castore.aio.messages": "AsyncTranscript",
+    "castore.aio.messages": "AsyncManagedSessions AsyncTranscript",
     "castore.aio.stores": "AsyncSegment AsyncSession AsyncStore",
     "castore.blobfile": "BlobReader",
     "castore.errors": (

@@ -76,9 +76,9 @@ PAIRS: list[tuple[type, type, set[str]]] = [
     (
         Transcript,
         aio.AsyncTranscript,
-        {name for name in vars(SessionView) if name[0] != "_"}
-        | {"new", "parse", "load_from_path", "restore"},
+        {name for name in vars(SessionView) if name[0] != "_"} | {"new", "parse"},
     ),
+    (castore.ManagedSessions, aio.AsyncManagedSessions, set()),
 ]
 
 
@@ -92,8 +92,8 @@ def test_nothing_is_missing(blocking: type, awaited: type, apart: set[str]) -> N
     for name in names:
         theirs, ours = getattr(blocking, name), getattr(awaited, name)
         if inspect.isfunction(theirs):
-            theirs_names = [*inspect.signature(theirs).parameters]
-            assert theirs_names == [*inspect.signature(ours).parameters]
+            wanted = [*inspect.signature(theirs).parameters]
+            assert wanted == [*inspect.signature(ours).parameters]
 
 
 def test_it_opens_as_the_blocking_one_does() -> None:
@@ -171,7 +171,33 @@ def test_a_transcript(run: Callable[[Any], Any], folder: Path) -> None:
             with pytest.raises(ConflictError):
                 await loaded.store_in(store)
             await loaded.store_in(store, scope="other")
-            assert loaded.segment is not None
+            segment = loaded.segment
+            assert segment is not None
+            again = await aio.AsyncTranscript.restore(store, segment, scope="other")
+            assert again.view == loaded.view
+            await again.save_to_path(folder / "file")
+            load = aio.AsyncTranscript.load_from_path
+            assert (await load(folder / "file", lenient=True)).view == loaded.view
+
+    run(main)
+
+
+def test_managed_sessions(run: Callable[[Any], Any], folder: Path) -> None:
+    """So are the sessions of a workspace."""
+
+    async def main() -> None:
+        async with await aio.open(folder / "s", create=True) as store:
+            blocking = castore.ManagedSessions(store.blocking, folder)
+            managed = aio.AsyncManagedSessions(blocking)
+            made = await managed.create()
+            await made.push_user_text("one")
+            assert (await managed.open("latest")).view == made.view
+            name = made.view.session_id
+            await managed.add(aio.AsyncTranscript(Transcript.new(session_id="s")))
+            assert [one.session_id for one in await managed.sessions()] == ["s", name]
+            await managed.delete("s")
+            assert not await managed.exists("s")
+            assert await managed.resolve("last") == (await managed.latest()).session_id
 
     run(main)
 

@@ -6,11 +6,16 @@ Spec: spec/agents.md, "Message sessions".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import tempfile
+
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import castore
 
@@ -259,6 +264,47 @@ def test_times_strictly_increase() -> None:
 
     assert told == [100, 101, 102, 300, 301]
     assert process == sorted(set(process))
+
+
+@settings(max_examples=20)
+@given(
+    st.lists(
+        st.sampled_from(
+            ["user", "long", "tool", "prompt", "record", "compact", "fork"]
+        ),
+        max_size=12,
+    )
+)
+def test_memory_and_store_never_differ(steps: list[str]) -> None:
+    """
+    Whatever is done, a session in memory, the same in a store, and what the store
+    holds of it are equal, and so is its file read again.
+
+    Statements: D3, D4, D5, D13.
+    """
+    changes: dict[str, Callable[[Transcript], object]] = {
+        "user": lambda one: one.push_user_text("x" * 12_000),
+        "long": lambda one: one.push_user_text("é" * 40_000),
+        "tool": lambda one: one.push_message(result("t")),
+        "prompt": lambda one: one.push_prompt_entry("typed"),
+        "record": lambda one: one.record_compaction("so far", 2),
+        "compact": lambda one: one.compact(),
+    }
+    with (
+        tempfile.TemporaryDirectory() as path,
+        castore.open(Path(path) / "store", create=True) as store,
+    ):
+        plain = Transcript.new(clock=ticking(1))
+        kept = Transcript.create(store, clock=ticking(1))
+        for step in steps:
+            if step == "fork":
+                plain, kept = plain.fork("b"), kept.fork("b")
+            else:
+                for one in (plain, kept):
+                    changes[step](one)
+            assert plain == kept == stored(store, kept)
+        assert Transcript.parse(kept.to_jsonl()) == kept
+        assert Transcript.parse(kept.to_json()) == kept
 
 
 # --- nothing is lost ---------------------------------------------------------

@@ -22,22 +22,17 @@ framework is two lines.
 
 from __future__ import annotations
 
-import functools
-
-from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec
-
 import castore.store
 
-from castore.aio.messages import AsyncTranscript
+from castore.aio.messages import AsyncManagedSessions, AsyncTranscript
 from castore.aio.running import in_thread
 from castore.aio.stores import AsyncBlob, AsyncSegment, AsyncSession, AsyncStore
-from castore.aio.wrapping import Batches, Wrapped
-from castore.store import Store
+from castore.aio.wrapping import Batches, Wrapped, function_as
 
 
 __all__ = [
     "AsyncBlob",
+    "AsyncManagedSessions",
     "AsyncSegment",
     "AsyncSession",
     "AsyncStore",
@@ -48,18 +43,5 @@ __all__ = [
     "open",
 ]
 
-P = ParamSpec("P")
-
-
-def _opening(
-    blocking: Callable[P, Store],
-) -> Callable[P, Coroutine[Any, Any, AsyncStore]]:
-    @functools.wraps(blocking)
-    async def call(*args: P.args, **kwargs: P.kwargs) -> AsyncStore:
-        return AsyncStore(await in_thread(functools.partial(blocking, *args, **kwargs)))
-
-    return call
-
-
 #: Open a store; as `castore.open`.
-open = _opening(castore.store.open)  # noqa: A001 - castore.aio.open
+open = function_as(castore.store.open, AsyncStore)  # noqa: A001 - castore.aio.open

@@ -6,7 +6,14 @@ from __future__ import annotations
 
 from castore.aio.running import in_thread
 from castore.aio.stores import AsyncSegment, AsyncStore
-from castore.aio.wrapping import Wrapped, awaitable, awaitable_as, batches
+from castore.aio.wrapping import (
+    Wrapped,
+    awaitable,
+    awaitable_as,
+    batches,
+    function_as,
+)
+from castore.messages.managed import ManagedSessions
 from castore.messages.transcript import Transcript
 from castore.messages.view import SessionView
 
@@ -22,6 +29,7 @@ class AsyncTranscript(Wrapped[Transcript]):
 
     open = staticmethod(awaitable_as(Transcript.open, _transcript))
     create = staticmethod(awaitable_as(Transcript.create, _transcript))
+    load_from_path = staticmethod(function_as(Transcript.load_from_path, _transcript))
     push_message = awaitable(Transcript.push_message)
     push_user_text = awaitable(Transcript.push_user_text)
     push_prompt_entry = awaitable(Transcript.push_prompt_entry)
@@ -31,6 +39,17 @@ class AsyncTranscript(Wrapped[Transcript]):
     refresh = awaitable(Transcript.refresh)
     history = batches(Transcript.history)
     save_to_path = awaitable(Transcript.save_to_path)
+
+    @classmethod
+    async def restore(
+        cls, store: AsyncStore, segment: AsyncSegment, *, scope: str = ""
+    ) -> AsyncTranscript:
+        """Return the session that *segment* holds; as `Transcript.restore`."""
+        return await in_thread(
+            lambda: cls(
+                Transcript.restore(store.blocking, segment.blocking, scope=scope)
+            )
+        )
 
     @property
     def view(self) -> SessionView:
@@ -47,3 +66,19 @@ class AsyncTranscript(Wrapped[Transcript]):
         """Store the session; as `Transcript.store_in`."""
         transcript = self.blocking
         await in_thread(lambda: transcript.store_in(store.blocking, scope=scope))
+
+
+class AsyncManagedSessions(Wrapped[ManagedSessions]):
+    """The message sessions of a store; as `ManagedSessions`."""
+
+    create = awaitable_as(ManagedSessions.create, _transcript)
+    open = awaitable_as(ManagedSessions.open, _transcript)
+    exists = awaitable(ManagedSessions.exists)
+    delete = awaitable(ManagedSessions.delete)
+    sessions = awaitable(ManagedSessions.sessions)
+    latest = awaitable(ManagedSessions.latest)
+    resolve = awaitable(ManagedSessions.resolve)
+
+    async def add(self, transcript: AsyncTranscript) -> None:
+        """Store *transcript*; as `ManagedSessions.add`."""
+        await in_thread(lambda: self.blocking.add(transcript.blocking))

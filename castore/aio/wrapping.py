@@ -67,6 +67,18 @@ def awaitable_as(
     return call
 
 
+def function_as(
+    function: Callable[P, R], wrap: Callable[[R], A]
+) -> Callable[P, Coroutine[Any, Any, A]]:
+    """Return *function*, no method, awaited; what it returns goes through *wrap*."""
+
+    @functools.wraps(function)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> A:
+        return wrap(await in_thread(functools.partial(function, *args, **kwargs)))
+
+    return call
+
+
 class Batches(Generic[A]):
     """
     An async iterator over a blocking one, of which a thread takes many at once.
