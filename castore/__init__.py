@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
+    from castore.aio.messages import AsyncManagedSessions, AsyncTranscript
+    from castore.aio.stores import AsyncSegment, AsyncSession, AsyncStore
     from castore.blobfile import BlobReader
     from castore.conversation.conversations import Conversations
     from castore.conversation.saving import Cursor
@@ -38,7 +40,11 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from castore.formats.entry import BlobRef, Entry, Origin, Reference
+    from castore.messages.checking import MessageFormatError
+    from castore.messages.managed import ManagedSessions
+    from castore.messages.transcript import Transcript
     from castore.proof import InclusionProof
+    from castore.records.messages import ConversationMessage
     from castore.records.state import RestoredState, StartState
     from castore.runtime import RuntimeCommit, RuntimeSession, RuntimeStore
     from castore.segment import ABSENT, ANY, Segment
@@ -52,12 +58,18 @@ __version__ = "0.1.0"
 __all__ = [
     "ABSENT",
     "ANY",
+    "AsyncManagedSessions",
+    "AsyncSegment",
+    "AsyncSession",
+    "AsyncStore",
+    "AsyncTranscript",
     "BlobReader",
     "BlobRef",
     "BlobStat",
     "CastoreError",
     "ClosedError",
     "ConflictError",
+    "ConversationMessage",
     "Conversations",
     "CorruptionError",
     "Cursor",
@@ -69,6 +81,8 @@ __all__ = [
     "LimitError",
     "LockedError",
     "LostError",
+    "ManagedSessions",
+    "MessageFormatError",
     "NewEntry",
     "NotFoundError",
     "Origin",
@@ -84,11 +98,14 @@ __all__ = [
     "Stats",
     "StorageError",
     "Store",
+    "Transcript",
     "UnsupportedError",
     "open",
 ]
 
 _PLACES = {
+    "castore.aio.messages": "AsyncManagedSessions AsyncTranscript",
+    "castore.aio.stores": "AsyncSegment AsyncSession AsyncStore",
     "castore.blobfile": "BlobReader",
     "castore.conversation.conversations": "Conversations",
     "castore.conversation.saving": "Cursor",
@@ -99,9 +116,13 @@ _PLACES = {
         "LostError NotFoundError StorageError UnsupportedError"
     ),
     "castore.formats.entry": "BlobRef Entry Origin Reference",
+    "castore.messages.checking": "MessageFormatError",
+    "castore.messages.managed": "ManagedSessions",
+    "castore.messages.transcript": "Transcript",
     "castore.proof": "InclusionProof",
     "castore.records.state": "RestoredState StartState",
     "castore.runtime": "RuntimeCommit RuntimeSession RuntimeStore",
+    "castore.records.messages": "ConversationMessage",
     "castore.segment": "ABSENT ANY Segment",
     "castore.session": "Session",
     "castore.store": "BlobStat Stats Store open",

@@ -9,8 +9,6 @@ Spec: spec/checking.md, step 8; spec/storelog.md.
 
 from __future__ import annotations
 
-import itertools
-
 from collections.abc import Collection, Iterable, Iterator
 
 import attrs
@@ -26,6 +24,7 @@ from castore.errors import CorruptionError
 from castore.formats import frame as frame_format
 from castore.formats.entry import Entry, decode_ref_list
 from castore.reading.collecting import no_search
+from castore.reading.digestset import DigestSet
 from castore.reading.helpers import processor_count
 from castore.reading.stored import BlobPlace, StoredRun, Want, digests_in
 from castore.reading.survey import Progress, Survey, survey
@@ -104,50 +103,6 @@ def digests_of(engine: Engine, entry: Entry) -> Iterator[bytes]:
         yield ref.blob.digest
 
 
-class _Digests:
-    """
-    A set of digests that takes little more than their bytes, to be gone through.
-
-    They stand in columns by their first byte; a column that has doubled loses what
-    stands there twice.
-    """
-
-    def __init__(self) -> None:
-        self._columns = [bytearray() for _ in range(256)]
-        self._limits = [_COLUMN_SIZE] * 256
-
-    def update(self, digests: Iterable[bytes]) -> None:
-        """Take in *digests*."""
-        columns = self._columns
-        for digest in digests:
-            columns[digest[0]] += digest
-        for number, column in enumerate(columns):
-            if len(column) > self._limits[number]:
-                columns[number] = bytearray().join(self._part(number))
-                self._limits[number] = max(2 * len(columns[number]), _COLUMN_SIZE)
-
-    def _part(self, number: int) -> set[bytes]:
-        return set(digests_in(bytes(self._columns[number])))
-
-    def parts(self) -> Iterator[tuple[int, set[bytes]]]:
-        """Yield each first byte with the digests that have it, in order."""
-        return ((number, self._part(number)) for number in range(256))
-
-    def intersection(self, others: Iterable[bytes]) -> set[bytes]:
-        """Return those of *others* that are here."""
-        ordered = sorted(others)
-        found: set[bytes] = set()
-        for number, some in itertools.groupby(ordered, key=lambda digest: digest[0]):
-            found |= self._part(number).intersection(some)
-        return found
-
-    def __len__(self) -> int:
-        return sum(len(part) for _, part in self.parts())
-
-
-_COLUMN_SIZE = 1 << 14  # bytes from which a column is looked at
-
-
 def mark(
     engine: Engine,
     keep_checkpoints: int | None,
@@ -195,9 +150,9 @@ class _Marker:
     """Collects what living entries and tags name."""
 
     def __init__(self, engine: Engine) -> None:
-        self.wanted = _Digests()
-        self.released = _Digests()
-        self.by_group: dict[str, _Digests] = {}
+        self.wanted = DigestSet()
+        self.released = DigestSet()
+        self.by_group: dict[str, DigestSet] = {}
         self._engine = engine
         self._store = engine.store
         self._view = engine.view
@@ -251,7 +206,7 @@ class _Marker:
         self.wanted.update(wanted)
         self.released.update(released)
         for role, digests in named.items():
-            self.by_group.setdefault(group_of(role), _Digests()).update(digests)
+            self.by_group.setdefault(group_of(role), DigestSet()).update(digests)
 
     def _take_all(self, run: StoredRun) -> None:
         """Take in a run that is wanted as a whole, without ref lists: most are."""
@@ -262,7 +217,7 @@ class _Marker:
             if role is not None:
                 pairs = zip(run.wants.roles, digests, strict=True)
                 named = (digest for other, digest in pairs if other == role)
-                self.by_group.setdefault(group_of(role), _Digests()).update(named)
+                self.by_group.setdefault(group_of(role), DigestSet()).update(named)
 
     def _names(self, want: Want) -> Iterable[tuple[str, bytes]]:
         """Return role and name of each payload that a reference stands for."""
@@ -305,7 +260,7 @@ def _kept_checkpoints(
 
 
 def _close(
-    engine: Engine, wanted: _Digests, marks: Marks
+    engine: Engine, wanted: DigestSet, marks: Marks
 ) -> dict[bytes, tuple[bytes, ...]]:
     """Follow chunk lists; return the chunks of each."""
     known = engine.view.known
@@ -316,7 +271,7 @@ def _close(
     return chunks
 
 
-def _sort(engine: Engine, wanted: _Digests, marks: Marks) -> None:
+def _sort(engine: Engine, wanted: DigestSet, marks: Marks) -> None:
     """Sort into live, dead, lost and explained."""
     known = engine.view.known
     collected = store_log(engine.view, engine.store).collected

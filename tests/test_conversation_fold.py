@@ -1,7 +1,7 @@
 """
 What entries come to.
 
-Spec: spec/agents.md, "The fold".
+Spec: spec/conversations.md, "The fold".
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 Forks and compactions: history is shared, lineage is recorded, nothing is copied
 and nothing of the source changes.
 
-Spec: spec/agents.md, "Forks" and "Compaction".
+Spec: spec/conversations.md, "Forks" and "Compaction".
 """
 
 from __future__ import annotations

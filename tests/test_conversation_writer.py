@@ -2,7 +2,7 @@
 `SegmentWriter`: what is saved is one commit, comes back, and never lands behind
 another writer's entries.
 
-Spec: spec/agents.md, "Writers" and "Deltas".
+Spec: spec/conversations.md, "Writers" and "Deltas".
 """
 
 from __future__ import annotations

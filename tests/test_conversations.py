@@ -1,7 +1,7 @@
 """
 The conversations of a store: listed, found, named, deleted; the 64 forks.
 
-Spec: spec/agents.md, "Names" and "Forks".
+Spec: spec/conversations.md, "Names" and "Forks".
 """
 
 from __future__ import annotations

@@ -29,9 +29,9 @@ LAYERS = [
     {"segment"},
     {"session"},
     {"store"},
-    {"conversation", "importer", "marking", "packing", "verify"},
+    {"conversation", "importer", "marking", "messages", "packing", "verify"},
     {"gc", "report", "scanning", "sweeping"},
-    {"maintain", "runtime"},
+    {"aio", "maintain", "runtime"},
     {"cli"},
     {"__init__", "__main__"},
 ]

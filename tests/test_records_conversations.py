@@ -1,7 +1,7 @@
 """
 The records of conversations: every documented kind, and what is not documented.
 
-Spec: spec/agents.md, "Items" to "System items" and "Entries of conversations".
+Spec: spec/conversations.md, "Items" to "System items" and "Entries of conversations".
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ The pages of the format show what the code reads.
 
 from __future__ import annotations
 
+import json
 import re
 
 from pathlib import Path
@@ -37,6 +38,7 @@ from castore.formats.storelog import StoreLog
 from castore.formats.trees import SEGMENT_TREE
 from castore.records.entries import ENTRIES
 from castore.records.items import text_message
+from castore.records.messages import ConversationMessage, MessageRecord, SessionMeta
 from castore.runtime.bodies import CommitBody, decode_body, encode_versioned
 
 
@@ -136,17 +138,17 @@ def test_example_of_an_agents_body() -> None:
 
 def test_example_of_an_input() -> None:
     """The input of the agents' page is what the user typed."""
-    members = decode_object(example("agents.md", "input"))
+    members = decode_object(example("conversations.md", "input"))
     read = ENTRIES.decode({"kind": "user_input", "ts": 1, **members})
 
     (item,) = collect_state([read]).history
     assert item == text_message("user", "see @a.py")
-    assert "`see @a.py`" in text_of("agents.md")
+    assert "`see @a.py`" in text_of("conversations.md")
 
 
 def test_agents_page_names_every_kind() -> None:
     """Each kind of entry that the code reads is in the table of the page."""
-    table = text_of("agents.md").partition("## Entries of conversations")[2]
+    table = text_of("conversations.md").partition("## Entries of conversations")[2]
     rows = re.findall(
         r"^\| (`[^|]+) \|", table.partition("## The fold")[0], re.MULTILINE
     )
@@ -164,6 +166,20 @@ def test_example_of_a_runtime_commit() -> None:
     assert ("append", (("b", "a"),)) == (body.change, body.nodes)
     assert 14 == body.usage[0].usage.total
     assert data == encode_versioned(body)
+
+
+def test_examples_of_a_message_session() -> None:
+    """The three bodies of the agents' page fold into the session beside them."""
+    start = decode_object(example("messages.md", "message-start"))
+    meta = SessionMeta.decode(decode_object(example("messages.md", "message-meta")))
+    record = MessageRecord.decode(decode_object(example("messages.md", "message")))
+    text = text_of("messages.md")
+
+    assert start == {"derived": ["session_id"]}
+    for value in (start, meta.encode(), record.encode()):
+        assert f"`{json.dumps(value)}`" in text
+    assert (meta.session_id, meta.created_at_ms) == ("session-1775-0", 1775)
+    assert record.message == ConversationMessage.user_text("hi")
 
 
 def test_example_of_an_entry() -> None:

@@ -1,7 +1,7 @@
 """
 Lines of a hash-chained log: nothing is changed in them unnoticed.
 
-Spec: spec/agents.md, "Files".
+Spec: spec/conversations.md, "Files".
 """
 
 from __future__ import annotations

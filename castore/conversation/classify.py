@@ -1,7 +1,7 @@
 """
 Which entry an item of the history becomes, and what one history has over another.
 
-Spec: spec/agents.md, "Deltas".
+Spec: spec/conversations.md, "Deltas".
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Entries of conversations as entries of a store, and back.
 The kind and the time of an entry stand in the store's own entry, all other
 members in its body.
 
-Spec: spec/agents.md, "Entries of conversations"; "Large texts".
+Spec: spec/conversations.md, "Entries of conversations"; "Large texts".
 """
 
 from __future__ import annotations

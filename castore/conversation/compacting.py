@@ -1,7 +1,7 @@
 """
 What a compacted log keeps of the one it comes from.
 
-Spec: spec/agents.md, "Compaction".
+Spec: spec/conversations.md, "Compaction".
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
 The conversations of a store: listed, found, named, deleted.
 
-Spec: spec/agents.md, "Names".
+Spec: spec/conversations.md, "Names".
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
 Where a log is forked: behind an entry, a turn, or a number of entries.
 
-Spec: spec/agents.md, "Forks".
+Spec: spec/conversations.md, "Forks".
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
 Files of hash-chained logs and segment logs, read without a store.
 
-Spec: spec/agents.md, "Files".
+Spec: spec/conversations.md, "Files".
 """
 
 from __future__ import annotations

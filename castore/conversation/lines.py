@@ -1,7 +1,7 @@
 """
 Lines of the files that hash-chained logs and segment logs are, read as entries.
 
-Spec: spec/agents.md, "Files".
+Spec: spec/conversations.md, "Files".
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
 Logs read as conversations: entry by entry, or folded.
 
-Spec: spec/agents.md, "The fold".
+Spec: spec/conversations.md, "The fold".
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
 Saving: entries appended to a log behind the head that its writer left.
 
-Spec: spec/agents.md, "Writers".
+Spec: spec/conversations.md, "Writers".
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
 What a log says, folded: the state with which a conversation goes on.
 
-Spec: spec/agents.md, "The fold".
+Spec: spec/conversations.md, "The fold".
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Traces: what who debugs wants to see, in logs of their own.
 The traces of a segment are a session with the key ``("trace", segment id)``, so
 that no log grows by them, no fork inherits them, and they go alone.
 
-Spec: spec/agents.md, "Traces".
+Spec: spec/conversations.md, "Traces".
 """
 
 from __future__ import annotations

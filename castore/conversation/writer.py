@@ -1,7 +1,7 @@
 """
 The writer of a conversation: it holds a session, a segment and a head.
 
-Spec: spec/agents.md, "Writers".
+Spec: spec/conversations.md, "Writers".
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
 How a model is asked, what it cost, and where a log began.
 
-Spec: spec/agents.md, "Entries of conversations".
+Spec: spec/conversations.md, "Entries of conversations".
 """
 
 from __future__ import annotations

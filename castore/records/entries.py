@@ -5,7 +5,7 @@ log know, later and older names too.
 The kinds of both stand side by side: grouped (``assistant_items``) and single
 (``assistant_item``), with items or with logged items.
 
-Spec: spec/agents.md, "Entries of conversations".
+Spec: spec/conversations.md, "Entries of conversations".
 """
 
 from __future__ import annotations

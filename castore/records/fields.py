@@ -160,6 +160,7 @@ class _Field:
     needed: bool
     written: bool
     default: Any = None
+    loose: bool = False
 
 
 def required(type: Type) -> Any:  # noqa: A002 - a field's type
@@ -167,7 +168,13 @@ def required(type: Type) -> Any:  # noqa: A002 - a field's type
     return attrs.field(metadata={_META: _Field(type, needed=True, written=True)})
 
 
-def optional(type: Type, default: Any = None, *, written: bool = False) -> Any:  # noqa: A002
+def optional(
+    type: Type,  # noqa: A002
+    default: Any = None,
+    *,
+    written: bool = False,
+    loose: bool = False,
+) -> Any:
     """
     Return a field that may be absent, which means *default*; null means None.
 
@@ -177,8 +184,11 @@ def optional(type: Type, default: Any = None, *, written: bool = False) -> Any: 
         default: Its value where it is absent; immutable.
 
         written: Write it even if it is *default* and was not there when read.
+
+        loose: A value of another type, null too, counts as absent and stays among
+            the members that are not documented, until the field gets a value.
     """
-    field = _Field(type, needed=False, written=written, default=default)
+    field = _Field(type, needed=False, written=written, default=default, loose=loose)
     return attrs.field(default=default, metadata={_META: field})
 
 
@@ -222,22 +232,24 @@ class Record:
         """
         if type(value) is not dict:
             raise refuse(where, "not an object")
-        fields = cls._fields
         given: dict[str, Any] = {}
-        for name, field in fields.items():
+        absent = set()
+        for name, field in cls._fields.items():
             place = f"{where}.{name}" if where else name
             if name not in value:
                 if field.needed:
                     raise refuse(place, "missing")
+            elif field.loose:
+                try:
+                    given[name] = field.type.decode(value[name], place)
+                except FormatError:
+                    absent.add(name)
             elif value[name] is None and not field.needed:
                 given[name] = None
             else:
                 given[name] = field.type.decode(value[name], place)
-        rest = {
-            name: one
-            for name, one in value.items()
-            if name not in fields and name != tag
-        }
+        known = {*cls._fields, tag} - absent
+        rest = {name: one for name, one in value.items() if name not in known}
         return cls(rest=rest, order=tuple(value), **given)
 
     def encode(self) -> dict[str, Value]:
@@ -248,7 +260,9 @@ class Record:
             for name, field in fields.items()
             if self._is_written(name, field)
         }
-        members.update(self.rest)
+        members.update(
+            (name, one) for name, one in self.rest.items() if name not in members
+        )
         placed = {name: members.pop(name) for name in self.order if name in members}
         return {**placed, **members}
 
@@ -263,7 +277,8 @@ class Record:
                 yield from field.type.unknown(value, place)
 
     def _is_written(self, name: str, field: _Field) -> bool:
-        if field.needed or field.written or name in self.order:
+        stood = name in self.order and name not in self.rest
+        if field.needed or field.written or stood:
             return True
         return bool(getattr(self, name) != field.default)
 

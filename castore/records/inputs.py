@@ -4,7 +4,7 @@ What a user typed: text, pastes, names of files, of knowledge, of workflows.
 One of these is called a *segment* by the system that had them first; here a
 segment is a log, so it is an *input part*.
 
-Spec: spec/agents.md, "Input parts".
+Spec: spec/conversations.md, "Input parts".
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ An *item* is what a model is given and gives (tag ``type``). A *logged item* is
 the form that stays the same while providers' forms change (tag ``kind``): the
 same members without ``id`` and ``status``.
 
-Spec: spec/agents.md, "Items".
+Spec: spec/conversations.md, "Items".
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
 What a conversation begins with, and what its log comes to.
 
-Spec: spec/agents.md, "Entries of conversations" and "The fold".
+Spec: spec/conversations.md, "Entries of conversations" and "The fold".
 """
 
 from __future__ import annotations

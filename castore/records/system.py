@@ -1,7 +1,7 @@
 """
 What the system adds to a conversation: notes, events, files; and who may do what.
 
-Spec: spec/agents.md, "System items".
+Spec: spec/conversations.md, "System items".
 """
 
 from __future__ import annotations
