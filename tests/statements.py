@@ -59,7 +59,8 @@ class Coverage:
 def coverage() -> Coverage:
     """Return what the tests and the page cite."""
     tests: dict[str, list[str]] = defaultdict(list)
-    for path in sorted((ROOT / "tests").glob("test_*.py")):
+    folder = ROOT / "tests"
+    for path in sorted([*folder.glob("test_*.py"), *folder.glob("conformance/*.py")]):
         for name, statements in cited(path):
             for statement in statements:
                 tests[statement].append(f"{path.name}::{name}")
