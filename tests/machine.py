@@ -408,6 +408,7 @@ def rows_of(store: Store) -> dict[str, set[Any]]:
     rows["runs"] = [
         run for run in rows["runs"] if run.first < stops.get(run.segment, run.first + 1)
     ]
+    rows["keys"] = [row for row in rows["keys"] if row.segment not in stops]
     rows["nodes"] = [
         node
         for node in rows["nodes"]

@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import attrs
 import pytest
@@ -230,6 +231,26 @@ def test_rebuilt_in_memory_equals_live(recovery: Recovery) -> None:
     with castore.open(recovery.root, read_only=True) as store:
         assert live == rows(store)
     assert not list(recovery.root.glob("catalog-1-*"))
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_keys_of_a_deleted_log(tmp_path: Path, lost: bool) -> None:
+    """
+    A commit key goes with its segment, also where others inherit from that, and
+    whether the catalog was made anew or not.
+    """
+    path = tmp_path / "store"
+    with castore.open(path, create=True) as store:
+        log = store.create_session()
+        log.fork(1)
+        log.append([castore.NewEntry("user", b"a")], key="once")
+    with castore.open(path) as store, castore.open(path) as other:
+        late = store.segment(log.id)
+        other.segment(log.id).delete()
+        if lost:
+            other.engine.rebuild()
+        with pytest.raises(castore.GoneError):
+            late.append([castore.NewEntry("user", b"a")], key="once")
 
 
 def test_planted_no_place_on_the_chain(
