@@ -22,6 +22,7 @@ from twin import Handle, Twin
 import castore
 
 from castore import NewEntry, Store, limits
+from castore.catalog.rows import read_facts
 from castore.engine import Engine
 from castore.gc import RoleCount, collect
 from castore.packing import pack
@@ -398,20 +399,7 @@ def rows_of(store: Store) -> dict[str, set[Any]]:
     Return the index of *store*: of a blob that is stored twice any copy will do,
     and of a deleted log only what others inherit is ever read.
     """
-    known = store.engine.refresh().known
-    rows = attrs.asdict(known.dump(), recurse=False)
+    known = read_facts(store.engine.refresh().known.dump())
+    rows = attrs.asdict(known, recurse=False)
     rows["places"] = [(place.digest, place.size) for place in rows["places"]]
-    stops = {
-        row.segment: max((c.fork_index for c in known.children(row.segment)), default=0)
-        for row in rows["deleted"]
-    }
-    rows["runs"] = [
-        run for run in rows["runs"] if run.first < stops.get(run.segment, run.first + 1)
-    ]
-    rows["keys"] = [row for row in rows["keys"] if row.segment not in stops]
-    rows["nodes"] = [
-        node
-        for node in rows["nodes"]
-        if (node.index + 1) << node.level <= stops.get(node.segment, 1 << 63)
-    ]
     return {kind: set(some) for kind, some in rows.items()}

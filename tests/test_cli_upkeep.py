@@ -109,6 +109,21 @@ def test_doctor_sees_a_catalog_that_is_not_there(shop: Shop) -> None:
     assert "run castore rebuild" in bad.object["next_steps"]
 
 
+def test_doctor_and_a_deleted_log_that_others_inherit(shop: Shop) -> None:
+    """What stays of it in the index and what a rebuild makes of it are both right."""
+    with open_store(shop.store) as store:
+        log = store.create_session()
+        for number in range(40):
+            log.append([NewEntry("line", b"%d" % number)], key=f"{number}")
+        log.fork(3)
+        log.delete()
+    before = shop.do("doctor", "--deep")
+    shop("rebuild")
+    after = shop.do("doctor", "--deep")
+
+    assert ["equal"] * 2 == [each["store"]["catalog"] for each in (before, after)]
+
+
 def test_doctor_without_a_store(tmp_path: Path) -> None:
     """Where there is no store doctor says what it sees of the rest, and exits 10."""
     result = Shop(tmp_path)("--json", "doctor")

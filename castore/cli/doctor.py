@@ -15,7 +15,7 @@ import attrs
 
 from castore import limits
 from castore.catalog import Catalog, SqliteCatalog
-from castore.catalog.rows import sorted_facts
+from castore.catalog.rows import read_facts, sorted_facts
 from castore.cli.exits import Exit
 from castore.cli.opening import MARKER, store_path
 from castore.cli.output import Output
@@ -187,7 +187,7 @@ def _compare(
     if at is None or at.seq != position.seq:
         diagnosis.next_steps.append("the store is in use: try doctor --deep again")
         return "not judged"
-    if sorted_facts(known.dump()) == sorted_facts(made):
+    if sorted_facts(read_facts(known.dump())) == sorted_facts(read_facts(made)):
         return "equal"
     diagnosis.problem("the catalog differs from the files", "run castore rebuild")
     return "differs"

@@ -47,17 +47,14 @@ def replay_of(prepared: Prepared, view: Catalog) -> Outcome | None:
     """
     Return the outcome of the commit that had this key before, None if none had.
 
-    The keys of a deleted segment went with it, also where others inherit from it.
-
     Raises:
         ConflictError: It had another content.
     """
     change = prepared.change
     if change.key is None:
         return None
-    segment = change.appends[0].segment
-    row = view.find_key(segment, change.key)
-    if row is None or view.find_deleted(segment) is not None:
+    row = view.find_key(change.appends[0].segment, change.key)
+    if row is None:
         return None
     if row.content != prepared.content:
         raise ConflictError(
