@@ -151,7 +151,13 @@ def test_progress_is_seen_on_a_terminal(
 ) -> None:
     """There a line comes and goes, unless quiet is asked for."""
     monkeypatch.setattr("castore.cli.progress._PAUSE_S", -1.0)
-    for args in (["verify"], ["import", shop.transcript(count=2010)]):
+    path = shop.transcript(count=2010)
+    for args in (
+        ["verify"],
+        ["import", path],
+        ["restore", "--all", "-o", shop.store.parent / "out", "--force"],
+        ["import", path, "--remove", "--older-than", "1000d"],
+    ):
         loud, quiet = Terminal(), Terminal()
         with contextlib.redirect_stdout(io.StringIO()):
             for stream, more in ((loud, []), (quiet, ["-q"])):

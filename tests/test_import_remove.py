@@ -563,3 +563,14 @@ def test_what_was_not_imported(place: Place) -> None:
     assert isinstance(judged, Judged)
     assert (judged.kept or "").startswith(removing.LACKS)
     assert path.exists()
+
+
+def test_who_waits_is_told_how_far_it_is(place: Place) -> None:
+    """What is compared is told while it is, all of it."""
+    size = place.write().stat().st_size
+    told: list[int] = []
+    files = place.take()
+    with castore.open(place.store, read_only=True) as store:
+        list(remove_originals(store, files, before_ms=FUTURE, given=told.append))
+
+    assert size == sum(told)

@@ -14,6 +14,7 @@ import time
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
@@ -241,9 +242,12 @@ def _remove(options: argparse.Namespace, out: Output, run: _Run) -> list[Judged]
     now_ms = time.time_ns() // 1_000_000
     before_ms = now_ms - round(options.older_than * 1000)
     # Another handle: what it gives back comes from the files of the store.
-    with read_store(options) as store:
-        files = list(run.files.values())
-        judged = list(remove_originals(store, files, before_ms=before_ms))
+    files = list(run.files.values())
+    total = sum(file.raw_bytes for file in files)
+    with read_store(options) as store, out.progress("comparing") as progress:
+        given = partial(progress.add, total=total)
+        found = remove_originals(store, files, before_ms=before_ms, given=given)
+        judged = list(found)
     gone = [item for item in judged if item.kept is None]
     size = size_text(sum(item.raw_bytes for item in gone))
     out.line(f"removed {count_text(len(gone), 'original')}, {size}")

@@ -46,6 +46,7 @@ class Progress:
         self._clock = clock
         self._began = self._told = clock()
         self._shown = False
+        self._done = 0
 
     @property
     def is_seen(self) -> bool:
@@ -63,6 +64,11 @@ class Progress:
         self._stream.write(_CLEAR + self._line(done, total, now - self._began))
         self._stream.flush()
         self._shown = True
+
+    def add(self, more: int, total: int = 0) -> None:
+        """Say that *more* bytes are done."""
+        self._done += more
+        self.update(self._done, total)
 
     def step(self, what: str, done: int, total: int) -> None:
         """

@@ -15,12 +15,14 @@ import attrs
 from castore.cli.exits import CommandError, Exit, code_of, text_of
 from castore.cli.opening import read_store
 from castore.cli.output import Output
+from castore.cli.progress import Progress
 from castore.cli.target import STDOUT, Counting, target
 from castore.cli.text import count_text, size_text
 from castore.compress import packing
 from castore.errors import CastoreError, ConflictError
 from castore.importer import (
     PACKED_FORMATS,
+    FileFacts,
     ReturnedFile,
     facts_of,
     find_segment,
@@ -90,17 +92,17 @@ def _to_places(
     top = "/" if options.to_origin else options.output
     files: list[ReturnedFile] = []
     failed: list[tuple[str, CastoreError]] = []
-    for segment in segments:
-        facts = facts_of(store, segment)
-        packed = options.zst and facts is not None and facts.format in PACKED_FORMATS
-        try:
-            done = give_back(store, segment, top, force=options.force, packed=packed)
-        except CastoreError as error:
-            failed.append((facts.path if facts else segment.id.hex(), error))
-            out.warn(_why(error))
-        else:
-            files.append(done)
-            out.line(_line(done))
+    with out.progress("restoring") as progress:
+        for segment in segments:
+            facts = facts_of(store, segment)
+            try:
+                done = _put(store, segment, facts, top, options, progress)
+            except CastoreError as error:
+                failed.append((facts.path if facts else segment.id.hex(), error))
+                out.warn(_why(error))
+            else:
+                files.append(done)
+                out.line(_line(done))
     if options.all:
         size = size_text(sum(file.raw_bytes for file in files))
         out.line(f"{count_text(len(files), 'file')}, {size}")
@@ -109,6 +111,21 @@ def _to_places(
     if not failed:
         return Exit.DONE
     return Exit.PARTIAL if files else _code(failed[0][1])
+
+
+def _put(
+    store: Store,
+    segment: Segment,
+    facts: FileFacts | None,
+    top: str,
+    options: argparse.Namespace,
+    progress: Progress,
+) -> ReturnedFile:
+    packed = options.zst and facts is not None and facts.format in PACKED_FORMATS
+    given = progress.add
+    return give_back(
+        store, segment, top, force=options.force, packed=packed, given=given
+    )
 
 
 def _why(error: CastoreError) -> str:

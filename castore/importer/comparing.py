@@ -6,6 +6,12 @@ from __future__ import annotations
 
 import os
 
+from collections.abc import Callable
+
+
+#: Told how many bytes more were given back.
+Given = Callable[[int], None]
+
 
 class DiffersError(Exception):
     """What is written is not what is there."""
@@ -14,8 +20,9 @@ class DiffersError(Exception):
 class Comparing:
     """A file to write to that compares with an open one; raises `DiffersError`."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, given: Given | None = None) -> None:
         self._fd = fd
+        self._given = given
         self.at = 0
 
     def write(self, data: bytes | memoryview) -> int:
@@ -23,6 +30,8 @@ class Comparing:
         if os.pread(self._fd, len(data), self.at) != data:
             raise DiffersError
         self.at += len(data)
+        if self._given is not None:
+            self._given(len(data))
         return len(data)
 
     def ends(self) -> bool:

@@ -26,7 +26,7 @@ from typing import BinaryIO, cast
 import attrs
 
 from castore.errors import CastoreError
-from castore.importer.comparing import Comparing, DiffersError
+from castore.importer.comparing import Comparing, DiffersError, Given
 from castore.importer.content import restore
 from castore.importer.holders import Holders, Lease
 from castore.importer.imported import ImportedFile
@@ -68,7 +68,11 @@ class Judged:
 
 
 def remove_originals(
-    store: Store, files: Iterable[ImportedFile], *, before_ms: int
+    store: Store,
+    files: Iterable[ImportedFile],
+    *,
+    before_ms: int,
+    given: Given | None = None,
 ) -> Iterator[Judged]:
     """
     Remove the originals of *files* that were not changed after *before_ms*.
@@ -82,21 +86,27 @@ def remove_originals(
         files: From `import_file`.
 
         before_ms: Ms since 1970 UTC.
+
+        given: Told how many bytes more were compared.
     """
     rest = iter(files)
     while batch := list(islice(rest, BATCH_COUNT)):
         with contextlib.ExitStack() as stack:
-            yield from _judge(store, batch, before_ms, stack)
+            yield from _judge(store, batch, before_ms, given, stack)
 
 
 def _judge(
-    store: Store, batch: list[ImportedFile], before_ms: int, stack: contextlib.ExitStack
+    store: Store,
+    batch: list[ImportedFile],
+    before_ms: int,
+    given: Given | None,
+    stack: contextlib.ExitStack,
 ) -> Iterator[Judged]:
     equal: list[_Original] = []
     for file in batch:
         try:
             original = stack.enter_context(_Original.open(file, before_ms))
-            original.compare(store)
+            original.compare(store, given)
         except _Kept as kept:
             yield Judged(file.path, file.raw_bytes, kept.why)
         else:
@@ -186,9 +196,9 @@ class _Original:
                     raise _Kept(CHANGED)
             yield cls(file, folder, name, fd, facts)
 
-    def compare(self, store: Store) -> None:
+    def compare(self, store: Store, given: Given | None) -> None:
         """Compare it with what *store* gives back."""
-        compared = Comparing(self.fd)
+        compared = Comparing(self.fd, given)
         with _system():
             try:
                 segment = store.segment(self.file.segment_id)

@@ -7,12 +7,14 @@ from __future__ import annotations
 import os
 
 from collections.abc import Iterator
-from typing import BinaryIO
+from contextlib import nullcontext
+from typing import BinaryIO, cast
 
 import attrs
 
 from castore.compress import packing
 from castore.errors import FormatError
+from castore.importer.comparing import Given
 from castore.importer.content import PATH_ROLE, facts_of, restore
 from castore.importer.placing import Top
 from castore.importer.source import PACKED
@@ -69,6 +71,7 @@ def give_back(
     *,
     force: bool = False,
     packed: bool = False,
+    given: Given | None = None,
 ) -> ReturnedFile:
     """
     Put the file that was imported as *segment* below *top*, under its whole path.
@@ -86,6 +89,8 @@ def give_back(
         force: Replace what is there and differs; a folder never.
 
         packed: As one zstd frame, with ``.zst`` behind its name.
+
+        given: Told how many bytes more were written.
 
     Raises:
         FormatError: It was not imported from a file, or from a path that leads
@@ -109,11 +114,8 @@ def give_back(
 
     def fill(out: BinaryIO) -> int:
         nonlocal size
-        if packed:
-            with packing(out) as plain:
-                size = restore(store, segment, plain)
-        else:
-            size = restore(store, segment, out)
+        with packing(out) if packed else nullcontext(out) as plain:
+            size = restore(store, segment, cast(BinaryIO, _Telling(plain, given)))
         return size
 
     with Top(top) as folder:
@@ -121,6 +123,21 @@ def give_back(
         return ReturnedFile(
             segment.id.hex(), facts.path, folder.name_of(path), size, how
         )
+
+
+class _Telling:
+    """A file to write to that tells how many bytes went through."""
+
+    def __init__(self, file: BinaryIO, given: Given | None) -> None:
+        self._file = file
+        self._given = given
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Write *data*."""
+        self._file.write(data)
+        if self._given is not None:
+            self._given(len(data))
+        return len(data)
 
 
 def _path_digests(segment: Segment) -> Iterator[bytes]:
