@@ -350,10 +350,15 @@ def named_by_files(
     Raises:
         CorruptionError: The files are damaged.
     """
-    jobs = processor_count()
-    found = survey(engine.files, store=engine.store, progress=progress, jobs=jobs)
-    found.raise_faults()
     wanted = frozenset(due)
+    found = survey(
+        engine.files,
+        store=engine.store,
+        progress=progress,
+        jobs=processor_count(),
+        needed=wanted,
+    )
+    found.raise_faults()
     named = {blob.digest for blob in found.log.tags.values()} & wanted
     lists = dict(found.records.blobs_of_kind(frame_format.REF_LIST))
     for log in found.logs.values():
