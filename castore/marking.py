@@ -26,7 +26,7 @@ from castore.errors import CorruptionError
 from castore.formats import frame as frame_format
 from castore.formats.entry import Entry, decode_ref_list
 from castore.reading.collecting import no_search
-from castore.reading.helpers import processor_count
+from castore.reading.parts import processor_count
 from castore.reading.stored import BlobPlace, StoredRun, Want, digests_in
 from castore.reading.survey import Progress, Survey, survey
 

@@ -36,12 +36,11 @@ from castore.reading.contents import (
 from castore.reading.findings import FILES, Findings, segment_place
 from castore.reading.fold import fold_log
 from castore.reading.folder import Folder
-from castore.reading.helpers import Helpers, helper_count
 from castore.reading.lineages import Lineages
 from castore.reading.logs import Log
 from castore.reading.mark import MarkWorth
 from castore.reading.members import Member, judge_member, make_member
-from castore.reading.parts import ReadParts, Span, read_in_parts
+from castore.reading.parts import ReadParts, Span, helper_count, read_in_parts
 from castore.reading.reader import Reader
 from castore.reading.records import Records, judge_commits, judge_heads
 from castore.storage import Files
@@ -263,6 +262,9 @@ def read_all(
 
     count = helper_count(jobs, total, 2 * limits.PART_SIZE)
     if count:
+        # What it imports would slow every start of the command.
+        from castore.reading.helpers import Helpers
+
         with Helpers(files, folder.good, count) as helpers:
             parts = functools.partial(_read_parts, helpers.read, needed)
             return read_in_parts(folder.good, parts, step)
