@@ -17,7 +17,7 @@ import subprocess
 
 from functools import partial
 
-from harness import best, folder, in_child, report, seconds
+from harness import best, compiled, folder, in_child, report, seconds
 
 import castore
 
@@ -100,7 +100,7 @@ def main():
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    with folder() as path:
+    with compiled(), folder() as path:
         store = path / "store"
         facts = {
             **vars(options),

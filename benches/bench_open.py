@@ -18,7 +18,7 @@ import sys
 
 from functools import partial
 
-from harness import best, folder, in_child, report, seconds
+from harness import best, compiled, folder, in_child, report, seconds
 
 import castore
 
@@ -127,7 +127,7 @@ def main():
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--segments", type=int, default=10_000)
     options = parser.parse_args()
-    with folder() as path:
+    with compiled(), folder() as path:
         facts = {
             "start": measure_start(path),
             "blobs": measure_blobs(path, options.count),

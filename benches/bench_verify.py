@@ -25,7 +25,15 @@ import zstandard
 
 from bench_agent import Castore
 from blake3 import blake3
-from harness import best, entry_bodies, folder, in_child, real_lines, report
+from harness import (
+    best,
+    compiled,
+    entry_bodies,
+    folder,
+    in_child,
+    real_lines,
+    report,
+)
 from peers import Borg, Restic
 from workload import Turn, turns
 
@@ -247,13 +255,7 @@ def measure_entries(bodies):
     return found
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--entries", type=int, default=200_000)
-    parser.add_argument("--size", type=int, default=500, help="MB of large records")
-    parser.add_argument("--turns", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
+def measure(options):
     facts = {
         **vars(options),
         "records": measure_records(options.size * 1_000_000, options.seed),
@@ -267,6 +269,18 @@ def main():
         objects = [line[:-2] for line in lines if line.endswith(b"}\n")]
         varied = [b'%s,"n":%d}\n' % (each, n) for n in range(4) for each in objects]
         facts["entries_real"] = measure_entries(varied)
+    return facts
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--entries", type=int, default=200_000)
+    parser.add_argument("--size", type=int, default=500, help="MB of large records")
+    parser.add_argument("--turns", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    with compiled():
+        facts = measure(options)
     report("verify", facts)
 
 

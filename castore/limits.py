@@ -41,6 +41,7 @@ PENDING_SIZE_MAX = 16 * MIB  # bytes of put blobs held in memory until a commit
 SIDE_SIZE_MIN = MIB  # stored bytes from which a blob goes to the side pack
 NODE_LEVEL_MIN = 4  # subtrees of 2^n leaves and up are kept in the catalog
 RUN_COUNT = 256  # entries in one record, so that one entry is read cheaply
+RUN_REF_COUNT = 16_384  # references from which a record of entries is full
 BLOCK_COUNT = 16_384  # blobs in one frame; their table stays below its limit
 BLOCK_SIZE = 4 * MIB  # raw bytes of bodies in a packed frame
 PACK_SIZE = 512 * MIB  # bytes at which a pack is closed

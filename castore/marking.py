@@ -25,7 +25,7 @@ from castore.formats import frame as frame_format
 from castore.formats.entry import Entry, decode_ref_list
 from castore.reading.collecting import no_search
 from castore.reading.digestset import DigestSet
-from castore.reading.helpers import processor_count
+from castore.reading.parts import processor_count
 from castore.reading.stored import BlobPlace, StoredRun, Want, digests_in
 from castore.reading.survey import Progress, Survey, survey
 
@@ -317,10 +317,15 @@ def named_by_files(
     Raises:
         CorruptionError: The files are damaged.
     """
-    jobs = processor_count()
-    found = survey(engine.files, store=engine.store, progress=progress, jobs=jobs)
-    found.raise_faults()
     wanted = frozenset(due)
+    found = survey(
+        engine.files,
+        store=engine.store,
+        progress=progress,
+        jobs=processor_count(),
+        needed=wanted,
+    )
+    found.raise_faults()
     named = {blob.digest for blob in found.log.tags.values()} & wanted
     lists = dict(found.records.blobs_of_kind(frame_format.REF_LIST))
     for log in found.logs.values():

@@ -23,8 +23,8 @@ from castore.formats.file import file_name
 from castore.reading.contents import FileContents, read_contents
 from castore.reading.files import OpenFile
 from castore.reading.findings import EXPLAINED, FAULT, Finding, Findings
-from castore.reading.helpers import processor_count
 from castore.reading.members import judge_member, make_member
+from castore.reading.parts import processor_count
 from castore.reading.payloads import Payloads
 from castore.reading.survey import Survey, survey
 from castore.storage import Files

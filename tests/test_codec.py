@@ -412,3 +412,10 @@ def test_real_lines(data: Path) -> None:
             assert same(value, codec.decode_object(codec.encode_object(value)))
             count += 1
     assert count
+
+
+@pytest.mark.parametrize("bits", [0, 4, 5, 8, 16, 32, 63, 64])
+def test_counts_are_encoded_as_in_records(bits: int) -> None:
+    """A count alone has the bytes that it has in a record."""
+    for value in ((1 << bits) - 1, min(1 << bits, codec.INT_MAX), 23, 24):
+        assert codec.encode_record([value]) == b"\x81" + codec.encode_count(value)

@@ -14,6 +14,7 @@ import pytest
 
 import castore
 
+from castore import marking
 from castore.catalog.rows import Facts
 from castore.errors import (
     ClosedError,
@@ -298,3 +299,24 @@ def test_a_fork_at_the_end_of_a_deleted_log(tmp_path: Path) -> None:
 
             assert 4 == len(list(other.segment(grand.id).read()))
         assert [] == faults(store)
+
+
+def test_names_that_come_again_count_once(
+    store: castore.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A payload that many entries name is one, however often names are sorted."""
+    monkeypatch.setattr(marking, "_COLUMN_SIZE", 64)
+    names = [store.put(b"%d" % number) for number in range(5)]
+    refs = [castore.Reference("part", name) for name in names]
+    segment = store.create_session()
+    for number in range(40):
+        segment.append([castore.NewEntry("x", b"body %d" % (number % 3), refs)])
+    other = store.create_session(then=[castore.NewEntry("x", b"body 0", refs[:2])])
+    other.append([castore.NewEntry("x", b"dead", [])])
+    other.delete()
+
+    marks = marking.mark(store.engine, None)
+
+    assert marking.GroupMark(5, frozenset()) == marks.by_group["part"]
+    assert 1 == sum(place.size == len(b"dead") for place in marks.dead.values())
+    assert marks.live_count + len(marks.dead) == store.stats().blobs

@@ -336,3 +336,24 @@ def test_a_mark_torn_while_the_journal_is_closed(store: castore.Store) -> None:
 
         assert 3 == again.segment(log.id).count
     assert verify(store.engine.files.root).ok
+
+
+def test_entries_with_many_references_are_packed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No frame of entries grows beyond what a frame may hold, whatever they name."""
+    monkeypatch.setattr(limits, "BLOCK_SIZE", 1 << 15)
+    monkeypatch.setattr(limits, "FRAME_RAW_SIZE_MAX", 1 << 16)
+    monkeypatch.setattr(limits, "RUN_REF_COUNT", 256)
+    with castore.open(tmp_path / "store", create=True) as store:
+        segment = store.create_session()
+        names = [store.put(b"%d" % number) for number in range(200)]
+        refs = [castore.Reference("x", name) for name in names]
+        for number in range(60):
+            segment.append([castore.NewEntry("y", b"body %d" % number, refs)])
+        pack(store.engine)
+        pack(store.engine)
+
+        entries = list(segment.entries(1))
+        assert [names] * 60 == [[ref.blob for ref in entry.refs] for entry in entries]
+    assert verify(tmp_path / "store").ok

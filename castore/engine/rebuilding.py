@@ -24,8 +24,8 @@ from castore.formats import frame as frame_format
 from castore.formats.chunked import decode_chunks
 from castore.formats.mark import LockFile
 from castore.reading.collecting import no_search
-from castore.reading.helpers import processor_count
 from castore.reading.logs import Log
+from castore.reading.parts import processor_count
 from castore.reading.stored import BlobPlace
 from castore.reading.survey import Survey, survey
 from castore.storage import Files

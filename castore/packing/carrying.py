@@ -103,6 +103,7 @@ class Carrier:
     def _carry_segment(self, row: SegmentRow) -> None:
         stop = self._stop_of(row)
         pending: list[Entry] = []
+        ref_count = 0  # in them, and perhaps in some before
         for run in self._view.known.runs(row.id, row.fork_index, stop):
             if run.file not in self._inputs:
                 pending = self._end_run(row.id, pending)
@@ -123,8 +124,12 @@ class Carrier:
                 for ref in self._versions.take(entry):
                     self._payloads[ref.blob.digest] = None
                 pending.append(entry)
-                if len(pending) >= limits.RUN_COUNT:
-                    pending = self._end_run(row.id, pending)
+                ref_count += len(entry.refs)
+                if (
+                    len(pending) >= limits.RUN_COUNT
+                    or ref_count >= limits.RUN_REF_COUNT
+                ):
+                    pending, ref_count = self._end_run(row.id, pending), 0
         self._end_run(row.id, pending)
 
     def _stop_of(self, row: SegmentRow) -> int:

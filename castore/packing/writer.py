@@ -129,15 +129,16 @@ class Block:
         self._names: list[tuple[bytes, int]] = []
         self._numbers: dict[bytes, int] = {}
         self._size = 0
+        self._run_size = 0
         self._whole_count = 0
         self.places: list[Place] = []
         self.runs: list[Run] = []
 
     @property
     def full(self) -> bool:
-        """Whether the bodies have reached the size of a block."""
+        """Whether the bodies or the entries have reached the size of a block."""
         return (
-            self._size >= limits.BLOCK_SIZE
+            max(self._size, self._run_size) >= limits.BLOCK_SIZE
             or len(self._runs) >= _RUNS_MAX
             or len(self._table) >= limits.BLOCK_COUNT
         )
@@ -169,6 +170,7 @@ class Block:
     def add_run(self, descriptor: Descriptor, payload: bytes) -> None:
         """Add an entries record whose bodies were added before it."""
         self._runs.append((descriptor, payload))
+        self._run_size += len(payload)
 
     def flush(self) -> None:
         """Write both frames; afterwards the block is empty."""
@@ -189,7 +191,7 @@ class Block:
             for number, (digest, size) in enumerate(self._names):
                 self.places.append(Place(digest, file, offset, number, size))
         self._runs, self._table, self._payloads, self._names = [], [], [], []
-        self._numbers, self._size, self._whole_count = {}, 0, 0
+        self._numbers, self._size, self._run_size, self._whole_count = {}, 0, 0, 0
         self._writer.may_roll()
 
 

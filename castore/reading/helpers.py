@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import pickle
 import queue
 import subprocess
@@ -20,7 +19,6 @@ import sys
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -36,34 +34,6 @@ _CODE = "import sys; sys.path[:] = sys.argv[1:]; from castore.reading.helpers im
 _Process = subprocess.Popen[bytes]
 # What is raised where the other side died, or could not even begin.
 _FAILURES = (OSError, EOFError, pickle.UnpicklingError)
-
-
-def processor_count() -> int:
-    """Return how many processors this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def helper_count(jobs: int, size: int, part_size: int) -> int:
-    """
-    Return how many processes help to read *size* bytes well; 0 for none.
-
-    Args:
-        jobs: How many may.
-
-        size: Bytes of all files.
-
-        part_size: Bytes for which it pays to start one.
-    """
-    count = min(jobs, size // part_size)
-    return count if count > 1 and _is_python(sys.executable) else 0
-
-
-def _is_python(executable: str | None) -> bool:
-    # In a program that embeds Python, or was made of it, it is that program.
-    name = Path(executable or "").name
-    return name.startswith(("python", "pypy")) and not getattr(sys, "frozen", False)
 
 
 class Helpers:

@@ -11,8 +11,11 @@ Spec: spec/checking.md, step 4.
 from __future__ import annotations
 
 import itertools
+import os
+import sys
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import attrs
 
@@ -106,3 +109,31 @@ def _waits(file: OpenFile, offset: int, header: FrameHeader) -> bool:
     except CorruptionError:
         return False
     return any(item[0] == frame_format.ENTRIES and item[6] for item in table)
+
+
+def processor_count() -> int:
+    """Return how many processors this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def helper_count(jobs: int, size: int, part_size: int) -> int:
+    """
+    Return how many processes help to read *size* bytes well; 0 for none.
+
+    Args:
+        jobs: How many may.
+
+        size: Bytes of all files.
+
+        part_size: Bytes for which it pays to start one.
+    """
+    count = min(jobs, size // part_size)
+    return count if count > 1 and _is_python(sys.executable) else 0
+
+
+def _is_python(executable: str | None) -> bool:
+    # In a program that embeds Python, or was made of it, it is that program.
+    name = Path(executable or "").name
+    return name.startswith(("python", "pypy")) and not getattr(sys, "frozen", False)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import attrs
@@ -218,6 +218,11 @@ class StoredRun:
     def stop(self) -> int:
         """Index behind the last entry."""
         return self.header.first + self.header.count
+
+    def needing(self, names: Collection[bytes]) -> StoredRun:
+        """Return the run with what it wants of *names*, and ref lists, only."""
+        kept = [want for want in self.wants if want.flags or want.digest in names]
+        return attrs.evolve(self, wants=Wants.of(kept))
 
     def hash_at(self, index: int) -> bytes:
         """Return the entry hash at *index*."""

@@ -10,7 +10,7 @@ Spec: spec/checking.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import attrs
 
@@ -181,6 +181,7 @@ def survey(
     lock: LockFile | _FromFolder | None = FROM_FOLDER,
     progress: Progress | None = None,
     jobs: int = 1,
+    needed: Collection[bytes] | None = None,
 ) -> Survey:
     """
     Read all files of a store once and judge them; takes no lock, writes nothing.
@@ -200,6 +201,8 @@ def survey(
 
         jobs: How many processes may read, where there is enough for them.
 
+        needed: Of these names it is kept which entries need them; None for all.
+
     Raises:
         NotFoundError: There is no ``castore.json``.
 
@@ -215,7 +218,7 @@ def survey(
     for _ in range(_TRIES):
         try:
             with no_search():
-                return _survey(files, store, lock, progress, jobs)
+                return _survey(files, store, lock, progress, jobs, needed)
         except NotFoundError:
             continue  # a file went after it was listed: the state is another now
     what = "files of the store vanish as fast as they are listed; try again"
@@ -228,6 +231,7 @@ def _survey(
     lock: LockFile | _FromFolder | None,
     progress: Progress | None,
     jobs: int,
+    needed: Collection[bytes] | None,
 ) -> Survey:
     findings = Findings()
     if isinstance(lock, _FromFolder):
@@ -236,7 +240,7 @@ def _survey(
             findings.notice("lock", "no lock file, or not in its form")
     worth = judge_mark(files, lock)
     folder = read_folder(files, store, findings)
-    contents = read_all(files, folder, progress, jobs)
+    contents = read_all(files, folder, progress, jobs, needed)
     surveyor = Surveyor(folder, lock, worth, findings, contents)
     surveyor.run()
     members = surveyor.members

@@ -10,9 +10,10 @@ Spec: spec/checking.md, steps 2 to 7.
 
 from __future__ import annotations
 
+import functools
 import itertools
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from castore import limits
 from castore.formats import file as file_format
@@ -26,16 +27,20 @@ from castore.reading.chain import (
     judge_numbers,
     settle_newest,
 )
-from castore.reading.contents import FileContents, read_contents
+from castore.reading.contents import (
+    FileContents,
+    FrameContents,
+    Part,
+    read_contents,
+)
 from castore.reading.findings import FILES, Findings, segment_place
 from castore.reading.fold import fold_log
 from castore.reading.folder import Folder
-from castore.reading.helpers import Helpers, helper_count
 from castore.reading.lineages import Lineages
 from castore.reading.logs import Log
 from castore.reading.mark import MarkWorth
 from castore.reading.members import Member, judge_member, make_member
-from castore.reading.parts import read_in_parts
+from castore.reading.parts import ReadParts, Span, helper_count, read_in_parts
 from castore.reading.reader import Reader
 from castore.reading.records import Records, judge_commits, judge_heads
 from castore.storage import Files
@@ -236,11 +241,15 @@ class Surveyor:
 
 
 def read_all(
-    files: Files, folder: Folder, progress: Callable[[int, int], None] | None, jobs: int
+    files: Files,
+    folder: Folder,
+    progress: Callable[[int, int], None] | None,
+    jobs: int,
+    needed: Collection[bytes] | None,
 ) -> dict[bytes, FileContents]:
     """
     Return what all good files of *folder* say, by id; read by *jobs* processes
-    where that pays.
+    where that pays. The other parameters are those of `survey`.
     """
     total = sum(file.size() for file in folder.good.values())
     done = 0
@@ -253,9 +262,29 @@ def read_all(
 
     count = helper_count(jobs, total, 2 * limits.PART_SIZE)
     if count:
+        # What it imports would slow every start of the command.
+        from castore.reading.helpers import Helpers
+
         with Helpers(files, folder.good, count) as helpers:
-            return read_in_parts(folder.good, helpers.read, step)
-    return {
-        file: read_contents(opened, opened.size(), step)
-        for file, opened in folder.good.items()
-    }
+            parts = functools.partial(_read_parts, helpers.read, needed)
+            return read_in_parts(folder.good, parts, step)
+    found = {}
+    for file, opened in folder.good.items():
+        found[file] = read_contents(opened, opened.size(), step)
+        _forget(found[file].frames, needed)
+    return found
+
+
+def _read_parts(
+    read: ReadParts, needed: Collection[bytes] | None, spans: Sequence[Span]
+) -> Iterator[Part]:
+    for part in read(spans):
+        _forget(part.frames, needed)
+        yield part
+
+
+def _forget(frames: list[FrameContents], needed: Collection[bytes] | None) -> None:
+    """Let go of what entries need but for *needed*, and for ref lists."""
+    if needed is not None:
+        for frame in frames:
+            frame.runs = [run.needing(needed) for run in frame.runs]

@@ -160,6 +160,27 @@ class CatalogTests(LogTests):
 
         assert ids == seen
 
+    def test_names_in_a_range(self, catalog: Catalog) -> None:
+        """The digests of places come from start to before stop, or to the end."""
+        apply(catalog, Facts(places=[place(each) for each in (b"a", b"b", b"c")]))
+        apply(catalog, Facts(places=[place(b"ab")], gone_places=[b"b"]))
+
+        assert {b"a", b"ab"} == catalog.names(b"a", b"c")
+        assert {b"ab", b"c"} == catalog.names(b"ab", None)
+        assert set() == catalog.names(b"d", None)
+
+        apply(catalog, Facts(places=[place(b"c", OTHER)], drop_files=[FILE]))
+        assert {b"c"} == catalog.names(b"", None)
+
+    def test_last_offsets(self, catalog: Catalog) -> None:
+        """Each file with a place has the highest offset at which one stands."""
+        rows = [place(b"a", offset=9), place(b"b", offset=5), place(b"c", OTHER)]
+        apply(catalog, Facts(places=rows))
+        assert {FILE: 9, OTHER: rows[2].offset} == catalog.last_offsets()
+
+        apply(catalog, Facts(places=[place(b"d", OTHER, offset=70)], drop_files=[FILE]))
+        assert {OTHER: 70} == catalog.last_offsets()
+
     def test_gone_places(self, catalog: Catalog) -> None:
         """A place that goes is gone, and may come again."""
         apply(catalog, Facts(places=[place(b"a"), place(b"b")]))
