@@ -15,7 +15,7 @@ import attrs
 
 from castore.catalog.rows import Position, SegmentRow
 from castore.engine import Engine
-from castore.engine.members import store_log
+from castore.engine.members import members, store_log
 from castore.engine.needs import stored_needs
 from castore.formats.entry import Entry, decode_ref_list
 from castore.reading.survey import Progress, survey
@@ -166,7 +166,8 @@ def _kept_checkpoints(
 def _close_over(engine: Engine, wanted: set[bytes], marks: Marks) -> None:
     """Follow chunks; sort into live, lost and explained."""
     view = engine.view
-    heirs, chunks = stored_needs(engine)
+    files = members(view, engine.state.opened, engine.store)
+    heirs, chunks = stored_needs(engine, files)
     collected = store_log(view, engine.store).collected
     todo = list(wanted)
     while todo:
