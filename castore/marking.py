@@ -18,7 +18,7 @@ from castore.catalog.rows import Place, Position, SegmentRow
 from castore.engine import Engine
 from castore.engine.frames import FrameCache
 from castore.engine.logs import Logs
-from castore.engine.members import store_log
+from castore.engine.members import members, store_log
 from castore.engine.needs import stored_needs
 from castore.errors import CorruptionError
 from castore.formats import frame as frame_format
@@ -264,7 +264,8 @@ def _close(
 ) -> dict[bytes, tuple[bytes, ...]]:
     """Follow chunk lists; return the chunks of each."""
     known = engine.view.known
-    marks.heirs, chunks = stored_needs(engine)
+    files = members(engine.view, engine.state.opened, engine.store)
+    marks.heirs, chunks = stored_needs(engine, files)
     for name in wanted.intersection(chunks):
         if known.find_place(name) is not None:
             wanted.update(chunks[name])

@@ -25,8 +25,9 @@ from castore.errors import StorageError
 from castore.formats import file as file_format
 from castore.formats import frame as frame_format
 from castore.gc import collect
-from castore.packing import pack
+from castore.packing import pack, rewrite
 from castore.packing.pack import choose
+from castore.packing.rewrite import closed_files
 from castore.packing.slots import Slots
 from castore.storage import Files
 from castore.verify import verify
@@ -133,23 +134,47 @@ def test_newest_is_whole(store: castore.Store) -> None:
     assert data == store.get(refs[-1])
 
 
-def test_newest_turns_with_its_successor(store: castore.Store) -> None:
-    """What was the newest at one packing is a difference after the next."""
+def lived(store: castore.Store, packed_every: int) -> list[castore.BlobRef]:
+    """Name 12 versions, packed now and then, beside a pack too large to go in."""
     rng = random.Random(2)
     log = store.create_session(then=[castore.NewEntry("x", rng.randbytes(90_000))])
     data = rng.randbytes(SIZE)
     refs: list[castore.BlobRef] = []
-    for _ in range(4):
-        for _ in range(3):
-            data = version(rng, data)
-            refs.append(store.put(data, like=refs[-1] if refs else None))
-            named = [castore.Reference("state", refs[-1])]
-            log.append([castore.NewEntry("turn", b"", named)])
-        pack(store.engine)
+    for number in range(1, 13):
+        data = version(rng, data)
+        refs.append(store.put(data, like=refs[-1] if refs else None))
+        named = [castore.Reference("state", refs[-1])]
+        log.append([castore.NewEntry("turn", b"", named)])
+        if number % packed_every == 0:
+            pack(store.engine)
+    return refs
+
+
+def test_newest_turns_with_its_successor(store: castore.Store) -> None:
+    """What was the newest at one packing is a difference once a later one is whole."""
+    with mock.patch.object(limits, "DIFFERENCE_WHOLE_EVERY", 2):
+        refs = lived(store, 3)
 
     assert list(range(11, -1, -1)) == [real_depths(store)[r.digest] for r in refs]
-    assert data == store.get(refs[-1])
     assert verify(store.engine.files.root).ok
+
+
+def test_nothing_becomes_whole(store: castore.Store) -> None:
+    """
+    What is new and stored against what stays where it is stays so: no packing makes
+    a store larger by one more whole version, however often it is done.
+    """
+    refs = lived(store, 1)
+    depths = real_depths(store)
+    once = store.stats().stored_bytes
+    again = [item.file for item in closed_files(store.engine)]
+    rewrite(store.engine, closed_files(store.engine))
+
+    assert list(range(12)) == [depths[ref.digest] for ref in refs]
+    # Rewritten with what they hang on, they turn around.
+    assert list(range(11, -1, -1)) == [real_depths(store)[r.digest] for r in refs]
+    assert len(again) > 1
+    assert once - store.stats().stored_bytes < SIZE
 
 
 def test_versions_without_a_hint(store: castore.Store) -> None:

@@ -6,10 +6,9 @@ Spec: spec/blob.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from castore.engine.engine import Engine
-from castore.engine.members import members
 from castore.engine.view import listed_frames
 from castore.formats import frame as frame_format
 from castore.formats.chunked import decode_chunks
@@ -17,12 +16,12 @@ from castore.reading.frames import Frame
 
 
 def stored_needs(
-    engine: Engine,
+    engine: Engine, files: Mapping[bytes, int]
 ) -> tuple[dict[bytes, set[bytes]], dict[bytes, tuple[bytes, ...]]]:
     """
     Return the differences to each base and the chunks of each chunk list.
 
-    Of all copies in the files of the store. Reads the tables of all frames.
+    Of all copies in *files* (id to stop). Reads the tables of all their frames.
 
     Raises:
         CorruptionError: A frame is not whole.
@@ -30,7 +29,7 @@ def stored_needs(
     heirs: dict[bytes, set[bytes]] = {}
     chunks: dict[bytes, tuple[bytes, ...]] = {}
     opened = engine.state.opened
-    for file, stop in members(engine.view, opened, engine.store).items():
+    for file, stop in files.items():
         for frame in listed_frames(opened.get(file), stop):
             for digest, needed, is_base in needs_of(frame):
                 if is_base:

@@ -5,8 +5,8 @@ Packing: closed files rewritten as packs, with or without what is dead.
 `gc` both end in it.
 """
 
-from castore.packing.pack import Packing, pack
-from castore.packing.rewrite import Rewrite, rewrite
+from castore.packing.pack import pack
+from castore.packing.rewrite import Packing, rewrite
 
 
-__all__ = ["Packing", "Rewrite", "pack", "rewrite"]
+__all__ = ["Packing", "pack", "rewrite"]

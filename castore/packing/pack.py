@@ -23,6 +23,7 @@ from castore.formats import storelog
 from castore.packing.rewrite import (
     LEVEL,
     Input,
+    Packing,
     Progress,
     close_journal,
     closed_files,
@@ -33,33 +34,6 @@ from castore.packing.rewrite import (
 
 
 _GROWTH = 2  # a pack goes in if it is at most so many times what goes in anyway
-
-
-@attrs.frozen
-class Packing:
-    """
-    What a packing did; sizes in bytes of files.
-
-    Attributes:
-        files_before: How many files went in.
-
-        files_after: How many packs came out.
-
-        size_before: Of the files that went in.
-
-        size_after: Of the packs.
-
-        seq: The last commit that made it count, None if there was nothing to do.
-
-        left_count: Files that wait for the next packing, because of its duration.
-    """
-
-    files_before: int = 0
-    files_after: int = 0
-    size_before: int = 0
-    size_after: int = 0
-    seq: int | None = None
-    left_count: int = 0
 
 
 def pack(
@@ -106,13 +80,7 @@ def pack(
                 left = sum(len(later) for later in batches[number:])
                 return attrs.evolve(done, left_count=left)
             made = rewrite(engine, batch, level=level, progress=progress)
-            done = Packing(
-                done.files_before + made.files_before,
-                done.files_after + made.files_after,
-                done.size_before + made.size_before,
-                done.size_after + made.size_after,
-                made.seq,
-            )
+            done = done.followed_by(made)
     return done
 
 

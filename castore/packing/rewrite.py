@@ -35,9 +35,9 @@ Progress = Callable[[int], None]
 
 
 @attrs.frozen
-class Rewrite:
+class Packing:
     """
-    What a rewrite did; sizes in bytes of files.
+    What was rewritten; sizes in bytes of files.
 
     Attributes:
         files_before: How many files went in.
@@ -48,14 +48,28 @@ class Rewrite:
 
         size_after: Of the packs.
 
-        seq: Commit that made it count, None if there was nothing to do.
+        seq: The last commit that made it count, None if there was nothing to do.
+
+        left_count: Files that wait for the next packing, because of its duration.
     """
 
-    files_before: int
-    files_after: int
-    size_before: int
-    size_after: int
-    seq: int | None
+    files_before: int = 0
+    files_after: int = 0
+    size_before: int = 0
+    size_after: int = 0
+    seq: int | None = None
+    left_count: int = 0
+
+    def followed_by(self, later: Packing) -> Packing:
+        """Return what was done in both."""
+        return Packing(
+            self.files_before + later.files_before,
+            self.files_after + later.files_after,
+            self.size_before + later.size_before,
+            self.size_after + later.size_after,
+            later.seq,
+            later.left_count,
+        )
 
 
 @attrs.frozen(eq=False)
@@ -147,7 +161,7 @@ def rewrite(
     collected: bytes | None = None,
     guard: Callable[[Catalog], None] | None = None,
     progress: Progress | None = None,
-) -> Rewrite:
+) -> Packing:
     """
     Replace *inputs* by packs without the blobs in *dead*. Under the maintenance lock.
 
@@ -199,7 +213,7 @@ def rewrite(
         raise
     _drop(engine, inputs)
     size_after = sum(listing.size for listing in listings)
-    return Rewrite(len(inputs), len(listings), size_before, size_after, outcome)
+    return Packing(len(inputs), len(listings), size_before, size_after, outcome)
 
 
 def _publish(

@@ -6,6 +6,9 @@ name in one role. Commits write each version as a difference to the one before;
 here all that hang together become one tree, whose root is the newest, whole, and
 in which each other one is a difference to its neighbour on the way there.
 
+Nothing becomes whole by that: versions that all are differences, the first of them
+to what stays elsewhere, stay as they are until that is rewritten with them.
+
 Spec: spec/ordering.md, "Packing and deleting"; spec/blob.md.
 """
 
@@ -13,7 +16,7 @@ from __future__ import annotations
 
 import collections
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from castore import limits
@@ -67,7 +70,24 @@ class Slots:
 
     def neighbours(self) -> list[bytes]:
         """Return what stands beside a version and is none that is to be stored."""
-        return [digest for digest in self._beside if digest not in self.versions]
+        found = dict.fromkeys(
+            other for digest in self.versions for other in self._beside.get(digest, ())
+        )
+        return [digest for digest in found if digest not in self.versions]
+
+    def trees(self) -> Iterator[list[bytes]]:
+        """Yield the versions that hang together, each once."""
+        done: set[bytes] = set()
+        for digest in self.versions:
+            if digest not in done:
+                members = list(self._reach(digest))
+                done.update(members)
+                yield members
+
+    def leave(self, digests: Iterable[bytes]) -> None:
+        """Let *digests* be none that are to be stored."""
+        for digest in digests:
+            del self.versions[digest]
 
     def plan(self, height: Callable[[bytes], int]) -> Iterator[Step]:
         """
@@ -77,13 +97,9 @@ class Slots:
             height: Of a version: how many differences follow each other, at most,
                 in what is stored against it elsewhere.
         """
-        done: set[bytes] = set()
-        for digest in self.versions:
-            if digest not in done:
-                members = self._reach(digest)
-                newest = max(members, key=lambda item: self.versions[item])
-                yield from self._turned(newest, height)
-                done.update(members)
+        for members in self.trees():
+            newest = max(members, key=lambda item: self.versions[item])
+            yield from self._turned(newest, height)
 
     def _turned(self, newest: bytes, height: Callable[[bytes], int]) -> Iterator[Step]:
         depths: dict[bytes, int] = {}

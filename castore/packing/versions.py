@@ -16,6 +16,7 @@ from castore import limits
 from castore.catalog.rows import SegmentRow
 from castore.compress import DIFFERENCE_LEVEL, diff_that_pays
 from castore.engine import Engine
+from castore.engine.members import members
 from castore.engine.needs import stored_needs
 from castore.formats import frame as frame_format
 from castore.formats.entry import Entry, Reference
@@ -42,8 +43,9 @@ class Versions:
     """
     Follows the slots of logs, entry by entry; then stores what they held.
 
-    Stored anew is what stands in *inputs* and is not in *dead*, and what was the
-    newest of its slot until then, wherever it stands.
+    Stored anew is what stands in *inputs* and is not in *dead*, but for what hangs
+    on versions elsewhere; and what was the newest of its slot until then, wherever
+    it stands.
     """
 
     def __init__(
@@ -104,27 +106,43 @@ class Versions:
         """
         Yield what was followed in its new form, each blob behind its base.
 
-        Reads the tables of all frames of the store. Holds some versions in memory,
-        about ``limits.CACHE_SIZE``.
+        Reads the tables of all frames of the inputs, and where there are versions
+        those of the other files. Holds some versions in memory, about
+        ``limits.CACHE_SIZE``.
 
         Raises:
             CorruptionError: Something cannot be read.
         """
-        heirs, _ = stored_needs(self._engine)
-        for base, names in heirs.items():
+        for base, names in stored_needs(self._engine, self._inputs)[0].items():
             for name in names:
                 self._add_difference(name, base)
+        hanging = [tree for tree in self._slots.trees() if self._hangs(tree)]
+        for tree in hanging:
+            self._slots.leave(tree)
         for digest in self._slots.neighbours():
             if self._kind(digest) == frame_format.BLOB:
                 self._slots.add(digest)
-        height = functools.partial(self._height, heirs)
-        for step in self._slots.plan(height):
+        if not self._slots.versions:
+            return
+        heirs, _ = stored_needs(self._engine, self._files())
+        for step in self._slots.plan(functools.partial(self._height, heirs)):
             made = self._form(step)
             is_whole = made.descriptor[0] == frame_format.BLOB
             self._depths[step.digest] = 0 if is_whole else made.descriptor[5]
             # What was the newest until now stays where it is unless it turns.
             if self._is_input(step.digest) or not is_whole:
                 yield made
+
+    def _files(self) -> dict[bytes, int]:
+        return members(self._view, self._engine.state.opened, self._engine.store)
+
+    def _hangs(self, tree: Iterable[bytes]) -> bool:
+        """Return whether all of *tree* are differences, to what is alive."""
+        for digest in tree:
+            base = self._base(digest)
+            if base is None or base in self._dead or not self._is_stored(base):
+                return False
+        return True
 
     def _add_difference(self, name: bytes, base: bytes) -> None:
         if self._is_input(name) and name not in self._dead and self._base(name) == base:
@@ -177,6 +195,9 @@ class Versions:
     def _is_input(self, digest: bytes) -> bool:
         place = self._view.known.find_place(digest)
         return place is not None and place.file in self._inputs
+
+    def _is_stored(self, digest: bytes) -> bool:
+        return self._view.known.find_place(digest) is not None
 
     def _descriptor(self, digest: bytes) -> Descriptor:
         """Return what the table says of the blob *digest*; empty if it is not there."""
