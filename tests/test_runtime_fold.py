@@ -381,6 +381,18 @@ def test_an_entry_that_does_not_fit_is_refused(
         RuntimeStore(store, "s").load_session()
 
 
+def test_a_manifest_names_what_its_entry_keeps(store: Store) -> None:
+    """Else a collection would keep another snapshot than a load wants."""
+    runtime = grown(store, 1)
+    (entry,) = runtime.segment.entries(1)
+    (body,) = (body for _, body in runtime.segment.read(1))
+    refs = [ref for ref in entry.refs if ref.role != "checkpoint.tool_state"]
+    value = {**decode_object(body), "head_revision": 2}
+    runtime.segment.append([NewEntry(COMMIT, encode_object(value), refs)])
+    with pytest.raises(castore.FormatError, match="names another tool_state"):
+        runtime.load_session()
+
+
 # --- damage ------------------------------------------------------------------
 
 
