@@ -352,6 +352,8 @@ class Pool:
         self.done(gone)
         with self._guard:
             places = [self._written.pop(one) for one in gone if one in self._written]
+            for digest in gone:
+                self._chunks.pop(digest, None)
         self._side.take_back(places)
         return count
 
