@@ -4,6 +4,7 @@ The fold of a runtime's log: snapshots, forks, versions, damage.
 
 from __future__ import annotations
 
+import random
 import threading
 
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from runtimekit import chain, commit, ids, node, owner, snapshot, subject, tools
 
 import castore
 
-from castore import ABSENT, NewEntry, Reference, Store
+from castore import ABSENT, NewEntry, Reference, Store, limits
 from castore.codec import decode_object, encode_object
 from castore.gc import collect
 from castore.records.nodes import Message, Part, message_node
@@ -379,6 +380,36 @@ def test_an_entry_that_does_not_fit_is_refused(
     runtime.segment.append([NewEntry(kind, encode_object(value), refs)])
     with pytest.raises(castore.FormatError):
         RuntimeStore(store, "s").load_session()
+
+
+def test_a_manifest_names_what_its_entry_keeps(store: Store) -> None:
+    """Else a collection would keep another snapshot than a load wants."""
+    runtime = grown(store, 1)
+    (entry,) = runtime.segment.entries(1)
+    (body,) = (body for _, body in runtime.segment.read(1))
+    refs = [ref for ref in entry.refs if ref.role != "checkpoint.tool_state"]
+    value = {**decode_object(body), "head_revision": 2}
+    runtime.segment.append([NewEntry(COMMIT, encode_object(value), refs)])
+    with pytest.raises(castore.FormatError, match="names another tool_state"):
+        runtime.load_session()
+
+
+@pytest.mark.parametrize("size", [100, 2 * limits.MIB, 9 * limits.MIB])
+def test_what_was_put_and_forgotten_is_not_there(store: Store, size: int) -> None:
+    """
+    Whether it waited in memory, in the side pack, or there in chunks; put again it
+    is there again.
+
+    Statements: C9.
+    """
+    runtime = grown(store, 1)
+    data = random.Random(1).randbytes(size)
+    orphan = runtime.put(data)
+    assert 1 == runtime.gc_unreachable().deleted_blob_count
+    assert not store.has(orphan)
+    store.tag("kept", runtime.put(data))
+    assert 0 == runtime.gc_unreachable().deleted_blob_count
+    assert data == store.get(orphan)
 
 
 # --- damage ------------------------------------------------------------------

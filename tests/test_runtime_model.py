@@ -49,10 +49,10 @@ EXAMPLE_COUNT = 50  # for a budget of 1; 50 makes over 100,000 steps
 STEP_COUNT = 50
 HANDLE_COUNT = 2
 
-sessions = st.sampled_from("abc")
-handles = st.integers(0, HANDLE_COUNT - 1)
+sessions = st.sampled_from("aaabbc")
+handles = st.integers(0, 2 * HANDLE_COUNT - 1)  # half of them know nothing yet
 names = st.sampled_from([f"n{number}" for number in range(16)])
-nodes_hidden = st.lists(names, max_size=3)
+nodes_hidden = st.lists(st.integers(-3, 7), max_size=3)
 numbers = st.integers(0, 9)
 owners = st.sampled_from("xy")
 picks = st.integers(0, 7)
@@ -142,11 +142,15 @@ class RuntimeMachine(RuleBasedStateMachine):
 
     def runtime(self, h: int, name: str) -> RuntimeStore:
         """Return handle *h* on session *name*."""
-        known = self.open[h]
-        if name not in known:
+        known = self.open[h % HANDLE_COUNT]
+        if name not in known or h >= HANDLE_COUNT:
             # The clock stands: no lease expires because a machine is slow.
-            known[name] = RuntimeStore(self.stores[h], name, clock=Clock())
+            known[name] = RuntimeStore(self.store(h), name, clock=Clock())
         return known[name]
+
+    def store(self, h: int) -> castore.Store:
+        """Return the store of handle *h*."""
+        return self.stores[h % HANDLE_COUNT]
 
     # --- commits -------------------------------------------------------------
 
@@ -300,10 +304,14 @@ class RuntimeMachine(RuleBasedStateMachine):
 
     # --- what goes -----------------------------------------------------------
 
-    @rule(h=handles, name=sessions, some=nodes_hidden, force=st.booleans())
-    def hide(self, h: int, name: str, some: list[str], force: bool) -> None:
+    @rule(h=handles, name=sessions, at=nodes_hidden, force=st.booleans())
+    def hide(self, h: int, name: str, at: list[int], force: bool) -> None:
         """Hide nodes; those of the active path by force only."""
         model = self.models.get(name, Model())
+        there = [*model.nodes, "nowhere"]
+        some = [there[each % len(there)] for each in at]
+        if -1 in at and model.leaf is not None:
+            some.append(model.leaf)
         seen = [each for each in dict.fromkeys(some) if each in ids(model.visible())]
         active = set(some) & set(model.path(model.leaf))
         if active and not force:
@@ -331,14 +339,15 @@ class RuntimeMachine(RuleBasedStateMachine):
     @rule(h=handles, name=sessions)
     def collect(self, h: int, name: str) -> None:
         """Collect: of this session the newest checkpoint stays, of others all."""
-        orphan = self.runtime(h, name).put(b"put and never committed")
-        self.runtime(h, name).gc_unreachable()
-        assert not self.stores[h].has(orphan)
+        runtime = self.runtime(h, name)
+        orphan = runtime.put(b"put and never committed")
+        runtime.gc_unreachable()
+        assert not self.store(h).has(orphan)
         kept: set[int] = set()
         for other, model in self.models.items():
             kept.update(model.checkpoints[-1:] if other == name else model.checkpoints)
         self.stored &= kept
-        assert 0 == self.runtime(h, name).gc_unreachable().deleted_blob_count
+        assert 0 == runtime.gc_unreachable().deleted_blob_count
 
     # --- the store -----------------------------------------------------------
 
@@ -366,13 +375,13 @@ class RuntimeMachine(RuleBasedStateMachine):
     def again(self, h: int, how: str) -> None:
         """Open the store again, make its catalog anew, pack it, or forget handles."""
         if how == "rebuild":
-            self.stores[h].engine.rebuild()
+            self.store(h).engine.rebuild()
         elif how == "pack":
-            pack(self.stores[h].engine)
+            pack(self.store(h).engine)
         elif how == "close":
-            self.stores[h].close()
-            self.stores[h] = castore.open(self.path)
-        self.open[h] = {}
+            self.store(h).close()
+            self.stores[h % HANDLE_COUNT] = castore.open(self.path)
+        self.open[h % HANDLE_COUNT] = {}
 
     # --- comparing -----------------------------------------------------------
 

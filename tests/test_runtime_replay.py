@@ -271,6 +271,8 @@ def counts(done: Any) -> tuple[int, int]:
         "[]",
         "1" * 5000,
         line(2, session_id=3),
+        line(2, config={"large": 1 << 64}),
+        line(2, config={"text": "\ud800"}),
         line(2, append_nodes={}),
         line(2, more=1),
         line(2, checkpoint={}),

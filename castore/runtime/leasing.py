@@ -165,21 +165,22 @@ class Leases:
         )
         return Made(LEASE, LeaseBody(change=change, lease=lease)), lease
 
-    def _name(self, lease: SessionLease) -> bytes:
-        return b"lease " + lease.token.encode()
+    def _name(self) -> bytes:
+        """Return under which name the catalog keeps the newest renewal."""
+        return b"lease " + (self._log.segment.id if self._log.segment else b"")
 
     def _renewed(self, lease: SessionLease) -> int:
         """Return until when *lease* was renewed, 0 if it never was."""
-        kept = self._log.store.engine.upkeep.remembered(self._name(lease))
+        kept = self._log.store.engine.upkeep.remembered(self._name())
         if kept is None:
             return 0
-        until: int = decode_record(kept, size_max=16)[0]
-        return until
+        fencing, until = decode_record(kept, size_max=32)
+        return int(until) if fencing == lease.fencing else 0
 
     def _extend(self, lease: SessionLease, until_ms: int) -> SessionLease:
         if until_ms <= lease.expires_ms:
             return lease
-        kept = {self._name(lease): encode_record([until_ms])}
+        kept = {self._name(): encode_record([lease.fencing, until_ms])}
         self._log.store.engine.upkeep.remember(kept)
         return attrs.evolve(lease, expires_ms=until_ms)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from castore.codec import decode_object
 from castore.engine import Engine
-from castore.errors import GoneError
+from castore.errors import FormatError, GoneError
 from castore.records.checkpoint import (
     HydratedSessionCheckpoint,
     PluginSessionSnapshot,
@@ -71,6 +71,7 @@ def read_node(engine: Engine, node: Node) -> SessionNodeRecord:
 def _hydrate(engine: Engine, fold: Fold) -> HydratedSessionCheckpoint:
     data = engine.read_blob(fold.checkpoint[MANIFEST_ROLE].digest)
     manifest = SessionCheckpoint.decode(decode_object(data), "manifest")
+    _check_names(manifest, fold)
     found: dict[str, bytes] = {}
     gone: dict[str, str] = {}
     for slot, role in SNAPSHOT_ROLES.items():
@@ -91,6 +92,19 @@ def _hydrate(engine: Engine, fold: Fold) -> HydratedSessionCheckpoint:
         rest=manifest.rest,
         gone=gone,
     )
+
+
+def _check_names(manifest: SessionCheckpoint, fold: Fold) -> None:
+    """Refuse a manifest that names other snapshots than its entry keeps."""
+    named = {
+        "tool_state": manifest.tool_state_ref,
+        "plugin_snapshot": manifest.plugin_snapshot_ref,
+        "execution_state": manifest.execution_state_ref,
+    }
+    for slot, role in SNAPSHOT_ROLES.items():
+        kept = fold.checkpoint.get(role)
+        if named[slot] != (str(kept) if kept is not None else None):
+            raise FormatError(what=f"the manifest names another {slot} than its entry")
 
 
 def _tool_state(data: bytes | None) -> ToolState | None:

@@ -100,9 +100,13 @@ def replay_file(store: Store, path: str | os.PathLike[str]) -> ReplayedFile:
     for number, text in enumerate(data.splitlines(), 1):
         if not text.strip():
             continue
-        line = _decode(text, f"{place.name}: line {number}")
+        where = f"{place.name}: line {number}"
+        line = _decode(text, where)
         runtime = runtime or RuntimeStore(store, line.session_id)
-        result = runtime.commit_runtime_state(line.commit(commits))
+        try:
+            result = runtime.commit_runtime_state(line.commit(commits))
+        except FormatError as error:
+            raise FormatError(what=f"{where}: {error.what}") from None
         commits += 1
         new += not result.replayed
     if runtime is None:
