@@ -6,7 +6,7 @@ Spec: spec/blob.md, "Chunk list".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -135,3 +135,15 @@ class _Slices:
         if self._size:
             self._end()
         return b"".join(self._digests)
+
+
+def block_of(items: Sequence[Pending]) -> list[Pending]:
+    """Return as many of *items*, from the first on, as one frame should hold."""
+    some: list[Pending] = []
+    size = 0
+    for item in items[: limits.BLOCK_COUNT]:
+        size += len(item.payload)
+        if some and size > limits.BLOCK_SIZE:
+            break
+        some.append(item)
+    return some

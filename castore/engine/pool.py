@@ -21,7 +21,7 @@ from castore.catalog.rows import Place
 from castore.chunker import chunks as cut
 from castore.compress import diff_that_pays
 from castore.digest import blob_digest
-from castore.engine.batches import Batches, Pending
+from castore.engine.batches import Batches, Pending, block_of
 from castore.engine.blobs import depth_of, read_range
 from castore.engine.side import LEVEL, SidePack, SideRecord
 from castore.engine.state import State
@@ -222,10 +222,13 @@ class Pool:
 
     def _write(self, pendings: list[Pending]) -> None:
         """Write *pendings* to the side pack, but for what stands there already."""
-        fresh = [item for item in pendings if item.ref.digest not in self._written]
-        places = self._side.write(self._records(fresh))
-        with self._guard:
-            self._written.update((place.digest, place) for place in places)
+        left = [item for item in pendings if item.ref.digest not in self._written]
+        while left:
+            some = block_of(left)
+            left = left[len(some) :]
+            places = self._side.write(self._records(some))
+            with self._guard:
+                self._written.update((place.digest, place) for place in places)
 
     def _records(self, pendings: list[Pending]) -> list[SideRecord]:
         """

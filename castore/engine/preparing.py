@@ -17,7 +17,7 @@ from castore import limits
 from castore.catalog.rows import Catalog, Place
 from castore.codec import encode_record
 from castore.digest import format_digest
-from castore.engine.batches import Pending
+from castore.engine.batches import Pending, block_of
 from castore.engine.change import Append, Change
 from castore.engine.pool import Pool
 from castore.engine.side import LEVEL, SidePack
@@ -268,25 +268,13 @@ def _spread(
     own = list(memory)
     left = sum(len(item.payload) for item in own)
     while len(own) > 1 and (left > limits.BLOCK_SIZE or len(own) > limits.BLOCK_COUNT):
-        some = _block(own)
+        some = block_of(own)
         own = own[len(some) :]
         left -= sum(len(item.payload) for item in some)
         raw = b"".join(item.payload for item in some)
         table = [item.descriptor for item in some]
         frames.append((seal_part(raw, LEVEL), table, some))
     return frames, own
-
-
-def _block(items: Sequence[Pending]) -> list[Pending]:
-    """Return as many of *items*, from the first on, as one frame should hold."""
-    some: list[Pending] = []
-    size = 0
-    for item in items[: limits.BLOCK_COUNT]:
-        size += len(item.payload)
-        if some and size > limits.BLOCK_SIZE:
-            break
-        some.append(item)
-    return some
 
 
 def _chunks(append: Append, numbers: dict[bytes, int]) -> list[Chunk]:
