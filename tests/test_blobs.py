@@ -239,6 +239,22 @@ def test_a_stream_that_breaks(reached: int, store: Store) -> None:
     assert verify(store.engine.files.root).ok
 
 
+def test_more_than_memory_holds(tmp_path: Path) -> None:
+    """
+    One commit of small bodies, together more than waits in memory: all come back,
+    and the store takes the next.
+    """
+    size = 1 << 14
+    count = limits.PENDING_SIZE_MAX // size + 50
+    bodies = [random.Random(number).randbytes(size) for number in range(count)]
+    with castore.open(tmp_path / "store", create=True) as store:
+        log = store.create_session()
+        log.append([castore.NewEntry("line", body) for body in bodies])
+        log.append([castore.NewEntry("line", b"next")])
+
+        assert [body for _, body in log.read(1)] == [*bodies, b"next"]
+
+
 def test_put_again_costs_nothing(store: Store) -> None:
     """What waits already is not written again, as a retried append would."""
     for size in (2 << 20, LARGE):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import MEMORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,6 +34,7 @@ from castore.records.messages import (
 from castore.verify import verify
 
 
+SCRATCH = MEMORY if MEMORY.is_dir() else None
 USAGE = TokenUsage(
     input_tokens=10,
     output_tokens=4,
@@ -250,6 +252,9 @@ def test_a_name_is_taken_once(store: castore.Store) -> None:
     again = Transcript.create(store, clock=ticking(500))
     assert still.session_id == "session-500-0"
     assert again.session_id == "session-502-1"
+    assert still.fork().session_id == "session-504-2"
+    with pytest.raises(ConflictError):
+        still.fork(session_id="a")
 
 
 def test_times_strictly_increase() -> None:
@@ -266,13 +271,13 @@ def test_times_strictly_increase() -> None:
     assert process == sorted(set(process))
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(
     st.lists(
         st.sampled_from(
             ["user", "long", "tool", "prompt", "record", "compact", "fork"]
         ),
-        max_size=12,
+        max_size=8,
     )
 )
 def test_memory_and_store_never_differ(steps: list[str]) -> None:
@@ -291,7 +296,7 @@ def test_memory_and_store_never_differ(steps: list[str]) -> None:
         "compact": lambda one: one.compact(),
     }
     with (
-        tempfile.TemporaryDirectory() as path,
+        tempfile.TemporaryDirectory(dir=SCRATCH) as path,
         castore.open(Path(path) / "store", create=True) as store,
     ):
         plain = Transcript.new(clock=ticking(1))

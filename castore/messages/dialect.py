@@ -224,13 +224,17 @@ def render(value: Any) -> str:
         FormatError: It holds a number that is no integer of 64 bits with a sign,
             or what JSON does not have.
     """
-    _check(value, DEPTH_MAX)
+    check(value)
     text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
+def check(value: Any) -> None:
+    """Refuse what `render` cannot write, as it does."""
+    _check(value, DEPTH_MAX)
+
+
 def _check(value: Any, depth: int) -> None:
-    """Refuse what `render` cannot write."""
     kind = type(value)
     if not depth:
         raise FormatError(what="nested too deep")

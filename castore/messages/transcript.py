@@ -6,15 +6,17 @@ Spec: spec/messages.md.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 
-from collections.abc import Iterator, Sequence
-from typing import Self
+from collections.abc import Callable, Iterator, Sequence
+from typing import Self, TypeVar
 
 import attrs
 
 from castore.errors import ConflictError
-from castore.messages import checking, compacting
+from castore.messages import checking, compacting, dialect
 from castore.messages.checking import MessageFormatError
 from castore.messages.clock import CLOCK, Clock
 from castore.messages.exporting import files_of, write_file
@@ -36,6 +38,9 @@ from castore.records.messages import (
 from castore.segment import Segment
 from castore.store import Store
 
+
+R = TypeVar("R")
+T = TypeVar("T", bound="Transcript")
 
 _NAMES_TRIED = 100  # session names that another process may have taken
 
@@ -278,12 +283,14 @@ class Transcript(SessionView):
         Raises:
             ConflictError: The name is taken.
         """
-        name = self._clock.session_id() if session_id is None else session_id
+        branch = (branch_name or "").strip() or None
+        if session_id is not None:
+            return self._fork_as(session_id, branch)
+        return _named(self._clock, lambda name: self._fork_as(name, branch))
+
+    def _fork_as(self, name: str, branch_name: str | None) -> Self:
         now = self._clock.now()
-        origin = SessionFork(
-            parent_session_id=self.session_id,
-            branch_name=(branch_name or "").strip() or None,
-        )
+        origin = SessionFork(parent_session_id=self.session_id, branch_name=branch_name)
         meta = attrs.evolve(
             self.meta,
             session_id=name,
@@ -291,6 +298,7 @@ class Transcript(SessionView):
             updated_at_ms=now,
             fork=origin,
         )
+        dialect.check(meta.encode())
         log = None if self._log is None else self._log.fork(meta)
         state = attrs.evolve(self._state.copy(), meta=meta, derived=())
         return type(self)(state, log=log, clock=self._clock)
@@ -308,6 +316,8 @@ class Transcript(SessionView):
 
         Raises:
             ConflictError: The store has a session of that name.
+
+            LimitError: Its name has no bytes, or more than 1,024.
 
             ValueError: It is stored already.
         """
@@ -328,16 +338,10 @@ class Transcript(SessionView):
         clock: Clock = CLOCK,
     ) -> Self:
         """Return a new session in *store*, of a name that it does not have."""
-        for attempt in range(_NAMES_TRIED):
-            made = cls.new(workspace_root=workspace_root, model=model, clock=clock)
-            try:
-                made.store_in(store, scope=scope)
-            except ConflictError:
-                if attempt == _NAMES_TRIED - 1:
-                    raise
-            else:
-                break
-        return made
+        made = functools.partial(
+            cls.new, workspace_root=workspace_root, model=model, clock=clock
+        )
+        return _named(clock, lambda name: _stored(made(session_id=name), store, scope))
 
     def refresh(self) -> None:
         """Take in what others wrote to the session's segment since."""
@@ -351,6 +355,8 @@ class Transcript(SessionView):
         key: str | None = None,
     ) -> None:
         """Append *records* to the log, and then take them in."""
+        for record in records:
+            dialect.check(record.encode())  # no file could hold it
         now = self._clock.now() if time_ms is None else time_ms
         if self._log is not None and not self._log.append(records, now, key=key):
             self.refresh()
@@ -370,3 +376,19 @@ class Transcript(SessionView):
             StorageError: The medium failed; the old file is there, or the new one.
         """
         write_file(path, self.to_jsonl(), clock=self._clock)
+
+
+def _named(clock: Clock, make: Callable[[str], R]) -> R:
+    """Return what *make* makes of a new name, another if somebody has that one."""
+    tries = itertools.count(1)
+    while True:
+        try:
+            return make(clock.session_id())
+        except ConflictError:
+            if next(tries) == _NAMES_TRIED:
+                raise
+
+
+def _stored(made: T, store: Store, scope: str) -> T:
+    made.store_in(store, scope=scope)
+    return made
