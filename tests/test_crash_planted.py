@@ -227,7 +227,7 @@ BUGS = [
     Planted(unlinked_before_catalog, "packing", "catalog leads nowhere"),
     Planted(packs_not_synced, "versions", LOST, CHECKED),
     Planted(bugs.base_goes_from_under_its_heirs, "versions", LOST, CHECKED),
-    Planted(bugs.wrong_base, "versions", "corrupt blob|missing blob", CHECKED),
+    Planted(bugs.wrong_base, "versions", "blob|NotFound", CHECKED),
 ]
 
 
