@@ -123,26 +123,20 @@ class _Digests:
             columns[digest[0]] += digest
         for number, column in enumerate(columns):
             if len(column) > self._limits[number]:
-                columns[number] = bytearray().join(self._part(number))
+                columns[number] = bytearray().join(self.part(number))
                 self._limits[number] = max(2 * len(columns[number]), _COLUMN_SIZE)
 
-    def _part(self, number: int) -> set[bytes]:
+    def part(self, number: int) -> set[bytes]:
+        """Return those with the first byte *number*."""
         return set(digests_in(bytes(self._columns[number])))
-
-    def parts(self) -> Iterator[tuple[int, set[bytes]]]:
-        """Yield each first byte with the digests that have it, in order."""
-        return ((number, self._part(number)) for number in range(256))
 
     def intersection(self, others: Iterable[bytes]) -> set[bytes]:
         """Return those of *others* that are here."""
         ordered = sorted(others)
         found: set[bytes] = set()
         for number, some in itertools.groupby(ordered, key=lambda digest: digest[0]):
-            found |= self._part(number).intersection(some)
+            found |= self.part(number).intersection(some)
         return found
-
-    def __len__(self) -> int:
-        return sum(len(part) for _, part in self.parts())
 
 
 _COLUMN_SIZE = 1 << 14  # bytes from which a column is looked at
@@ -172,14 +166,9 @@ def _mark(engine: Engine, keep_checkpoints: int | None) -> Marks:
     marker = _Marker(engine)
     marks.root_count = marker.run(keep_checkpoints)
     chunks = _close(engine, marker.wanted, marks)
-    _sort(engine, marker.wanted, marks)
+    _sort(engine, marker, marks)
     marks.lists = {name: chunks[name] for name in chunks.keys() & marks.dead.keys()}
     marks.released = marker.released.intersection(marks.dead)
-    absent = marks.lost | marks.explained
-    for group, digests in marker.by_group.items():
-        dead = frozenset(digests.intersection(marks.dead))
-        gone = len(dead) + len(digests.intersection(absent))
-        marks.by_group[group] = GroupMark(len(digests) - gone, dead)
     return marks
 
 
@@ -304,16 +293,24 @@ def _close(
     return chunks
 
 
-def _sort(engine: Engine, wanted: _Digests, marks: Marks) -> None:
+def _sort(engine: Engine, marker: _Marker, marks: Marks) -> None:
     """Sort into live, dead, lost and explained."""
     known = engine.view.known
     collected = store_log(engine.view, engine.store).collected
-    for first, names in wanted.parts():
+    retained = dict.fromkeys(marker.by_group, 0)
+    dead: dict[str, set[bytes]] = {group: set() for group in marker.by_group}
+    for first in range(256):
         stop = bytes((first + 1,)) if first < 255 else None
-        stored = known.names(bytes((first,)), stop)
+        names, stored = marker.wanted.part(first), known.names(bytes((first,)), stop)
         marks.dead.update(known.find_places(list(stored - names)))
         for digest in names - stored:
             (marks.explained if digest in collected else marks.lost).add(digest)
+        for group, digests in marker.by_group.items():
+            found = digests.part(first) & stored
+            retained[group] += len(found & names)
+            dead[group] |= found - names
+    for group, count in retained.items():
+        marks.by_group[group] = GroupMark(count, frozenset(dead[group]))
     counts = known.counts()
     marks.live_count = counts.blob_count - len(marks.dead)
     marks.raw_size = counts.raw_size - sum(row.size for row in marks.dead.values())
