@@ -135,14 +135,9 @@ def _mark(
     marker = _Marker(engine)
     marks.root_count = marker.run(keep_checkpoints, logs)
     chunks = _close(engine, marker.wanted, marks)
-    _sort(engine, marker.wanted, marks)
+    _sort(engine, marker, marks)
     marks.lists = {name: chunks[name] for name in chunks.keys() & marks.dead.keys()}
     marks.released = marker.released.intersection(marks.dead)
-    absent = marks.lost | marks.explained
-    for group, digests in marker.by_group.items():
-        dead = frozenset(digests.intersection(marks.dead))
-        gone = len(dead) + len(digests.intersection(absent))
-        marks.by_group[group] = GroupMark(len(digests) - gone, dead)
     return marks
 
 
@@ -272,16 +267,24 @@ def _close(
     return chunks
 
 
-def _sort(engine: Engine, wanted: DigestSet, marks: Marks) -> None:
+def _sort(engine: Engine, marker: _Marker, marks: Marks) -> None:
     """Sort into live, dead, lost and explained."""
     known = engine.view.known
     collected = store_log(engine.view, engine.store).collected
-    for first, names in wanted.parts():
+    retained = dict.fromkeys(marker.by_group, 0)
+    dead: dict[str, set[bytes]] = {group: set() for group in marker.by_group}
+    for first in range(256):
         stop = bytes((first + 1,)) if first < 255 else None
-        stored = known.names(bytes((first,)), stop)
+        names, stored = marker.wanted.part(first), known.names(bytes((first,)), stop)
         marks.dead.update(known.find_places(list(stored - names)))
         for digest in names - stored:
             (marks.explained if digest in collected else marks.lost).add(digest)
+        for group, digests in marker.by_group.items():
+            found = digests.part(first) & stored
+            retained[group] += len(found & names)
+            dead[group] |= found - names
+    for group, count in retained.items():
+        marks.by_group[group] = GroupMark(count, frozenset(dead[group]))
     counts = known.counts()
     marks.live_count = counts.blob_count - len(marks.dead)
     marks.raw_size = counts.raw_size - sum(row.size for row in marks.dead.values())

@@ -27,6 +27,7 @@ from castore.errors import (
 from castore.gc import collect
 from castore.packing import pack
 from castore.packing.rewrite import close_journal
+from castore.reading import digestset
 from castore.reading.survey import survey
 from castore.storage import Files
 from castore.storage.files import storage_error
@@ -305,7 +306,7 @@ def test_names_that_come_again_count_once(
     store: castore.Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A payload that many entries name is one, however often names are sorted."""
-    monkeypatch.setattr(marking, "_COLUMN_SIZE", 64)
+    monkeypatch.setattr(digestset, "_COLUMN_SIZE", 64)
     names = [store.put(b"%d" % number) for number in range(5)]
     refs = [castore.Reference("part", name) for name in names]
     segment = store.create_session()
@@ -320,3 +321,16 @@ def test_names_that_come_again_count_once(
     assert marking.GroupMark(5, frozenset()) == marks.by_group["part"]
     assert 1 == sum(place.size == len(b"dead") for place in marks.dead.values())
     assert marks.live_count + len(marks.dead) == store.stats().blobs
+
+
+def test_what_went_with_a_tag_is_not_counted_as_kept(store: castore.Store) -> None:
+    """The entry of a tag goes on naming what it kept; gone is gone all the same."""
+    store.put(b"tagged", tag="t")
+    store.untag("t")
+
+    runs = [collect(store.engine, grace_s=0, yes=True) for _ in range(2)]
+
+    roles = [run.by_role for run in runs]
+    assert [(0, 1), (0, 0)] == [
+        (role.retained, role.deleted) for found in roles for role in found.values()
+    ]

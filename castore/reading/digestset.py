@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from castore.reading.stored import digests_in
 
@@ -33,23 +33,17 @@ class DigestSet:
             columns[digest[0]] += digest
         for number, column in enumerate(columns):
             if len(column) > self._limits[number]:
-                columns[number] = bytearray().join(self._part(number))
+                columns[number] = bytearray().join(self.part(number))
                 self._limits[number] = max(2 * len(columns[number]), _COLUMN_SIZE)
 
-    def _part(self, number: int) -> set[bytes]:
+    def part(self, number: int) -> set[bytes]:
+        """Return those with the first byte *number*."""
         return set(digests_in(bytes(self._columns[number])))
-
-    def parts(self) -> Iterator[tuple[int, set[bytes]]]:
-        """Yield each first byte with the digests that have it, in order."""
-        return ((number, self._part(number)) for number in range(256))
 
     def intersection(self, others: Iterable[bytes]) -> set[bytes]:
         """Return those of *others* that are here."""
         ordered = sorted(others)
         found: set[bytes] = set()
         for number, some in itertools.groupby(ordered, key=lambda digest: digest[0]):
-            found |= self._part(number).intersection(some)
+            found |= self.part(number).intersection(some)
         return found
-
-    def __len__(self) -> int:
-        return sum(len(part) for _, part in self.parts())
