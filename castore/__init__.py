@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from castore.aio.messages import AsyncManagedSessions, AsyncTranscript
     from castore.aio.stores import AsyncSegment, AsyncSession, AsyncStore
+    from castore.aio.writers import AsyncRuntimeStore, AsyncSegmentWriter
     from castore.blobfile import BlobReader
     from castore.conversation.conversations import Conversations
     from castore.conversation.saving import Cursor
@@ -59,7 +60,9 @@ __all__ = [
     "ABSENT",
     "ANY",
     "AsyncManagedSessions",
+    "AsyncRuntimeStore",
     "AsyncSegment",
+    "AsyncSegmentWriter",
     "AsyncSession",
     "AsyncStore",
     "AsyncTranscript",
@@ -106,6 +109,7 @@ __all__ = [
 _PLACES = {
     "castore.aio.messages": "AsyncManagedSessions AsyncTranscript",
     "castore.aio.stores": "AsyncSegment AsyncSession AsyncStore",
+    "castore.aio.writers": "AsyncRuntimeStore AsyncSegmentWriter",
     "castore.blobfile": "BlobReader",
     "castore.conversation.conversations": "Conversations",
     "castore.conversation.saving": "Cursor",

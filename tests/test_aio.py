@@ -5,6 +5,7 @@ The same API as awaitables: under asyncio and trio, belonging to neither.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import inspect
 import threading
@@ -27,6 +28,8 @@ from castore.engine.change import Outcome
 from castore.errors import ClosedError, ConflictError, NotFoundError
 from castore.messages import Transcript
 from castore.messages.view import SessionView
+from castore.records.items import text_message
+from castore.runtime.leasing import Leases
 from castore.session import Session
 from castore.store import Store
 
@@ -79,6 +82,9 @@ PAIRS: list[tuple[type, type, set[str]]] = [
         {name for name in vars(SessionView) if name[0] != "_"} | {"new", "parse"},
     ),
     (castore.ManagedSessions, aio.AsyncManagedSessions, set()),
+    (castore.SegmentWriter, aio.AsyncSegmentWriter, set()),
+    (castore.RuntimeStore, aio.AsyncRuntimeStore, set()),
+    (Leases, aio.AsyncLeases, {"check"}),  # done by each commit
 ]
 
 
@@ -94,6 +100,45 @@ def test_nothing_is_missing(blocking: type, awaited: type, apart: set[str]) -> N
         if inspect.isfunction(theirs):
             wanted = [*inspect.signature(theirs).parameters]
             assert wanted == [*inspect.signature(ours).parameters]
+
+
+def test_a_conversation(run: Callable[[Any], Any], folder: Path) -> None:
+    """A turn is one commit; one that fails within leaves nothing; forks and states."""
+
+    async def main() -> None:
+        async with await aio.open(folder, create=True) as store:
+            writer = await aio.AsyncSegmentWriter.create(store)
+            async with writer.turn(key="1"):
+                await writer.save_delta([text_message("assistant", "hi")])
+                await writer.save_turn_end(1)
+            assert (await writer.segment.head()).revision == 2
+            with contextlib.suppress(ZeroDivisionError):
+                async with writer.turn():
+                    await writer.save_turn_end(2)
+                    raise ZeroDivisionError
+            assert (await writer.segment.head()).revision == 2
+            fork = await writer.fork_at(turn=1)
+            again, state = await aio.AsyncSegmentWriter.restore_by_segment(
+                store, fork.segment_id
+            )
+            assert (again.session_id, len(state.history)) == (writer.session_id, 1)
+            assert (await writer.state()).turn_count == 1
+            assert [trace async for trace in writer.traces()] == []
+
+    run(main)
+
+
+def test_a_runtime(run: Callable[[Any], Any], folder: Path) -> None:
+    """A session is bound, and read, and nothing was committed; its lease is claimed."""
+
+    async def main() -> None:
+        async with await aio.open(folder, create=True) as store:
+            runtime = await aio.AsyncRuntimeStore.bind(store, "session-1")
+            assert await runtime.load_session() is None
+            assert await runtime.leases.current() is None
+            assert runtime.durability == "power cut"
+
+    run(main)
 
 
 def test_it_opens_as_the_blocking_one_does() -> None:

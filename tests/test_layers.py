@@ -31,7 +31,8 @@ LAYERS = [
     {"store"},
     {"conversation", "importer", "marking", "messages", "packing", "verify"},
     {"gc", "report", "scanning", "sweeping"},
-    {"aio", "maintain", "runtime"},
+    {"maintain", "runtime"},
+    {"aio"},
     {"cli"},
     {"__init__", "__main__"},
 ]

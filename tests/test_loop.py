@@ -128,7 +128,9 @@ class Planted:
 
 
 #: What was acknowledged is not there, or not whole.
-LOST = "lost|missing|corrupt|truncated|wrong head|not what was|NotFound|Gone"
+LOST = (
+    "lost|missing|corrupt|truncated|wrong head|not what was|NotFound|Gone|no such file"
+)
 BUGS = [
     Planted(bugs.unlinked_before_listed, LOST, {"import": 1, "pack": 2}),
     Planted(bugs.record_dropped, LOST, {"import": 1, "pack": 2}),

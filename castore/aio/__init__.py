@@ -28,12 +28,16 @@ from castore.aio.messages import AsyncManagedSessions, AsyncTranscript
 from castore.aio.running import in_thread
 from castore.aio.stores import AsyncBlob, AsyncSegment, AsyncSession, AsyncStore
 from castore.aio.wrapping import Batches, Wrapped, function_as
+from castore.aio.writers import AsyncLeases, AsyncRuntimeStore, AsyncSegmentWriter
 
 
 __all__ = [
     "AsyncBlob",
+    "AsyncLeases",
     "AsyncManagedSessions",
+    "AsyncRuntimeStore",
     "AsyncSegment",
+    "AsyncSegmentWriter",
     "AsyncSession",
     "AsyncStore",
     "AsyncTranscript",

@@ -183,7 +183,8 @@ def optional(
 
         default: Its value where it is absent; immutable.
 
-        written: Write it even if it is *default* and was not there when read.
+        written: Write it even if it is *default*, but where a record was read
+            without it.
 
         loose: A value of another type, null too, counts as absent and stays among
             the members that are not documented, until the field gets a value.
@@ -200,11 +201,11 @@ class Record:
     Attributes:
         rest: Members that are not documented, as they came.
 
-        order: The names of all members as they stood when read.
+        order: The names of all members as they stood when read; None if it was not.
     """
 
     rest: Mapping[str, Value] = attrs.field(factory=dict)
-    order: tuple[str, ...] = attrs.field(default=(), eq=False)
+    order: tuple[str, ...] | None = attrs.field(default=None, eq=False)
     _fields: ClassVar[Mapping[str, _Field]] = EMPTY
 
     @classmethod
@@ -263,7 +264,8 @@ class Record:
         members.update(
             (name, one) for name, one in self.rest.items() if name not in members
         )
-        placed = {name: members.pop(name) for name in self.order if name in members}
+        order = self.order or ()
+        placed = {name: members.pop(name) for name in order if name in members}
         return {**placed, **members}
 
     def unknown(self, where: str = "") -> Iterator[str]:
@@ -277,8 +279,11 @@ class Record:
                 yield from field.type.unknown(value, place)
 
     def _is_written(self, name: str, field: _Field) -> bool:
-        stood = name in self.order and name not in self.rest
-        if field.needed or field.written or stood:
+        if self.order is None:
+            stood = field.written
+        else:
+            stood = name in self.order and name not in self.rest
+        if field.needed or stood:
             return True
         return bool(getattr(self, name) != field.default)
 
@@ -351,8 +356,9 @@ class Tagged:
         if isinstance(record, Unknown):
             return members
         tagged = {self.tag: self.kind_of(record), **members}
-        before = itertools.takewhile(lambda name: name != self.tag, record.order)
-        if self.tag not in record.order:
+        order = record.order or ()
+        before = itertools.takewhile(lambda name: name != self.tag, order)
+        if self.tag not in order:
             return tagged
         placed = {name: tagged.pop(name) for name in before if name in tagged}
         return {**placed, **tagged}
