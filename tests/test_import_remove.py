@@ -447,7 +447,7 @@ rng = random.Random(int(sys.argv[2]))
 folder, log = sys.argv[1], open(sys.argv[3], "a", buffering=1)
 print("ready", flush=True)
 while True:
-    number = rng.randrange(200)
+    number = rng.randrange(190)  # ten are left in peace
     name = os.path.join(folder, f"{number}.jsonl")
     what = rng.randrange(5)
     time.sleep(rng.random() / 500)
@@ -474,7 +474,7 @@ while True:
 def test_in_a_storm(place: Place, seed: int, budget: float) -> None:
     """
     While another process writes, links, renames and unlinks, nothing is removed
-    that was written to, and the store gives back all that was.
+    that was written to, what was left in peace is, and the store gives it all back.
     """
     rng = random.Random(seed)
     log = place.folder.parent / "log"
@@ -496,8 +496,7 @@ def test_in_a_storm(place: Place, seed: int, budget: float) -> None:
         gone = {name for name, why in found.items() if why is None}
         written = {f"{number}.jsonl" for number in log.read_text().split()}
 
-        assert gone
-        assert set(found.values()) - {None}
+        assert {f"{number}.jsonl" for number in range(190, 200)} <= gone
         assert not gone & written
         told = " ".join(why for why in found.values() if why is not None)
         assert all(p.name in told for p in place.folder.glob(".*.removing"))
