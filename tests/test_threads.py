@@ -565,8 +565,7 @@ def test_a_lock_that_does_not_wait_is_found(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(State, "check_usable", lambda _: None)
         for number in range(100):  # the waiter may come too late to wait
-            folder = tmp_path / str(number)
-            folder.mkdir()
+            (folder := tmp_path / str(number)).mkdir()
             try:
                 test_a_waiter_for_a_lock_that_is_closed(folder)
             except AssertionError:
