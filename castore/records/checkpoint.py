@@ -9,7 +9,7 @@ Spec: spec/runtime.md, "The checkpoint".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -21,8 +21,8 @@ from castore.records.fields import (
     TEXT,
     U64,
     Record,
-    Type,
     Value,
+    leaf,
     many,
     named,
     one,
@@ -43,11 +43,7 @@ def _bytes(value: Value, where: str) -> bytes:
     return bytes(numbers)
 
 
-def _nothing(_value: Any, _where: str) -> Iterator[str]:
-    return iter(())
-
-
-_BYTES = Type(_bytes, bytes, _nothing)
+_BYTES = leaf(_bytes, bytes)
 
 
 @attrs.frozen(kw_only=True, repr=False)

@@ -11,7 +11,7 @@ Spec: spec/conversations.md, "Entries of conversations".
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any
 
 import attrs
 
@@ -109,13 +109,10 @@ class UserInput(LogEntry):
     segments: tuple[Record, ...] | None = optional(many(INPUT_PARTS.type))
     extensions: tuple[Extension, ...] = optional(many(one(Extension)), ())
 
-    @classmethod
-    def decode(cls, value: Value, where: str = "", *, tag: str | None = None) -> Self:
-        """Return the record that *value* is; as `Record.decode`."""
-        read = super().decode(value, where, tag=tag)
-        if (read.item is None) == (read.segments is None):
+    def check(self, where: str) -> None:
+        """Refuse an input that is neither an item nor segments, or both."""
+        if (self.item is None) == (self.segments is None):
             raise refuse(where, "an item or segments, one of both")
-        return read
 
 
 @attrs.frozen(kw_only=True, repr=False)

@@ -69,13 +69,20 @@ def _nothing(_value: Any, _where: str) -> Iterator[str]:
     return iter(())
 
 
+def leaf(
+    decode: Callable[[Value, str], Any], encode: Callable[[Any], Value] = _same
+) -> Type:
+    """Return a type whose values hold nothing that could be unknown."""
+    return Type(decode, encode, _nothing)
+
+
 def _plain(name: str, accept: Callable[[Value], bool]) -> Type:
     def decode(value: Value, where: str) -> Any:
         if not accept(value):
             raise refuse(where, f"not {name}")
         return value
 
-    return Type(decode, _same, _nothing)
+    return leaf(decode)
 
 
 def integer(low: int, high: int) -> Type:
@@ -251,7 +258,17 @@ class Record:
                 given[name] = field.type.decode(value[name], place)
         known = {*cls._fields, tag} - absent
         rest = {name: one for name, one in value.items() if name not in known}
-        return cls(rest=rest, order=tuple(value), **given)
+        record = cls(rest=rest, order=tuple(value), **given)
+        record.check(where)
+        return record
+
+    def check(self, where: str) -> None:
+        """
+        Refuse what no single field tells; done by `decode`. By default all is right.
+
+        Raises:
+            FormatError: The fields are no record together.
+        """
 
     def encode(self) -> dict[str, Value]:
         """Return the object: members in the order read, new ones behind."""

@@ -149,22 +149,12 @@ class SessionNodeRecord(Record):
     plugin_type: str | None = optional(TEXT)
     body: Any = optional(ANYTHING)
 
-    @classmethod
-    def decode(
-        cls, value: Value, where: str = "", *, tag: str | None = None
-    ) -> SessionNodeRecord:
-        """
-        Return the node that *value* is.
-
-        Raises:
-            FormatError: It is none, or lacks what its kind has.
-        """
-        node = super().decode(value, where, tag=tag)
-        if node.kind == EVENT and node.event is None:
+    def check(self, where: str) -> None:
+        """Refuse a node that lacks what its kind has."""
+        if self.kind == EVENT and self.event is None:
             raise refuse(where, "an event node without its event")
-        if node.kind == PLUGIN and node.plugin_type is None:
+        if self.kind == PLUGIN and self.plugin_type is None:
             raise refuse(where, "a plugin node without its type")
-        return node
 
     @property
     def message(self) -> Message | None:

@@ -6,8 +6,7 @@ Spec: spec/runtime.md, "Entries".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import attrs
 
@@ -18,9 +17,9 @@ from castore.records.fields import (
     TEXT,
     U64,
     Record,
-    Type,
     Value,
     choice,
+    leaf,
     many,
     one,
     optional,
@@ -63,11 +62,7 @@ def _link(value: Value, where: str) -> Link:
     return value[0], value[1]
 
 
-def _nothing(_value: Any, _where: str) -> Iterator[str]:
-    return iter(())
-
-
-LINK = Type(_link, list, _nothing)
+LINK = leaf(_link, list)
 
 
 @attrs.frozen(kw_only=True, repr=False)

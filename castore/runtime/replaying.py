@@ -23,12 +23,12 @@ from castore.records.checkpoint import (
     ToolState,
 )
 from castore.records.fields import (
-    ANYTHING,
     TEXT,
     U64,
     Record,
     Type,
     Value,
+    leaf,
     many,
     one,
     optional,
@@ -145,7 +145,7 @@ def _base64_text(value: bytes) -> str:
     return base64.b64encode(value).decode()
 
 
-_BASE64 = Type(_base64, _base64_text, ANYTHING.unknown)
+_BASE64 = leaf(_base64, _base64_text)
 
 
 def _usage(value: Value, where: str) -> TokenLedgerEntry:
@@ -194,20 +194,10 @@ class CommitLine(Record):
     checkpoint: CheckpointLine = required(one(CheckpointLine))
     usage_deltas: tuple[TokenLedgerEntry, ...] = optional(many(_USAGE), ())
 
-    @classmethod
-    def decode(
-        cls, value: Value, where: str = "", *, tag: str | None = None
-    ) -> CommitLine:
-        """
-        Return the line that *value* is.
-
-        Raises:
-            FormatError: It is none, or has members that no commit can hold.
-        """
-        line = super().decode(value, where, tag=tag)
-        if line.rest:
-            raise refuse(where, f"{len(line.rest)} members that no commit holds")
-        return line
+    def check(self, where: str) -> None:
+        """Refuse members that no commit can hold."""
+        if self.rest:
+            raise refuse(where, f"{len(self.rest)} members that no commit holds")
 
     def commit(self, number: int) -> RuntimeCommit:
         """Return it as the commit behind *number* others of its session."""
