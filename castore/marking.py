@@ -153,7 +153,12 @@ class _Marker:
         self._view = engine.view
         # Each frame is read once: few are kept, and nobody else's go for them.
         frames = FrameCache(engine.state.opened, limits.BLOCK_SIZE)
-        self._logs = Logs(engine.view.known, frames, engine.store)
+        self._logs = Logs(
+            engine.view.known,
+            frames,
+            engine.store,
+            lambda error: engine.state.newest(error).logs,
+        )
 
     def run(self, keep_checkpoints: int | None, logs: Collection[bytes] | None) -> int:
         """Go through all roots; return how many there are."""
