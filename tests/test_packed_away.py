@@ -9,6 +9,7 @@ Spec: spec/ordering.md, "Reading", "Packing and deleting".
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import random
@@ -279,20 +280,28 @@ def attempt(
     turns: Container[int],
     *,
     read_only: bool,
+    at_rest: bool = False,
 ) -> tuple[Any, int, int]:
     """
     Do *work* while all is packed before the opens numbered *turns*.
+
+    The reader opens the store before or after the other one: if *at_rest*, nobody
+    else has it open then.
 
     Returns:
         What *work* answered, how often it opened something, and how often somebody
         could pack.
     """
     files = WatchedFiles(made.root)
+    store = store_id(files, writing=not read_only)
     counts = [0, 0]
-    with castore.open(made.root, timeout_s=0) as packer:
-        reader = Store(
-            Engine(files, store_id(files, writing=not read_only), read_only=read_only)
-        )
+    with contextlib.ExitStack() as steps:
+        if at_rest:
+            reader = Store(Engine(files, store, read_only=read_only))
+        packer = steps.enter_context(castore.open(made.root, timeout_s=0))
+        if not at_rest:
+            reader = Store(Engine(files, store, read_only=read_only))
+        steps.callback(reader.close)
 
         def turn() -> None:
             number, counts[0] = counts[0], counts[0] + 1
@@ -309,16 +318,20 @@ def attempt(
             answer = work(reader, made)
         finally:
             files.opening = None
-            reader.close()
     return answer, *counts
 
 
 def faults(
-    folder: Path, work: Callable[[Store, Scene], Any], *, read_only: bool
+    folder: Path,
+    work: Callable[[Store, Scene], Any],
+    *,
+    read_only: bool,
+    at_rest: bool = False,
 ) -> list[str]:
     """Return what went wrong, by the open before which all was packed."""
     made = scene(folder)
-    expected, _, _ = attempt(made, work, (), read_only=read_only)
+    how = {"read_only": read_only, "at_rest": at_rest}
+    expected, _, _ = attempt(made, work, (), **how)
     wrong = []
     packed_count = at = 0
     opened_count = 1
@@ -326,9 +339,7 @@ def faults(
         for width in (1, 3):
             turns = range(at, at + width)
             try:
-                answer, opened_count, packed = attempt(
-                    made, work, turns, read_only=read_only
-                )
+                answer, opened_count, packed = attempt(made, work, turns, **how)
             except castore.CastoreError as error:
                 wrong.append(f"before open {at}: {error!r}")
             else:
@@ -355,11 +366,12 @@ def test_packed_away(work: Callable[[Store, Scene], Any], folder: Path) -> None:
 
 
 @pytest.mark.parametrize("work", READING, ids=lambda work: work.__name__)
+@pytest.mark.parametrize("at_rest", [False, True], ids=["in use", "at rest"])
 def test_packed_away_read_only(
-    work: Callable[[Store, Scene], Any], folder: Path
+    work: Callable[[Store, Scene], Any], folder: Path, *, at_rest: bool
 ) -> None:
-    """Nor does who may not write."""
-    assert [] == faults(folder, work, read_only=True)
+    """Nor does who may not write, whether he came first or not."""
+    assert [] == faults(folder, work, read_only=True, at_rest=at_rest)
 
 
 # --- this finds what it is for ------------------------------------------------

@@ -298,10 +298,9 @@ class State:
         """
         if seen is None:
             raise CorruptionError(what="no mark", verdict="not covered", where=LOCK)
-        generation = seen.catalog_generation
-        stale = self.seen is None or (self.seen.catalog_generation != generation)
+        current = catalogs.is_current(self._catalog, self.seen, seen)
         with self._moving():
-            if self._view is None or stale:
+            if self._view is None or not current:
                 self._use(self._open_catalog(seen))
             try:
                 self.view.catch_up(seen.journal, seen.end, seen.frame)
