@@ -29,6 +29,7 @@ LAYERS = [
     {"segment"},
     {"session"},
     {"store"},
+    {"bodies"},
     {"conversation", "importer", "marking", "messages", "packing", "verify"},
     {"gc", "report", "scanning", "sweeping"},
     {"maintain", "runtime"},

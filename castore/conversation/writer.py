@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
+from castore.bodies import encode_body
 from castore.codec import encode_object
 from castore.conversation.classify import difference
-from castore.conversation.coding import STATE_ROLE, encode_body, encode_entry
+from castore.conversation.coding import STATE_ROLE, encode_entry
 from castore.conversation.compacting import kept_entries
 from castore.conversation.cutting import cut_at
 from castore.conversation.reading import fold_log, newest_snapshot
