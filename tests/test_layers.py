@@ -22,7 +22,7 @@ LAYERS = [
     {"digest"},
     {"chunker", "codec", "compress", "merkle"},
     {"formats"},
-    {"catalog", "records", "storage", "transcript"},
+    {"catalog", "clock", "records", "storage", "transcript"},
     {"reading"},
     {"engine"},
     {"blobfile", "proof", "writing"},

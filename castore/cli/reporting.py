@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from castore.cli.output import Output
 from castore.cli.page import page
 from castore.cli.target import STDOUT, target
 from castore.cli.versions import own_version
+from castore.clock import now_ms
 from castore.reading.findings import Finding
 from castore.report import StoreReport, gather
 from castore.verify import COVERED, Report, verify
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace, out: Output) -> Exit:
             check = verify(path, progress=progress.update)
     parts = page(
         report,
-        made_ms=time.time_ns() // 1_000_000,
+        made_ms=now_ms(),
         version=own_version(),
         limit=options.limit,
         title=str(path) if options.names else None,
