@@ -191,6 +191,6 @@ def new_segment(
     segment = segment or new_id()
     session = session or new_id()
     start = Start(session, segment, cause, origin, key)
-    first = BuiltEntry("start", put_bytes(engine, body), tuple(refs), time_ms, start)
+    first = BuiltEntry(START, put_bytes(engine, body), tuple(refs), time_ms, start)
     rest = build_entries(engine, then)
     return Append(session, segment, (first, *rest), Expect.ABSENT)

@@ -25,7 +25,7 @@ from castore.errors import (
     UnsupportedError,
 )
 from castore.formats import marker, storelog
-from castore.formats.entry import Start
+from castore.formats.entry import START, Start
 from castore.formats.file import JOURNAL, SIZE, encode_header, file_name, parse_name
 from castore.formats.mark import LockFile, encode_lock
 from castore.formats.refuse import placed
@@ -205,7 +205,7 @@ def _write_first_commit(engine: Engine) -> None:
     store = engine.store
     body = storelog.started(_CREATED_BY)
     start = Start(store, store, "new")
-    entry = NewEntry("start", put_bytes(engine, body), (), None, start, body)
+    entry = NewEntry(START, put_bytes(engine, body), (), None, start, body)
     append = Append(store, store, (entry,), Expect.ABSENT)
     engine.commit(Change((append,), maintenance=True))
 

@@ -19,14 +19,13 @@ import attrs
 from castore.codec import decode_object, encode_object
 from castore.engine.expect import living
 from castore.errors import FormatError, NotFoundError
-from castore.formats.entry import Entry
+from castore.formats.entry import START, Entry
 from castore.importer.source import READ_SIZE, TAIL
 from castore.segment import Segment
 from castore.store import Store
 from castore.transcript.records import native_id_of, parse_record, scan_record
 
 
-START = "start"
 PATH_ROLE = "path"
 BODY_SIZE = READ_SIZE  # bytes above which a body is never held whole
 

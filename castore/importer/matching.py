@@ -19,8 +19,7 @@ from collections.abc import Iterable, Sequence
 import attrs
 
 from castore.digest import blob_digest
-from castore.formats.entry import Entry
-from castore.importer.content import START
+from castore.formats.entry import START, Entry
 from castore.importer.finding import labelled
 from castore.importer.source import TAIL, Piece
 from castore.segment import Segment

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from castore.bodies import decode_body, encode_body
 from castore.codec import decode_object, encode_object
 from castore.errors import FormatError
-from castore.formats.entry import Entry
+from castore.formats.entry import START, Entry
 from castore.messages.state import State
 from castore.records.fields import Record
 from castore.records.messages import (
@@ -28,7 +28,6 @@ from castore.writing import NewEntry
 #: Namespace of the keys of message sessions.
 NAMESPACE = "messages"
 
-START = "start"
 META = "session_meta"
 MESSAGE = "message"
 COMPACTION = "compaction"
