@@ -61,10 +61,11 @@ def placed(parser: argparse.ArgumentParser, default: str | None = "-") -> None:
     parser.add_argument("--force", action="store_true", help="replace FILE")
 
 
-def segment(parser: argparse.ArgumentParser) -> None:
+def segment(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
     """Add the segment that is meant."""
     parser.add_argument(
         "segment",
+        nargs=nargs,
         metavar="SEGMENT",
         help="id, unique prefix of it, session key, or path that was imported",
     )
@@ -169,12 +170,7 @@ def scan(parser: argparse.ArgumentParser) -> None:
 
 def restore(parser: argparse.ArgumentParser) -> None:
     """Add what ``restore`` takes."""
-    parser.add_argument(
-        "segment",
-        nargs="?",
-        metavar="SEGMENT",
-        help="id, unique prefix of it, session key, or path that was imported",
-    )
+    segment(parser, nargs="?")
     placed(parser)
     parser.add_argument(
         "--all", action="store_true", help="all that was imported, below the folder -o"

@@ -33,6 +33,7 @@ from castore.storage import Files
 
 
 LIBRARIES = ("attrs", "backports.zstd", "blake3", "cbor2", "pyfastcdc", "zstandard")
+_REBUILD = "run castore rebuild"
 _FREE_SIZE_MIN = 2 * limits.JOURNAL_SIZE  # bytes
 
 
@@ -156,13 +157,12 @@ def _judge_catalog(
     files: Files, store: bytes, lock: LockFile, diagnosis: Diagnosis, *, deep: bool
 ) -> str:
     """Return how the catalog compares with the journals, or with all files."""
-    step = "run castore rebuild"
     if not files.exists(catalogs.catalog_name(lock.catalog_generation)):
-        diagnosis.problem("the catalog is missing", step)
+        diagnosis.problem("the catalog is missing", _REBUILD)
         return "missing"
     catalog = catalogs.read_catalog(files, store, lock)
     if not isinstance(catalog, SqliteCatalog):
-        diagnosis.problem("the catalog cannot be read", step)
+        diagnosis.problem("the catalog cannot be read", _REBUILD)
         return "unreadable"
     opened = OpenFiles(files, store)
     try:
@@ -173,7 +173,7 @@ def _judge_catalog(
                 _compare(files, store, lock, view.known, diagnosis) if deep else "fits"
             )
     except (CorruptionError, NotFoundError) as error:
-        diagnosis.problem(f"the catalog does not fit the files: {error.what}", step)
+        diagnosis.problem(f"the catalog does not fit the files: {error.what}", _REBUILD)
         return "does not fit"
     finally:
         opened.forget()
@@ -189,7 +189,7 @@ def _compare(
         return "not judged"
     if sorted_facts(read_facts(known.dump())) == sorted_facts(read_facts(made)):
         return "equal"
-    diagnosis.problem("the catalog differs from the files", "run castore rebuild")
+    diagnosis.problem("the catalog differs from the files", _REBUILD)
     return "differs"
 
 

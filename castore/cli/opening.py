@@ -63,15 +63,20 @@ def existing_path(options: argparse.Namespace) -> Path:
         CommandError: There is no store.
     """
     path, _ = store_path(options)
-    if not os.path.lexists(path / MARKER):
-        raise no_store(path)
+    check_path(path)
     return path
 
 
-def no_store(path: Path) -> CommandError:
-    """Return the error that says that there is no store at *path*."""
-    what = f"no store at {path}; make one with castore init or castore import"
-    return CommandError(Exit.NO_STORE, what)
+def check_path(path: Path) -> None:
+    """
+    Refuse *path* if there is no store.
+
+    Raises:
+        CommandError: There is none.
+    """
+    if not os.path.lexists(path / MARKER):
+        what = f"no store at {path}; make one with castore init or castore import"
+        raise CommandError(Exit.NO_STORE, what)
 
 
 def open_store(options: argparse.Namespace) -> Store:
