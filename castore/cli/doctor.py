@@ -17,7 +17,7 @@ from castore import limits
 from castore.catalog import Catalog, SqliteCatalog
 from castore.catalog.rows import read_facts, sorted_facts
 from castore.cli.exits import Exit
-from castore.cli.opening import MARKER, store_path
+from castore.cli.opening import store_path
 from castore.cli.output import Output
 from castore.cli.text import size_text
 from castore.cli.versions import own_version, version_of
@@ -25,6 +25,7 @@ from castore.engine import catalogs
 from castore.engine.rebuilding import facts_of_survey
 from castore.engine.view import View
 from castore.errors import CorruptionError, NotFoundError, StorageError
+from castore.formats import marker
 from castore.formats.mark import LockFile
 from castore.reading.files import OpenFiles
 from castore.reading.folder import read_marker
@@ -63,7 +64,7 @@ def doctor(options: argparse.Namespace, out: Output) -> Exit:
         "sqlite": {"version": sqlite3.sqlite_version, "wal_reset_race": race},
         "store": None,
     }
-    exists = os.path.lexists(path / MARKER)
+    exists = os.path.lexists(path / marker.NAME)
     if exists:
         store = {"path": str(path), "named_by": named_by}
         with out.progress("comparing") as progress:
@@ -119,7 +120,7 @@ def _examine(files: Files, diagnosis: Diagnosis, *, deep: bool) -> dict[str, Any
     try:
         store = read_marker(files)
     except CorruptionError as error:
-        diagnosis.problem(f"{MARKER}: {error.what}", "restore it from a copy")
+        diagnosis.problem(f"{marker.NAME}: {error.what}", "restore it from a copy")
         return facts
     facts["store_id"] = store.hex()
     lock = read_lock(files)

@@ -35,7 +35,6 @@ from castore.reading.image import commits
 from castore.storage import FileLock, Files
 
 
-_MARKER_SIZE_MAX = 65_536
 _UNFINISHED_SIZE_MAX = 4096
 _GENERATION = 1  # of the first catalog
 _CREATED_BY = "castore"
@@ -58,7 +57,7 @@ def store_id(files: Files, *, writing: bool) -> bytes:
         what = f"no store at {files.root}; make one with castore init"
         raise NotFoundError(what=what) from None
     try:
-        data = files.read_up_to(fd, _MARKER_SIZE_MAX + 1, 0)
+        data = files.read_up_to(fd, marker.SIZE_MAX + 1, 0)
     finally:
         files.close(fd)
     with placed(marker.NAME):

@@ -25,7 +25,7 @@ from castore.reading.files import OpenFile
 from castore.reading.findings import Finding, Findings
 from castore.reading.folder import read_folder, read_marker
 from castore.reading.logs import Log
-from castore.reading.mark import MarkWorth, judge_mark, read_lock
+from castore.reading.mark import LOCK_NAME, MarkWorth, judge_mark, read_lock
 from castore.reading.members import Member
 from castore.reading.places import Places
 from castore.reading.reader import Reader
@@ -237,7 +237,7 @@ def _survey(
     if isinstance(lock, _FromFolder):
         lock = read_lock(files)
         if lock is None:
-            findings.notice("lock", "no lock file, or not in its form")
+            findings.notice(LOCK_NAME, "no lock file, or not in its form")
     worth = judge_mark(files, lock)
     folder = read_folder(files, store, findings)
     contents = read_all(files, folder, progress, jobs, needed)
