@@ -96,6 +96,11 @@ def facts_in(store: Store, start: Entry) -> FileFacts | None:
 _NUMBERS = frozenset({"size", "imported_ms"})
 
 
+def not_imported(segment: Segment) -> FormatError:
+    """Return the error for a *segment* that holds no file."""
+    return FormatError(what=f"segment {segment.id.hex()} was not imported from a file")
+
+
 def restore(store: Store, segment: Segment, out: BinaryIO) -> int:
     """
     Write the file that was imported as *segment* to *out*, byte for byte.
@@ -124,8 +129,7 @@ def restore(store: Store, segment: Segment, out: BinaryIO) -> int:
     """
     facts = facts_of(store, segment)
     if facts is None:
-        what = f"segment {segment.id.hex()} was not imported from a file"
-        raise FormatError(what=what)
+        raise not_imported(segment)
     size = 0
     for entry, body in bodies(store, segment):
         if body is None:
