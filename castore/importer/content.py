@@ -21,6 +21,7 @@ from castore.engine.expect import living
 from castore.errors import FormatError, NotFoundError
 from castore.formats.entry import START, Entry
 from castore.importer.source import READ_SIZE, TAIL
+from castore.limits import KIB
 from castore.segment import Segment
 from castore.store import Store
 from castore.transcript.records import native_id_of, parse_record, scan_record
@@ -170,7 +171,7 @@ _BEFORE_MESSAGE = b" \t\r\n,"  # between two messages of a document
 
 def _chunks(blob: io.RawIOBase) -> Iterator[bytes]:
     first = True
-    while data := blob.read(64 * 1024):
+    while data := blob.read(64 * KIB):
         yield data.lstrip(_BEFORE_MESSAGE) if first else data
         first = False
 
