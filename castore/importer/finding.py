@@ -81,7 +81,7 @@ def _only_part(store: Store, name: str) -> Segment:
     found = sorted(_by_part(store, name))
     if len(found) > 1:
         raise ConflictError(
-            what=f"{len(found)} segments could be meant",
+            what=f"{len(found)} segments could be meant; say the id of one",
             subject="segment",
             expected=name,
             actual=", ".join(segment.hex() for segment in found[:_LISTED_COUNT]),
