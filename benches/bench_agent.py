@@ -18,7 +18,7 @@ from pathlib import Path
 
 import zstandard
 
-from harness import folder, report, seconds
+from harness import costs, folder, report, seconds
 from peers import installed
 from workload import turns
 
@@ -105,15 +105,8 @@ def run(made, *, seed):
             found = mine.restore(number)
             restored.append(time.perf_counter() - start)
             assert found == made[number].payloads
-    times = sorted(mine.seconds)
     return {
-        "ingest_s": round(sum(times), 2),
-        "turn_p50_ms": round(times[len(times) // 2] * 1e3, 2),
-        "turn_p99_ms": round(times[len(times) * 99 // 100] * 1e3, 2),
-        "bytes_before": before,
-        "pack_s": round(packed, 2),
-        "bytes_after": after,
-        "restore_newest_ms": round(newest * 1e3, 1),
+        **costs(mine.seconds, before=before, packed=packed, after=after, newest=newest),
         "restore_any_ms": round(sum(restored) / len(restored) * 1e3, 1),
         "restore_worst_ms": round(max(restored) * 1e3, 1),
     }
@@ -147,15 +140,9 @@ def run_peer(peer, made):
         assert found.items() <= last.payloads.items()
         assert found
         after = other.size()
-    times = sorted(other.seconds)
-    return {
-        "ingest_s": round(sum(times), 2),
-        "turn_p50_ms": round(times[len(times) // 2] * 1e3, 2),
-        "bytes_before": before,
-        "pack_s": round(packed, 2),
-        "bytes_after": after,
-        "restore_newest_ms": round(newest * 1e3, 1),
-    }
+    return costs(
+        other.seconds, before=before, packed=packed, after=after, newest=newest
+    )
 
 
 def compared(mine, other):

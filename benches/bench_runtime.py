@@ -18,7 +18,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from harness import folder, report, seconds
+from harness import costs, folder, report, seconds
 from peers import LangGraph
 from workload import turns
 
@@ -131,16 +131,9 @@ def run(kind, made):
         assert value == keeper.restore(last.number)
         newest = min(seconds(partial(keeper.restore, last.number)) for _ in range(5))
         after = keeper.size()
-    times = sorted(keeper.seconds)
-    return {
-        "ingest_s": round(sum(times), 2),
-        "turn_p50_ms": round(times[len(times) // 2] * 1e3, 2),
-        "turn_p99_ms": round(times[len(times) * 99 // 100] * 1e3, 2),
-        "bytes_before": before,
-        "pack_s": round(packed, 2),
-        "bytes_after": after,
-        "restore_newest_ms": round(newest * 1e3, 1),
-    }
+    return costs(
+        keeper.seconds, before=before, packed=packed, after=after, newest=newest
+    )
 
 
 def main():

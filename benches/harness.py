@@ -116,6 +116,34 @@ def spread(values: list[float]) -> dict[str, float]:
     }
 
 
+def costs(
+    turns: list[float], *, before: int, packed: float, after: int, newest: float
+) -> dict[str, float]:
+    """
+    Return what a life cost that was kept turn by turn.
+
+    Args:
+        turns: Seconds of each.
+
+        before: Bytes before it was packed.
+
+        packed: Seconds of packing.
+
+        after: Bytes after it.
+
+        newest: Seconds of going back to the newest turn.
+    """
+    return {
+        "ingest_s": round(sum(turns), 2),
+        "turn_p50_ms": round(p(turns, 50) * 1e3, 2),
+        "turn_p99_ms": round(p(turns, 99) * 1e3, 2),
+        "bytes_before": before,
+        "pack_s": round(packed, 2),
+        "bytes_after": after,
+        "restore_newest_ms": round(newest * 1e3, 1),
+    }
+
+
 @contextmanager
 def compiled() -> Iterator[None]:
     """Let new processes find their modules compiled, as those of a package are."""

@@ -95,8 +95,8 @@ class ConflictError(CastoreError):
     again and retry, or fork.
 
     Attributes:
-        subject: What both wanted: ``head``, ``key``, ``session``, ``blob``,
-            ``binding``, ``lease`` or ``node``.
+        subject: What both wanted: ``head``, ``key``, ``session``, ``segment``,
+            ``blob``, ``file``, ``binding``, ``lease`` or ``node``.
 
         expected: What the caller took for granted.
 

@@ -53,7 +53,5 @@ SLOT_LOOK_BACK = 64  # entries read to find what a slot held before
 PART_SIZE = 4 * MIB  # raw bytes of a file that a helping process reads at once
 RESERVE_SIZE = MIB  # bytes kept for maintenance on a full disk
 CACHE_SIZE = 64 * MIB  # bytes of decoded frames kept by a reader
-KEY_COMMIT_COUNT = 1000  # newest commits whose keys are remembered
-KEY_AGE_MS = 30 * 24 * 3600 * 1000  # or this much commit time
 GRACE_S = 24 * 3600  # seconds from condemned to deleted
 LOCK_TIMEOUT_S = 60.0  # seconds to wait for the store lock

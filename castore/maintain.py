@@ -9,6 +9,7 @@ import time
 import attrs
 
 from castore import limits
+from castore.clock import now_ms
 from castore.engine import Engine
 from castore.errors import CastoreError, LockedError
 from castore.gc import Progress, collect
@@ -150,7 +151,7 @@ class _Run:
         self.done.sweep = sweep(
             self.engine,
             share=self.share,
-            now_ms=time.time_ns() // 1_000_000,
+            now_ms=now_ms(),
             progress=lambda read, total: self.progress("verifying", read, total),
             enough=self.is_late,
         )

@@ -20,7 +20,7 @@ from castore.engine.expect import Expect, living, newest_head
 from castore.engine.putting import put_bytes
 from castore.errors import ConflictError
 from castore.formats import storelog
-from castore.formats.entry import Entry, Origin, Reference, Start
+from castore.formats.entry import START, Entry, Origin, Reference, Start
 from castore.formats.head import Head
 from castore.formats.trees import tree_of
 from castore.proof import InclusionProof
@@ -258,7 +258,7 @@ class Segment:
         session = session or self._seen.session
         start = Start(session, segment, "fork", origin, key)
         first = BuiltEntry(
-            "start", put_bytes(self._engine, body), tuple(refs), time_ms, start
+            START, put_bytes(self._engine, body), tuple(refs), time_ms, start
         )
         rest = build_entries(self._engine, then)
         fork = (self.id, at, last, peaks)

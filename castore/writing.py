@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 import os
-import time
 
 from collections.abc import Iterable, Sequence
 
 import attrs
 
 from castore import limits
+from castore.clock import now_ms
 from castore.engine import Engine
 from castore.engine.change import Append, Change, Outcome
 from castore.engine.change import NewEntry as BuiltEntry
@@ -49,7 +49,7 @@ class NewEntry:
 
 def new_id() -> bytes:
     """Return a new id for a session or segment, 16 bytes, UUIDv7."""
-    return make_id(time.time_ns() // 1_000_000, os.urandom(10))
+    return make_id(now_ms(), os.urandom(10))
 
 
 def build_entries(
@@ -191,6 +191,6 @@ def new_segment(
     segment = segment or new_id()
     session = session or new_id()
     start = Start(session, segment, cause, origin, key)
-    first = BuiltEntry("start", put_bytes(engine, body), tuple(refs), time_ms, start)
+    first = BuiltEntry(START, put_bytes(engine, body), tuple(refs), time_ms, start)
     rest = build_entries(engine, then)
     return Append(session, segment, (first, *rest), Expect.ABSENT)

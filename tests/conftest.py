@@ -1,5 +1,5 @@
 """
-What every test may use: hypothesis profiles, the budget, the real inputs.
+What every test may use: hypothesis profiles, the budget, a store, the real inputs.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+
+import castore
 
 
 MEMORY = Path("/dev/shm")  # where there is one, many small files are put there
@@ -50,6 +52,13 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="castore-", dir=MEMORY))
     yield made
     shutil.rmtree(made)
+
+
+@pytest.fixture
+def store(folder: Path) -> Iterator[castore.Store]:
+    """Return a new store."""
+    with castore.open(folder / "store", create=True) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,11 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from castore.records.config import RequestConfig
 from castore.records.entries import ENTRIES
 from castore.records.fields import Record
 from castore.records.items import Reasoning, ToolCall, ToolResult, text_message
+from castore.records.state import StartState
 
 
 Json = dict[str, Any]
@@ -35,6 +37,13 @@ CALL = ToolCall(call_id="c1", name="ls", arguments="{}", id="i1", status="comple
 RESULT = ToolResult(call_id="c1", summary="2 files", content="a b")
 THOUGHT = Reasoning(
     text="hm", summary=("s",), encrypted_content="e", signature="g", id="r1"
+)
+
+
+SEED = StartState(
+    system_prompt="be brief",
+    config=RequestConfig(max_tokens=9),
+    history=(text_message("user", "before"),),
 )
 
 

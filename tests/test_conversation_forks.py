@@ -10,13 +10,12 @@ from __future__ import annotations
 import shutil
 import threading
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 import pytest
 
-from conversationkit import ANSWER, CALL, RESULT, SYSTEM, Clock
+from conversationkit import ANSWER, CALL, RESULT, SEED, SYSTEM, Clock
 
 import castore
 
@@ -30,16 +29,6 @@ from castore.records.inputs import TextInput
 from castore.records.items import ITEMS, ToolCall, ToolResult, text_message, to_logged
 from castore.records.state import StartState
 from castore.verify import verify
-
-
-SEED = StartState(system_prompt="p", history=(text_message("user", "before"),))
-
-
-@pytest.fixture
-def store(folder: Path) -> Iterator[Store]:
-    """Return a new store."""
-    with castore.open(folder / "store", create=True) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -89,7 +78,7 @@ def test_fork_mints_a_session(store: Store, writer: SegmentWriter) -> None:
     assert fork.session_id != writer.session_id
     assert store.session(("agent", "two")).id == fork.session_id
     assert own_kinds(fork) == ["start"]
-    assert (state.history, state.system_prompt) == (live.history, "p")
+    assert (state.history, state.system_prompt) == (live.history, SEED.system_prompt)
     assert (state.inherited_count, state.own_count) == (before.count, 1)
     assert (fork.entries_count, fork.own_count) == (before.count + 1, 1)
     origin = origin_of(fork)
@@ -391,7 +380,7 @@ def test_compaction_refers_to_what_it_keeps(
     writer.save_delta([large])
     before, live = writer.segment.head, writer.state()
     summary = text_message("system", "what happened")
-    state = StartState(system_prompt="p", history=(summary, *live.history[-5:]))
+    state = attrs.evolve(SEED, history=(summary, *live.history[-5:]))
     compacted = writer.create_compacted(state)
     assert compacted.session_id == writer.session_id
     assert compacted.state().history == state.history

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import attrs
 import pytest
@@ -19,6 +18,7 @@ from conversationkit import (
     ANSWER,
     CALL,
     RESULT,
+    SEED,
     SYSTEM,
     THOUGHT,
     TIME,
@@ -47,7 +47,6 @@ from castore.records.entries import (
 from castore.records.fields import Unknown
 from castore.records.inputs import FileRef, TextInput
 from castore.records.items import ToolResult, from_logged, text_message, to_logged
-from castore.records.state import StartState
 from castore.records.system import Notification, PodScopeSnapshot, ScopeRule
 
 
@@ -58,18 +57,6 @@ USAGE = UsageRecord(
     cache_write_tokens=4,
     output_tokens=5,
 )
-SEED = StartState(
-    system_prompt="be brief",
-    config=RequestConfig(max_tokens=9),
-    history=(text_message("user", "before"),),
-)
-
-
-@pytest.fixture
-def store(folder: Path) -> Iterator[Store]:
-    """Return a new store."""
-    with castore.open(folder / "store", create=True) as opened:
-        yield opened
 
 
 @pytest.fixture

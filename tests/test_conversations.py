@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,13 +22,6 @@ from castore.conversation.writer import SegmentWriter
 from castore.limits import KIB
 from castore.records.inputs import TextInput
 from castore.records.items import text_message
-
-
-@pytest.fixture
-def store(folder: Path) -> Iterator[Store]:
-    """Return a new store."""
-    with castore.open(folder / "store", create=True) as opened:
-        yield opened
 
 
 def test_newest_first(store: Store) -> None:

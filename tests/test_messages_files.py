@@ -11,7 +11,6 @@ import io
 import json
 import os
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,6 @@ OTHERS = {
     "b234acb1eb8c486e80544ddc7e13e6d8.json": "missing version",
     "ledger.jsonl": "record at line 1: missing type",
 }
-
-
-@pytest.fixture
-def store(folder: Path) -> Iterator[castore.Store]:
-    """Return a new store."""
-    with castore.open(folder / "store", create=True) as opened:
-        yield opened
 
 
 def names(folder: Path) -> list[str]:

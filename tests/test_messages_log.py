@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -41,13 +41,6 @@ USAGE = TokenUsage(
     cache_creation_input_tokens=1,
     cache_read_input_tokens=2,
 )
-
-
-@pytest.fixture
-def store(folder: Path) -> Iterator[castore.Store]:
-    """Return a new store."""
-    with castore.open(folder / "store", create=True) as opened:
-        yield opened
 
 
 def ticking(*times: int) -> Clock:

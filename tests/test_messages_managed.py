@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -25,13 +24,6 @@ from castore.messages.managed import (
     fingerprint,
     fnv,
 )
-
-
-@pytest.fixture
-def store(folder: Path) -> Iterator[castore.Store]:
-    """Return a new store."""
-    with castore.open(folder / "store", create=True) as opened:
-        yield opened
 
 
 def add(store: castore.Store, name: str, updated_at_ms: int, *texts: str) -> None:

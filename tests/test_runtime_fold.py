@@ -7,7 +7,6 @@ from __future__ import annotations
 import random
 import threading
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,6 @@ from castore.runtime import FullGraph, RuntimeStore
 from castore.runtime import log as runtime_log
 from castore.runtime.bodies import COMMIT, HIDDEN, META, decode_body
 from castore.runtime.fold import Fold
-
-
-@pytest.fixture
-def store(folder: Path) -> Iterator[Store]:
-    """Return an empty store."""
-    with castore.open(folder / "store", create=True) as made:
-        yield made
 
 
 def grown(store: Store, count: int, session: str = "s") -> RuntimeStore:

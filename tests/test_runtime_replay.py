@@ -8,7 +8,6 @@ import base64
 import json
 import shutil
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,6 @@ from castore.verify import verify
 
 Line = dict[str, Any]
 COUNTS = [field.name for field in attrs.fields(TokenUsage) if "tokens" in field.name]
-
-
-@pytest.fixture
-def store(folder: Path) -> Iterator[Store]:
-    """Return an empty store."""
-    with castore.open(folder / "store", create=True) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

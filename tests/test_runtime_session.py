@@ -6,9 +6,6 @@ from __future__ import annotations
 
 import logging
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import attrs
 import pytest
 
@@ -51,13 +48,6 @@ from castore.runtime import (
     Unchanged,
 )
 from castore.runtime.bodies import COMMIT, CommitBody, decode_body
-
-
-@pytest.fixture
-def store(folder: Path) -> Iterator[Store]:
-    """Return an empty store."""
-    with castore.open(folder / "store", create=True) as made:
-        yield made
 
 
 def begun(store: Store) -> tuple[RuntimeSession, PersistedSessionState]:

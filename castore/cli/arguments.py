@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 
+from castore import limits
 from castore.cli.text import (
     parse_count,
     parse_duration,
@@ -61,10 +62,11 @@ def placed(parser: argparse.ArgumentParser, default: str | None = "-") -> None:
     parser.add_argument("--force", action="store_true", help="replace FILE")
 
 
-def segment(parser: argparse.ArgumentParser) -> None:
+def segment(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
     """Add the segment that is meant."""
     parser.add_argument(
         "segment",
+        nargs=nargs,
         metavar="SEGMENT",
         help="id, unique prefix of it, session key, or path that was imported",
     )
@@ -169,12 +171,7 @@ def scan(parser: argparse.ArgumentParser) -> None:
 
 def restore(parser: argparse.ArgumentParser) -> None:
     """Add what ``restore`` takes."""
-    parser.add_argument(
-        "segment",
-        nargs="?",
-        metavar="SEGMENT",
-        help="id, unique prefix of it, session key, or path that was imported",
-    )
+    segment(parser, nargs="?")
     placed(parser)
     parser.add_argument(
         "--all", action="store_true", help="all that was imported, below the folder -o"
@@ -266,7 +263,7 @@ def collecting(parser: argparse.ArgumentParser) -> None:
         "--grace",
         type=parse_duration,
         metavar="DURATION",
-        default=24 * 3600.0,
+        default=float(limits.GRACE_S),
         help="from condemned to deleted: 0, 30m, 24h, 7d (default: 24h)",
     )
     parser.add_argument(

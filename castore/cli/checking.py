@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from castore.cli.exits import Exit
-from castore.cli.opening import MARKER, existing_path, no_store, open_store
+from castore.cli.opening import check_path, existing_path, open_store
 from castore.cli.output import Output
 from castore.cli.text import count_text, size_text, time_text
 
@@ -32,8 +31,7 @@ def verify(options: argparse.Namespace, out: Output) -> Exit:
         path = existing_path(options)
     else:
         path = Path(options.path).absolute()
-        if not os.path.lexists(path / MARKER):
-            raise no_store(path)
+        check_path(path)
     with out.progress("verifying") as progress:
         report = verify_store(path, progress=progress.update, jobs=options.jobs)
     tell_findings((*report.findings, *report.explained), out)

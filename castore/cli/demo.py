@@ -7,7 +7,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import tempfile
-import time
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import attrs
 from castore.cli.exits import CommandError, Exit, text_of
 from castore.cli.output import Output
 from castore.cli.text import count_text, size_text
+from castore.clock import now_ms
 from castore.errors import CastoreError
 from castore.importer import ImportedFile, import_paths, restore
 from castore.importer.source import open_source
@@ -159,8 +159,7 @@ def _import(show: Show, store: Store, paths: list[str]) -> list[ImportedFile]:
     def failed(path: str, error: CastoreError) -> None:
         show.step("import", f"{path}: {text_of(error)}", ok=False)
 
-    now_ms = time.time_ns() // 1_000_000
-    return list(import_paths(store, paths, now_ms=now_ms, failed=failed))
+    return list(import_paths(store, paths, now_ms=now_ms(), failed=failed))
 
 
 def _is_same(store: Store, file: ImportedFile) -> bool:

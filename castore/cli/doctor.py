@@ -17,7 +17,7 @@ from castore import limits
 from castore.catalog import Catalog, SqliteCatalog
 from castore.catalog.rows import read_facts, sorted_facts
 from castore.cli.exits import Exit
-from castore.cli.opening import MARKER, store_path
+from castore.cli.opening import store_path
 from castore.cli.output import Output
 from castore.cli.text import size_text
 from castore.cli.versions import own_version, version_of
@@ -25,6 +25,7 @@ from castore.engine import catalogs
 from castore.engine.rebuilding import facts_of_survey
 from castore.engine.view import View
 from castore.errors import CorruptionError, NotFoundError, StorageError
+from castore.formats import marker
 from castore.formats.mark import LockFile
 from castore.reading.files import OpenFiles
 from castore.reading.folder import read_marker
@@ -33,6 +34,7 @@ from castore.storage import Files
 
 
 LIBRARIES = ("attrs", "backports.zstd", "blake3", "cbor2", "pyfastcdc", "zstandard")
+_REBUILD = "run castore rebuild"
 _FREE_SIZE_MIN = 2 * limits.JOURNAL_SIZE  # bytes
 
 
@@ -62,7 +64,7 @@ def doctor(options: argparse.Namespace, out: Output) -> Exit:
         "sqlite": {"version": sqlite3.sqlite_version, "wal_reset_race": race},
         "store": None,
     }
-    exists = os.path.lexists(path / MARKER)
+    exists = os.path.lexists(path / marker.NAME)
     if exists:
         store = {"path": str(path), "named_by": named_by}
         with out.progress("comparing") as progress:
@@ -118,7 +120,7 @@ def _examine(files: Files, diagnosis: Diagnosis, *, deep: bool) -> dict[str, Any
     try:
         store = read_marker(files)
     except CorruptionError as error:
-        diagnosis.problem(f"{MARKER}: {error.what}", "restore it from a copy")
+        diagnosis.problem(f"{marker.NAME}: {error.what}", "restore it from a copy")
         return facts
     facts["store_id"] = store.hex()
     lock = read_lock(files)
@@ -156,13 +158,12 @@ def _judge_catalog(
     files: Files, store: bytes, lock: LockFile, diagnosis: Diagnosis, *, deep: bool
 ) -> str:
     """Return how the catalog compares with the journals, or with all files."""
-    step = "run castore rebuild"
     if not files.exists(catalogs.catalog_name(lock.catalog_generation)):
-        diagnosis.problem("the catalog is missing", step)
+        diagnosis.problem("the catalog is missing", _REBUILD)
         return "missing"
     catalog = catalogs.read_catalog(files, store, lock)
     if not isinstance(catalog, SqliteCatalog):
-        diagnosis.problem("the catalog cannot be read", step)
+        diagnosis.problem("the catalog cannot be read", _REBUILD)
         return "unreadable"
     opened = OpenFiles(files, store)
     try:
@@ -173,7 +174,7 @@ def _judge_catalog(
                 _compare(files, store, lock, view.known, diagnosis) if deep else "fits"
             )
     except (CorruptionError, NotFoundError) as error:
-        diagnosis.problem(f"the catalog does not fit the files: {error.what}", step)
+        diagnosis.problem(f"the catalog does not fit the files: {error.what}", _REBUILD)
         return "does not fit"
     finally:
         opened.forget()
@@ -193,7 +194,7 @@ def _compare(
         return "not judged"
     if sorted_facts(read_facts(known.dump())) == sorted_facts(read_facts(made)):
         return "equal"
-    diagnosis.problem("the catalog differs from the files", "run castore rebuild")
+    diagnosis.problem("the catalog differs from the files", _REBUILD)
     return "differs"
 
 

@@ -10,7 +10,6 @@ import os
 import select
 import signal
 import stat
-import time
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -27,6 +26,7 @@ from castore.cli.opening import make_store, read_store
 from castore.cli.output import Output
 from castore.cli.progress import Progress
 from castore.cli.text import count_text, size_text
+from castore.clock import now_ms
 from castore.errors import CastoreError, LockedError
 from castore.importer import (
     Choice,
@@ -131,7 +131,7 @@ class _Run:
             self._options.paths,
             format=self._options.format,
             choice=self._choice,
-            now_ms=time.time_ns() // 1_000_000,
+            now_ms=now_ms(),
             progress=told,
             failed=self._fail,
         )
@@ -239,8 +239,7 @@ def _remove(options: argparse.Namespace, out: Output, run: _Run) -> list[Judged]
     if run.failed:
         out.warn("nothing is removed: some files could not be taken in")
         return []
-    now_ms = time.time_ns() // 1_000_000
-    before_ms = now_ms - round(options.older_than * 1000)
+    before_ms = now_ms() - round(options.older_than * 1000)
     # Another handle: what it gives back comes from the files of the store.
     files = list(run.files.values())
     total = sum(file.raw_bytes for file in files)

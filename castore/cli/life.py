@@ -20,7 +20,7 @@ import castore.errors
 
 from castore.cli.demo import Show, show_pack, show_verify
 from castore.cli.text import count_text, size_text
-from castore.formats.entry import BlobRef, Reference
+from castore.formats.entry import START, BlobRef, Reference
 from castore.gc import collect
 from castore.segment import Segment
 from castore.store import Store
@@ -160,7 +160,7 @@ def _show_crash(show: Show, store: Store, path: Path) -> None:
     segment = store.create_session(key=("demo", "crash"))
     told = _kill_writer(path, segment.id.hex())
     found = [
-        (entry.kind, body) for entry, body in segment.read() if entry.kind != "start"
+        (entry.kind, body) for entry, body in segment.read() if entry.kind != START
     ]
     wanted = [("line", f"line {n}\n".encode()) for n in range(len(found))]
     ok = told <= len(found) and found == wanted

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from castore.cli.exits import CommandError, Exit
 from castore.cli.output import Output
+from castore.formats import marker
 
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 
 VARIABLE = "CASTORE_STORE"
-MARKER = "castore.json"
 
 
 def store_path(options: argparse.Namespace) -> tuple[Path, str]:
@@ -63,15 +63,20 @@ def existing_path(options: argparse.Namespace) -> Path:
         CommandError: There is no store.
     """
     path, _ = store_path(options)
-    if not os.path.lexists(path / MARKER):
-        raise no_store(path)
+    check_path(path)
     return path
 
 
-def no_store(path: Path) -> CommandError:
-    """Return the error that says that there is no store at *path*."""
-    what = f"no store at {path}; make one with castore init or castore import"
-    return CommandError(Exit.NO_STORE, what)
+def check_path(path: Path) -> None:
+    """
+    Refuse *path* if there is no store.
+
+    Raises:
+        CommandError: There is none.
+    """
+    if not os.path.lexists(path / marker.NAME):
+        what = f"no store at {path}; make one with castore init or castore import"
+        raise CommandError(Exit.NO_STORE, what)
 
 
 def open_store(options: argparse.Namespace) -> Store:
@@ -117,7 +122,7 @@ def make_store(options: argparse.Namespace, out: Output) -> tuple[Store, bool]:
     from castore.store import open as open_path
 
     path, _ = store_path(options)
-    made = not os.path.lexists(path / MARKER)
+    made = not os.path.lexists(path / marker.NAME)
     if made and path.is_dir() and any(path.iterdir()) and not (path / "files").exists():
         what = f"{path} is neither empty nor a store; choose another folder"
         raise CommandError(Exit.REFUSED, what)

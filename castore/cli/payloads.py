@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 from castore.cli.exits import CommandError, Exit
 from castore.cli.opening import open_store, read_store
 from castore.cli.output import Output
-from castore.cli.target import COPY_SIZE, STDOUT, Counting, target
+from castore.cli.target import COPY_SIZE, STDOUT, Counting, check_output, target
 from castore.cli.text import size_text
 from castore.digest import PREFIX
 from castore.errors import NotFoundError
@@ -46,9 +46,7 @@ def _put(store: Store, file: BinaryIO, like: BlobRef | None) -> BlobRef:
 
 def get(options: argparse.Namespace, out: Output) -> Exit:
     """Write a payload, checked."""
-    if options.json and options.output == STDOUT:
-        what = "--json and the payload cannot both go to standard output; say -o FILE"
-        raise CommandError(Exit.USAGE, what)
+    check_output(options, "payload")
     with read_store(options) as store:
         ref = _resolve(store, options.ref)
         if not store.has(ref):

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,8 +16,9 @@ from castore.cli.exits import CommandError, Exit
 from castore.cli.opening import existing_path, read_store
 from castore.cli.output import Output
 from castore.cli.page import page
-from castore.cli.target import STDOUT, target
+from castore.cli.target import STDOUT, check_output, target
 from castore.cli.versions import own_version
+from castore.clock import now_ms
 from castore.reading.findings import Finding
 from castore.report import StoreReport, gather
 from castore.verify import COVERED, Report, verify
@@ -26,9 +26,7 @@ from castore.verify import COVERED, Report, verify
 
 def run(options: argparse.Namespace, out: Output) -> Exit:
     """Write a page about the store; names and paths only if they are asked for."""
-    if options.json and options.output == STDOUT:
-        what = "--json and the page cannot both go to standard output; say -o FILE"
-        raise CommandError(Exit.USAGE, what)
+    check_output(options, "page")
     if options.verify and options.verified is not None:
         raise CommandError(Exit.USAGE, "--verify or --verified, not both")
     path = existing_path(options)
@@ -40,7 +38,7 @@ def run(options: argparse.Namespace, out: Output) -> Exit:
             check = verify(path, progress=progress.update)
     parts = page(
         report,
-        made_ms=time.time_ns() // 1_000_000,
+        made_ms=now_ms(),
         version=own_version(),
         limit=options.limit,
         title=str(path) if options.names else None,

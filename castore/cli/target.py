@@ -4,6 +4,7 @@ Where bytes go: a file that appears whole or not at all, or standard output.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import errno
 import os
@@ -19,6 +20,18 @@ from castore.cli.exits import CommandError, Exit
 STDOUT = "-"
 COPY_SIZE = 1 << 20  # bytes copied at once
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+def check_output(options: argparse.Namespace, what: str) -> None:
+    """
+    Refuse ``--json`` where *what* goes to standard output already.
+
+    Raises:
+        CommandError: It does.
+    """
+    if options.json and options.output == STDOUT:
+        refused = f"--json and the {what} cannot both go to standard output"
+        raise CommandError(Exit.USAGE, f"{refused}; say -o FILE")
 
 
 @contextlib.contextmanager

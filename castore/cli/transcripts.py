@@ -16,7 +16,7 @@ from castore.cli.exits import CommandError, Exit, code_of, text_of
 from castore.cli.opening import read_store
 from castore.cli.output import Output
 from castore.cli.progress import Progress
-from castore.cli.target import STDOUT, Counting, target
+from castore.cli.target import STDOUT, Counting, check_output, target
 from castore.cli.text import count_text, size_text
 from castore.compress import packing
 from castore.errors import CastoreError, ConflictError
@@ -54,10 +54,10 @@ def _check(options: argparse.Namespace) -> None:
         what = "--to-origin and -o do not go together"
     elif options.all and not options.to_origin and options.output == STDOUT:
         what = "--all wants -o DIR or --to-origin"
-    elif options.json and not options.to_origin and options.output == STDOUT:
-        what = "--json and the file cannot both go to standard output; say -o FILE"
     if what is not None:
         raise CommandError(Exit.USAGE, what)
+    if not options.to_origin:
+        check_output(options, "file")
 
 
 def _to_output(store: Store, options: argparse.Namespace, out: Output) -> Exit:

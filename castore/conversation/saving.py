@@ -7,13 +7,13 @@ Spec: spec/conversations.md, "Writers".
 from __future__ import annotations
 
 import contextlib
-import time
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Self
 
 import attrs
 
+from castore.clock import now_ms
 from castore.conversation.classify import (
     classify_history_item,
     group_history_items,
@@ -36,11 +36,6 @@ from castore.writing import NewEntry
 
 
 Clock = Callable[[], int]
-
-
-def now_ms() -> int:
-    """Return the time in ms since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 @attrs.frozen

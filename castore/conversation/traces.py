@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from castore.bodies import decode_body, encode_body
 from castore.codec import encode_object
-from castore.conversation.coding import decode_body, encode_body
 from castore.errors import ConflictError, NotFoundError
 from castore.formats.entry import START
 from castore.records.entries import TraceEntry

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
+from castore.bodies import encode_body
+from castore.clock import now_ms
 from castore.codec import encode_object
 from castore.conversation.classify import difference
-from castore.conversation.coding import STATE_ROLE, encode_body, encode_entry
+from castore.conversation.coding import STATE_ROLE, encode_entry
 from castore.conversation.compacting import kept_entries
 from castore.conversation.cutting import cut_at
 from castore.conversation.reading import fold_log, newest_snapshot
-from castore.conversation.saving import Clock, Cursor, LogWriter, now_ms
+from castore.conversation.saving import Clock, Cursor, LogWriter
 from castore.conversation.traces import append_traces, read_traces
 from castore.errors import CorruptionError, NotFoundError
 from castore.formats.entry import Origin, Reference

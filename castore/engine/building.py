@@ -6,13 +6,12 @@ Spec: spec/ordering.md, "Commit"; spec/frame.md.
 
 from __future__ import annotations
 
-import time
-
 import attrs
 
 from castore import merkle
 from castore.catalog.database import damaged
 from castore.catalog.rows import Catalog, Place, Position, SegmentRow
+from castore.clock import now_ms
 from castore.engine.change import Append, Outcome
 from castore.engine.expect import (
     Expect,
@@ -80,7 +79,7 @@ def finish_commit(
     """
     position = ending.position
     seq = position.seq + 1
-    now = time.time_ns() // 1_000_000
+    now = now_ms()
     extensions = [
         _extend(append, stored, prepared.bodies, view, store, seq, now)
         for append, stored in zip(prepared.appends, prepared.stored, strict=True)

@@ -24,7 +24,7 @@ from castore.errors import (
     UnsupportedError,
 )
 from castore.formats import marker, storelog
-from castore.formats.entry import Start
+from castore.formats.entry import START, Start
 from castore.formats.file import JOURNAL, SIZE, encode_header, file_name, parse_name
 from castore.formats.mark import LockFile, encode_lock
 from castore.formats.refuse import placed
@@ -35,7 +35,6 @@ from castore.reading.mark import LOCK
 from castore.storage import FileLock, Files
 
 
-_MARKER_SIZE_MAX = 65_536
 _UNFINISHED_SIZE_MAX = 4096
 _GENERATION = 1  # of the first catalog
 _CREATED_BY = "castore"
@@ -58,7 +57,7 @@ def store_id(files: Files, *, writing: bool) -> bytes:
         what = f"no store at {files.root}; make one with castore init"
         raise NotFoundError(what=what) from None
     try:
-        data = files.read_up_to(fd, _MARKER_SIZE_MAX + 1, 0)
+        data = files.read_up_to(fd, marker.SIZE_MAX + 1, 0)
     finally:
         files.close(fd)
     with placed(marker.NAME):
@@ -205,7 +204,7 @@ def _write_first_commit(engine: Engine) -> None:
     store = engine.store
     body = storelog.started(_CREATED_BY)
     start = Start(store, store, "new")
-    entry = NewEntry("start", put_bytes(engine, body), (), None, start, body)
+    entry = NewEntry(START, put_bytes(engine, body), (), None, start, body)
     append = Append(store, store, (entry,), Expect.ABSENT)
     engine.commit(Change((append,), maintenance=True))
 

@@ -31,8 +31,8 @@ def members(view: View, opened: OpenFiles, store: bytes) -> dict[bytes, int]:
     """
     Return the files of the store, each with the offset up to which it counts.
 
-    Reads the store log. A side pack
-    counts up to the last frame in which a place stands.
+    Reads the store log. A side pack counts up to the last frame in which a place
+    stands.
     """
     log = store_log(view, store)
     found = {file: listing.size for file, listing in log.listed.items()}

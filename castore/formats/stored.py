@@ -104,6 +104,11 @@ def _check_stored(stored: Any) -> None:
         parse_start(start[0])
 
 
+def _check_entry_refs(refs: Any) -> None:
+    if refs != []:
+        check_refs(refs, count_max=limits.ENTRY_REFS_COUNT_MAX, lists=True)
+
+
 class _Storable(Protocol):
     """What an entry is before it has a place in a log."""
 
@@ -117,11 +122,6 @@ class _Storable(Protocol):
     def time_ms(self) -> int | None: ...
     @property
     def start(self) -> Start | None: ...
-
-
-def _check_entry_refs(refs: Any) -> None:
-    if refs != []:
-        check_refs(refs, count_max=limits.ENTRY_REFS_COUNT_MAX, lists=True)
 
 
 def stored_form(

@@ -23,17 +23,17 @@ class Comparing:
     def __init__(self, fd: int, given: Given | None = None) -> None:
         self._fd = fd
         self._given = given
-        self.at = 0
+        self._at = 0
 
     def write(self, data: bytes | memoryview) -> int:
         """Compare *data* with what stands there."""
-        if os.pread(self._fd, len(data), self.at) != data:
+        if os.pread(self._fd, len(data), self._at) != data:
             raise DiffersError
-        self.at += len(data)
+        self._at += len(data)
         if self._given is not None:
             self._given(len(data))
         return len(data)
 
     def ends(self) -> bool:
         """Return whether there is no more than was compared."""
-        return not os.pread(self._fd, 1, self.at)
+        return not os.pread(self._fd, 1, self._at)

@@ -19,14 +19,14 @@ import attrs
 from castore.codec import decode_object, encode_object
 from castore.engine.expect import living
 from castore.errors import FormatError, NotFoundError
-from castore.formats.entry import Entry
+from castore.formats.entry import START, Entry
 from castore.importer.source import READ_SIZE, TAIL
+from castore.limits import KIB
 from castore.segment import Segment
 from castore.store import Store
 from castore.transcript.records import native_id_of, parse_record, scan_record
 
 
-START = "start"
 PATH_ROLE = "path"
 BODY_SIZE = READ_SIZE  # bytes above which a body is never held whole
 
@@ -97,6 +97,11 @@ def facts_in(store: Store, start: Entry) -> FileFacts | None:
 _NUMBERS = frozenset({"size", "imported_ms"})
 
 
+def not_imported(segment: Segment) -> FormatError:
+    """Return the error for a *segment* that holds no file."""
+    return FormatError(what=f"segment {segment.id.hex()} was not imported from a file")
+
+
 def restore(store: Store, segment: Segment, out: BinaryIO) -> int:
     """
     Write the file that was imported as *segment* to *out*, byte for byte.
@@ -125,8 +130,7 @@ def restore(store: Store, segment: Segment, out: BinaryIO) -> int:
     """
     facts = facts_of(store, segment)
     if facts is None:
-        what = f"segment {segment.id.hex()} was not imported from a file"
-        raise FormatError(what=what)
+        raise not_imported(segment)
     size = 0
     for entry, body in bodies(store, segment):
         if body is None:
@@ -167,7 +171,7 @@ _BEFORE_MESSAGE = b" \t\r\n,"  # between two messages of a document
 
 def _chunks(blob: io.RawIOBase) -> Iterator[bytes]:
     first = True
-    while data := blob.read(64 * 1024):
+    while data := blob.read(64 * KIB):
         yield data.lstrip(_BEFORE_MESSAGE) if first else data
         first = False
 

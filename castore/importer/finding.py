@@ -18,18 +18,19 @@ from castore.segment import Segment
 from castore.store import Store
 
 
+LABELLED_COUNT_MAX = 64  # segments looked at for one label
 _LISTED_COUNT = 10  # of the segments that an ambiguous name could mean
 
 
-def labelled(store: Store, payload: bytes, *, count_max: int) -> list[Segment]:
+def labelled(store: Store, payload: bytes) -> list[Segment]:
     """
     Return the living segments that begin with the label *payload*, newest first.
 
-    Of more than *count_max* the newest.
+    Of more than `LABELLED_COUNT_MAX`, deleted ones included, the newest.
     """
     known = store.engine.refresh().known
     # Ids begin with the time.
-    ids = known.labelled(blob_digest(payload))[-count_max:]
+    ids = known.labelled(blob_digest(payload))[-LABELLED_COUNT_MAX:]
     return _newest_first(store, filter(None, map(known.find_segment, ids)))
 
 
@@ -40,13 +41,10 @@ def find_imported(store: Store, path: str) -> Segment | None:
     A packed file's content is found by its own name and by that without ``.zst``.
     """
     for name in dict.fromkeys((path, path.removesuffix(PACKED))):
-        found = labelled(store, os.fsencode(name), count_max=_PATH_COUNT)
+        found = labelled(store, os.fsencode(name))
         if found:
             return found[0]
     return None
-
-
-_PATH_COUNT = 64
 
 
 def find_segment(store: Store, name: str) -> Segment:
@@ -83,7 +81,7 @@ def _only_part(store: Store, name: str) -> Segment:
     found = sorted(_by_part(store, name))
     if len(found) > 1:
         raise ConflictError(
-            what=f"{len(found)} segments could be meant",
+            what=f"{len(found)} segments could be meant; say the id of one",
             subject="segment",
             expected=name,
             actual=", ".join(segment.hex() for segment in found[:_LISTED_COUNT]),

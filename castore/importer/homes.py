@@ -29,8 +29,14 @@ def native_key(source: Source) -> SessionKey | None:
 
 
 def path_key(source: Source) -> SessionKey:
-    """Return the key of the session of a file that names none."""
-    return "path", _path_key(source.place)
+    """
+    Return the key of the session of a file that names none: its path, or what
+    stands for it if it does not fit there.
+    """
+    data = os.fsencode(source.place)
+    if len(data) > NAME_SIZE_MAX or not is_text(source.place):
+        return "path", format_digest(blob_digest(data))
+    return "path", source.place
 
 
 def home_of(store: Store, source: Source, own: Segment | None) -> dict[str, Any]:
@@ -70,11 +76,3 @@ def find_session(store: Store, key: SessionKey | None) -> bytes | None:
 def as_text(name: str | None) -> str | None:
     """Return *name* if it can be stored: a file's name may be no UTF-8."""
     return name if name and is_text(name) else None
-
-
-def _path_key(path: str) -> str:
-    """Return what stands for *path* in a session key: itself, if it fits there."""
-    data = os.fsencode(path)
-    if len(data) > NAME_SIZE_MAX or not is_text(path):
-        return format_digest(blob_digest(data))
-    return path

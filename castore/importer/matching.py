@@ -19,8 +19,7 @@ from collections.abc import Iterable, Sequence
 import attrs
 
 from castore.digest import blob_digest
-from castore.formats.entry import Entry
-from castore.importer.content import START
+from castore.formats.entry import START, Entry
 from castore.importer.finding import labelled
 from castore.importer.source import TAIL, Piece
 from castore.segment import Segment
@@ -28,7 +27,6 @@ from castore.store import Store
 
 
 COMMON_COUNT_MIN = 32  # pieces; two files that share fewer share nothing
-CANDIDATE_COUNT_MAX = 64  # logs looked at for one label, the newest
 
 
 @attrs.frozen
@@ -74,7 +72,7 @@ def candidates(store: Store, payloads: Sequence[bytes]) -> list[Segment]:
     found = {
         segment.id: segment
         for payload in payloads
-        for segment in labelled(store, payload, count_max=CANDIDATE_COUNT_MAX)
+        for segment in labelled(store, payload)
     }
     return list(found.values())
 

@@ -18,7 +18,7 @@ from typing import BinaryIO, Self
 
 from castore.errors import ConflictError, FormatError
 from castore.importer.comparing import Comparing, DiffersError
-from castore.importer.source import reading
+from castore.importer.source import system_errors
 
 
 #: Writes a file's content, the same each time, and returns its size.
@@ -38,7 +38,7 @@ class Top:
         Open *path*, made if it is not there; links in *path* itself are followed.
         """
         self.path = path
-        with reading(path):
+        with system_errors(path):
             os.makedirs(path, mode=0o700, exist_ok=True)  # noqa: PTH103
             self._fd = os.open(path, _FOLDER)
 
@@ -72,7 +72,7 @@ class Top:
             StorageError: The system refuses.
         """
         *folders, name = _parts(path)
-        with reading(self.name_of(path)), contextlib.ExitStack() as stack:
+        with system_errors(self.name_of(path)), contextlib.ExitStack() as stack:
             fd = self._fd
             for folder in folders:
                 fd = _enter(fd, folder, self.name_of(path))

@@ -215,9 +215,7 @@ class _Original:
         self._check_free(holders)
         with _system():
             here = os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
-            if _mark(os.fstat(self.fd)) != _mark(self.facts) or _mark(here) != _mark(
-                self.facts
-            ):
+            if {_mark(os.fstat(self.fd)), _mark(here)} != {_mark(self.facts)}:
                 raise _Kept(CHANGED)
             hidden = f".{self.name[:60]}.{os.urandom(6).hex()}.removing"
             os.rename(self.name, hidden, src_dir_fd=self.folder, dst_dir_fd=self.folder)

@@ -13,9 +13,8 @@ from typing import BinaryIO, cast
 import attrs
 
 from castore.compress import packing
-from castore.errors import FormatError
 from castore.importer.comparing import Given
-from castore.importer.content import PATH_ROLE, facts_of, restore
+from castore.importer.content import PATH_ROLE, facts_of, not_imported, restore
 from castore.importer.placing import Top
 from castore.importer.source import PACKED
 from castore.segment import Segment
@@ -105,8 +104,7 @@ def give_back(
     facts = facts_of(store, segment)
     digest = next(_path_digests(segment), None)
     if facts is None or digest is None:
-        what = f"segment {segment.id.hex()} was not imported from a file"
-        raise FormatError(what=what)
+        raise not_imported(segment)
     path = store.get(f"blake3:{digest.hex()}").removeprefix(b"/")
     if packed:
         path += os.fsencode(PACKED)

@@ -221,7 +221,7 @@ def open_source(path: str, format: str | None) -> Iterator[Source]:  # noqa: A00
 
         StorageError: It cannot be read.
     """
-    with reading(path):
+    with system_errors(path):
         # A pipe would wait for its writer.
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
         fd = os.open(path, flags)
@@ -253,7 +253,7 @@ def absolute(path: str | os.PathLike[str]) -> str:
 
 
 @contextlib.contextmanager
-def reading(path: str) -> Iterator[None]:
+def system_errors(path: str) -> Iterator[None]:
     """Turn the system's errors about *path* into those of this package."""
     try:
         yield
@@ -261,7 +261,7 @@ def reading(path: str) -> Iterator[None]:
         raise NotFoundError(what=f"no file {path}") from error
     except OSError as error:
         raise StorageError(
-            what=f"{path}: {error.strerror or 'cannot be read'}",
+            what=f"{path}: {error.strerror or 'the system refuses'}",
             errno=error.errno or 0,
             transient=error.errno in _LATER,
         ) from error

@@ -31,8 +31,8 @@ MET_COUNT_MAX = 1 << 19  # strings that are remembered, some 60 bytes each
 
 # Possessive: a string is read once, whatever follows it.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-# In a string that is JSON itself: what stands between two escaped quotes.
-_PLAIN = re.compile(rb'[^"]{%d,}+' % ALONE_SIZE)
+#: In a string that is JSON itself: what is large between two escaped quotes.
+PLAIN = re.compile(rb'[^"]{%d,}+' % ALONE_SIZE)
 
 #: Bytes of a line, and into chunks of what average they are cut; 0: one part.
 Piece = tuple[bytes, int]
@@ -103,7 +103,7 @@ class Strings:
             yield text, 0
             return
         at = 0
-        for found in _PLAIN.finditer(text):
+        for found in PLAIN.finditer(text):
             yield text[at : found.start()], TEXT_AVERAGE
             yield found[0], 0 if len(found[0]) <= BLOB_RECORD_SIZE_MAX else SIZE_AVERAGE
             at = found.end()

@@ -19,7 +19,7 @@ from castore.errors import CastoreError, ClosedError, LockedError
 from castore.importer.gathering import Gathering
 from castore.importer.imported import ImportedFile
 from castore.importer.remembering import Memory
-from castore.importer.source import PACKED, absolute, open_source, reading
+from castore.importer.source import PACKED, absolute, open_source, system_errors
 from castore.importer.taking import Progress, import_file, take_file
 from castore.store import Store
 from castore.transcript import DOCUMENT_FORMATS
@@ -171,7 +171,7 @@ def find_files(
 
 def _below(folder: str, top: str, choice: Choice, tell: Failed) -> Iterator[str]:
     try:
-        with reading(folder), os.scandir(folder) as items:
+        with system_errors(folder), os.scandir(folder) as items:
             found = sorted(items, key=_files_first)
     except CastoreError as error:
         tell(folder, error)

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 
 from collections.abc import Callable
+
+from castore.clock import now_ms
 
 
 class Clock:
@@ -18,9 +19,7 @@ class Clock:
     May be used by many threads.
     """
 
-    def __init__(
-        self, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
-    ) -> None:
+    def __init__(self, now_ms: Callable[[], int] = now_ms) -> None:
         self._now_ms = now_ms
         self._last = 0
         self._lock = threading.Lock()

@@ -7,16 +7,13 @@ Spec: spec/messages.md.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
+from castore.bodies import decode_body, encode_body
 from castore.codec import decode_object, encode_object
-from castore.digest import format_digest
 from castore.errors import FormatError
-from castore.formats.entry import Entry, Reference
-from castore.limits import KIB
+from castore.formats.entry import START, Entry
 from castore.messages.state import State
 from castore.records.fields import Record
-from castore.records.large import put_in, take_out
 from castore.records.messages import (
     MessageRecord,
     MessagesReplaced,
@@ -31,7 +28,6 @@ from castore.writing import NewEntry
 #: Namespace of the keys of message sessions.
 NAMESPACE = "messages"
 
-START = "start"
 META = "session_meta"
 MESSAGE = "message"
 COMPACTION = "compaction"
@@ -47,25 +43,14 @@ RECORDS: Mapping[str, type[Record]] = {
 }
 _KINDS = {record: kind for kind, record in RECORDS.items()}
 
-LARGE_SIZE = 64 * KIB  # bytes of a text that stands beside its record
-LARGE_ROLE = "text"
-
 #: Kinds whose time is when the session changed last.
 TOUCHING = frozenset({MESSAGE, COMPACTION})
 
 
 def new_entry(store: Store, record: Record, time_ms: int | None = None) -> NewEntry:
     """Return the entry that *record* becomes; its large texts are put."""
-    refs: dict[bytes, Reference] = {}
-
-    def put(data: bytes) -> bytes:
-        ref = store.put(data)
-        refs[ref.digest] = Reference(LARGE_ROLE, ref)
-        return ref.digest
-
-    value = take_out(record.encode(), LARGE_SIZE, put)
-    body = encode_object(value)
-    return NewEntry(_KINDS[type(record)], body, tuple(refs.values()), time_ms)
+    body, refs = encode_body(store, record.encode())
+    return NewEntry(_KINDS[type(record)], body, refs, time_ms)
 
 
 def entries_of(store: Store, state: State) -> Iterator[NewEntry]:
@@ -94,14 +79,6 @@ def derived_of(body: bytes) -> tuple[str, ...]:
     return tuple(names)
 
 
-def decode_body(store: Store, entry: Entry, body: bytes) -> Any:
-    """Return the object in *body*, that of *entry*; large texts in their places."""
-    value = decode_object(body)
-    if not entry.refs:
-        return value
-    return put_in(value, lambda digest: store.get(format_digest(digest)))
-
-
 def fold(store: Store, state: State, log: Iterable[tuple[Entry, bytes]]) -> None:
     """
     Take the entries of *log* with their bodies into *state*.
@@ -124,6 +101,6 @@ def _take(store: Store, state: State, entry: Entry, body: bytes) -> None:
         if body:  # a fork made by others says nothing
             state.derived = derived_of(body)
     elif entry.kind in RECORDS:
-        state.take(RECORDS[entry.kind].decode(decode_body(store, entry, body)))
+        state.take(RECORDS[entry.kind].decode(decode_body(store, body, entry.refs)))
     if entry.kind in TOUCHING and entry.time_ms is not None:
         state.touch(entry.time_ms)

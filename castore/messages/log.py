@@ -11,12 +11,12 @@ from typing import Self
 
 import attrs
 
+from castore.bodies import decode_body
 from castore.errors import NotFoundError
 from castore.messages import checking
 from castore.messages.entries import (
     MESSAGE,
     NAMESPACE,
-    decode_body,
     entries_of,
     fold,
     new_entry,
@@ -139,7 +139,7 @@ class SessionLog:
         """Yield every message in the log."""
         for entry, body in self.segment.read(0, self.count):
             if entry.kind == MESSAGE:
-                value = decode_body(self.store, entry, body)
+                value = decode_body(self.store, body, entry.refs)
                 yield MessageRecord.decode(value).message
 
 

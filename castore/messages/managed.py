@@ -12,13 +12,13 @@ from collections.abc import Iterator
 
 import attrs
 
+from castore.bodies import decode_body
 from castore.errors import ConflictError, FormatError, NotFoundError
 from castore.messages.clock import CLOCK, Clock
 from castore.messages.entries import (
     MESSAGE,
     META,
     TOUCHING,
-    decode_body,
 )
 from castore.messages.log import SessionLog, session_key
 from castore.messages.transcript import Transcript
@@ -210,7 +210,7 @@ class ManagedSessions:
         entry, body = next(segment.read(first, first + 1), (None, b""))
         if entry is None or entry.kind != META:
             raise FormatError(what=f"message session {name!r} tells nothing of itself")
-        meta = SessionMeta.decode(decode_body(self._store, entry, body))
+        meta = SessionMeta.decode(decode_body(self._store, body, entry.refs))
         kinds = (entry.kind for entry in segment.entries())
         updated = _changed_ms(segment)
         return ManagedSession(

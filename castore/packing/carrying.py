@@ -115,7 +115,7 @@ class Carrier:
             for entry in read_run(frame, header, body_frame.bodies):
                 if entry.index >= stop:
                     break
-                if self._block.full:
+                if self._block.is_full:
                     pending = self._end_run(row.id, pending)
                     self._block.flush()
                 self._carry_blob(entry.body.digest)
@@ -188,7 +188,7 @@ class Carrier:
         descriptor, payload = self._form(digest, record)
         self._block.add_body(digest, place.size, descriptor, payload)
         self._count(len(payload))
-        if self._block.full and not self._block.has_runs:
+        if self._block.is_full and not self._block.has_runs:
             self._block.flush()
 
     def _carry_versions(self) -> None:
@@ -197,7 +197,7 @@ class Carrier:
             self._written.add(digest)
             self._block.add_body(digest, size, descriptor, memoryview(payload))
             self._count(size)
-            if self._block.full:
+            if self._block.is_full:
                 self._block.flush()
 
     def _form(self, digest: bytes, record: Record) -> tuple[Descriptor, memoryview]:

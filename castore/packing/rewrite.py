@@ -189,7 +189,7 @@ def rewrite(
     # Who deletes may need next to nothing, and has to try.
     if not dead and engine.files.free_size() < size_before // 4:
         raise StorageError(
-            what="too little room to write new packs beside the old files",
+            what="too little room to write new packs beside the old files; make room",
             errno=errno.ENOSPC,
             transient=True,
         )
@@ -205,7 +205,7 @@ def rewrite(
         writer.abandon()
         raise
     try:
-        outcome = _publish(engine, listings, inputs, facts, collected, guard)
+        seq = _publish(engine, listings, inputs, facts, collected, guard)
     except CastoreError:
         # A commit in doubt may list them; else the next maintenance removes them.
         if not engine.state.is_poisoned:
@@ -213,7 +213,7 @@ def rewrite(
         raise
     _drop(engine, inputs)
     size_after = sum(listing.size for listing in listings)
-    return Packing(len(inputs), len(listings), size_before, size_after, outcome)
+    return Packing(len(inputs), len(listings), size_before, size_after, seq)
 
 
 def _publish(

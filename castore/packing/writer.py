@@ -135,7 +135,7 @@ class Block:
         self.runs: list[Run] = []
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether the bodies or the entries have reached the size of a block."""
         return (
             max(self._size, self._run_size) >= limits.BLOCK_SIZE

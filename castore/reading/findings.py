@@ -16,8 +16,7 @@ from castore.errors import CorruptionError
 FAULT, EXPLAINED, NOTICE = "fault", "explained", "notice"
 NOT_COVERED = "not covered"
 
-# Where a thing stands, as findings give it.
-MARKER = "castore.json"
+# The folder of a store's files, as findings name it.
 FILES = "files"
 
 

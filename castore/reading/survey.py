@@ -25,7 +25,7 @@ from castore.reading.files import OpenFile
 from castore.reading.findings import Finding, Findings
 from castore.reading.folder import Folder, read_folder, read_marker
 from castore.reading.logs import Log
-from castore.reading.mark import MarkWorth, judge_mark, read_lock
+from castore.reading.mark import LOCK, MarkWorth, judge_mark, read_lock
 from castore.reading.members import Member
 from castore.reading.places import Places
 from castore.reading.reader import Reader
@@ -273,7 +273,7 @@ def _read_together(
     folder = read_folder(files, store, findings)
     after = read_lock(files)
     if lock is None:
-        findings.notice("lock", "no lock file, or not in its form")
+        findings.notice(LOCK, "no lock file, or not in its form")
     elif after is not None and _files_of(lock) != _files_of(after):
         raise NotFoundError(what="files of the store were replaced")
     return lock, worth, folder

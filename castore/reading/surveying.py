@@ -119,8 +119,9 @@ class Surveyor:
     # --- step 3: which files count -------------------------------------------
 
     def _marked(self) -> bytes | None:
-        believed = self._lock and self.worth is not MarkWorth.NONE
-        return self._lock.journal if self._lock and believed else None
+        if self._lock is None or self.worth is MarkWorth.NONE:
+            return None
+        return self._lock.journal
 
     def _walk_chain(self) -> list[Member]:
         """Return the chain without regard to drops, newest first, each cut."""

@@ -159,3 +159,14 @@ class HydratedSessionCheckpoint:
             execution_state_ref=refs["execution_state"],
             rest=self.rest,
         )
+
+
+def snapshot_refs(
+    checkpoint: SessionCheckpoint | HydratedSessionCheckpoint,
+) -> dict[str, str | None]:
+    """Return the names of its snapshots, by name of the field without ``_ref``."""
+    return {
+        "tool_state": checkpoint.tool_state_ref,
+        "plugin_snapshot": checkpoint.plugin_snapshot_ref,
+        "execution_state": checkpoint.execution_state_ref,
+    }

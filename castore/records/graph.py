@@ -16,7 +16,7 @@ import itertools
 import uuid
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
@@ -33,11 +33,37 @@ from castore.records.nodes import (
 
 #: Gives 32 hex digits that nobody gave before.
 Fresh = Callable[[], str]
+_Node = TypeVar("_Node")
 
 
 def fresh_hex() -> str:
     """Return 32 random hex digits."""
     return uuid.uuid4().hex
+
+
+def upwards(
+    leaf: str | None,
+    find: Callable[[str], _Node | None],
+    parent_of: Callable[[_Node], str | None],
+) -> Iterator[tuple[str, _Node]]:
+    """
+    Yield ids and nodes from *leaf* to its root, each once.
+
+    Args:
+        leaf: Id of the first; None for no path at all.
+
+        find: Returns the node of an id; where there is none, the path ends.
+
+        parent_of: Returns the id of a node's parent, None for a root.
+    """
+    seen: set[str] = set()
+    while leaf is not None and leaf not in seen:
+        node = find(leaf)
+        if node is None:
+            return
+        seen.add(leaf)
+        yield leaf, node
+        leaf = parent_of(node)
 
 
 @attrs.frozen
@@ -95,17 +121,8 @@ class SessionGraph:
 
     def active_path(self, leaf: str | None = None) -> list[SessionNodeRecord]:
         """Return the path to *leaf*, by default the active one; root first."""
-        path: list[SessionNodeRecord] = []
-        seen: set[str] = set()
-        at = leaf if leaf is not None else self.leaf_node_id
-        while at is not None and at not in seen:
-            node = self.find(at)
-            if node is None:
-                break
-            seen.add(at)
-            path.append(node)
-            at = node.parent_node_id
-        return path[::-1]
+        path = self._upwards(leaf if leaf is not None else self.leaf_node_id)
+        return [node for _, node in path][::-1]
 
     def active_messages(self) -> list[Message]:
         """Return the messages of the active path."""
@@ -162,17 +179,11 @@ class SessionGraph:
                 yield node
 
     def _message_above(self, node: SessionNodeRecord) -> str | None:
-        seen = {node.node_id}
-        at = node.parent_node_id
-        while at is not None and at not in seen:
-            seen.add(at)
-            above = self.find(at)
-            if above is None:
-                return None
-            if above.message is not None:
-                return at
-            at = above.parent_node_id
-        return None
+        above = itertools.islice(self._upwards(node.node_id), 1, None)
+        return next((name for name, one in above if one.message is not None), None)
+
+    def _upwards(self, leaf: str | None) -> Iterator[tuple[str, SessionNodeRecord]]:
+        return upwards(leaf, self.find, lambda node: node.parent_node_id)
 
     # --- adding --------------------------------------------------------------
 

@@ -13,7 +13,11 @@ import attrs
 from castore.codec import encode_object
 from castore.digest import blob_digest, format_digest
 from castore.errors import ConflictError
-from castore.records.checkpoint import HydratedSessionCheckpoint, SessionCheckpoint
+from castore.records.checkpoint import (
+    HydratedSessionCheckpoint,
+    SessionCheckpoint,
+    snapshot_refs,
+)
 from castore.records.nodes import SessionNodeRecord
 from castore.runtime.commit import Append, ReplaceFull, RuntimeCommit
 
@@ -61,11 +65,7 @@ def encode_commit(commit: RuntimeCommit) -> Encoded:
         ConflictError: Two of its nodes have one id.
     """
     bodies = _bodies(commit.checkpoint)
-    given = {
-        "tool_state": commit.checkpoint.tool_state_ref,
-        "plugin_snapshot": commit.checkpoint.plugin_snapshot_ref,
-        "execution_state": commit.checkpoint.execution_state_ref,
-    }
+    given = snapshot_refs(commit.checkpoint)
     names = {slot: format_digest(blob_digest(data)) for slot, data in bodies.items()}
     carried = {slot: ref for slot, ref in given.items() if ref and slot not in bodies}
     manifest = commit.checkpoint.manifest({**dict.fromkeys(given), **carried, **names})

@@ -24,6 +24,7 @@ from castore.records.fields import (
     optional,
     required,
 )
+from castore.records.graph import upwards
 from castore.records.persisted import PersistedSessionConfig, SessionMeta
 from castore.records.usage import TokenLedgerEntry, merge_ledger
 from castore.runtime.bodies import (
@@ -118,17 +119,8 @@ class Fold:
 
     def path(self, leaf: str | None) -> list[str]:
         """Return the ids of the path to *leaf*, root first."""
-        found: list[str] = []
-        seen: set[str] = set()
-        at = leaf
-        while at is not None and at not in seen:
-            node = self.visible(at)
-            if node is None:
-                break
-            seen.add(at)
-            found.append(at)
-            at = node.parent
-        return found[::-1]
+        path = upwards(leaf, self.visible, lambda node: node.parent)
+        return [name for name, _ in path][::-1]
 
     # --- folding -------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from castore.records.checkpoint import (
     PluginSessionSnapshot,
     SessionCheckpoint,
     ToolState,
+    snapshot_refs,
 )
 from castore.records.graph import SessionGraph
 from castore.records.nodes import SessionNodeRecord
@@ -96,11 +97,7 @@ def _hydrate(engine: Engine, fold: Fold) -> HydratedSessionCheckpoint:
 
 def _check_names(manifest: SessionCheckpoint, fold: Fold) -> None:
     """Refuse a manifest that names other snapshots than its entry keeps."""
-    named = {
-        "tool_state": manifest.tool_state_ref,
-        "plugin_snapshot": manifest.plugin_snapshot_ref,
-        "execution_state": manifest.execution_state_ref,
-    }
+    named = snapshot_refs(manifest)
     for slot, role in SNAPSHOT_ROLES.items():
         kept = fold.checkpoint.get(role)
         if named[slot] != (str(kept) if kept is not None else None):

@@ -7,11 +7,11 @@ Spec: spec/runtime.md.
 from __future__ import annotations
 
 import threading
-import time
 
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from castore.clock import now_ms
 from castore.errors import (
     CastoreError,
     GoneError,
@@ -58,11 +58,6 @@ from castore.store import Store
 
 FULL_GRAPH = FullGraph()
 ACTIVE_PATH = ActivePath()
-
-
-def now_ms() -> int:
-    """Return the time, ms since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 class RuntimeStore:

@@ -14,6 +14,7 @@ from castore.chunker import chunks
 from castore.digest import blob_digest
 from castore.errors import CastoreError
 from castore.importer import Choice, Failed, Source, find_files, open_source
+from castore.importer.matching import COMMON_COUNT_MIN
 from castore.importer.strings import (
     AGAIN_SIZE,
     ALONE_SIZE,
@@ -32,7 +33,6 @@ TELL_SIZE = MIB  # bytes between two words about how far it is
 _FILE_SIZE = 1000  # bytes: its segment's head, commits, what is known of the file
 _ENTRY_SIZE = 7  # bytes of an entry that is not inherited
 _REFERENCE_SIZE = 40  # bytes where a string is kept apart
-_INHERITED_COUNT_MIN = 32  # lines in common from which a file becomes a fork
 
 #: Told how many of how many bytes were read.
 Progress = Callable[[int, int], None]
@@ -153,7 +153,7 @@ class _Tally:
         """Return what is known once all blocks are full."""
         own = max(0, self.size - self.line_repeats - self.cut)
         rate = self.share.stored_size / max(1, self.share.raw_size)
-        inherited = self.inherited if self.inherited >= _INHERITED_COUNT_MIN else 0
+        inherited = self.inherited if self.inherited >= COMMON_COUNT_MIN else 0
         beside = _FILE_SIZE + _ENTRY_SIZE * (self.lines - inherited)
         return ScannedFile(
             path=self.path,

@@ -8,14 +8,13 @@ import re
 
 from collections.abc import Iterator
 
-from castore.importer.strings import ALONE_SIZE
+from castore.importer.strings import PLAIN
 
 
 STRING_SIZE_MIN = 4096  # bytes, as they stand in the line
 # A quote that no backslash stands before. One behind an escaped backslash ends a
 # string too and is passed over: then a little of what follows is taken with it.
 _QUOTE = re.compile(rb'"(?<!\\")')
-_PLAIN = re.compile(rb'[^"]{%d,}+' % ALONE_SIZE)
 
 
 def large_strings(data: bytes) -> Iterator[tuple[int, int]]:
@@ -40,7 +39,7 @@ def plain_runs(data: bytes, start: int, stop: int) -> Iterator[tuple[int, int]]:
     Yield (start, stop) of what is large and without any quote in a string: images
     in a string that is JSON itself. Nothing if that is the whole string.
     """
-    for found in _PLAIN.finditer(data, start, stop):
+    for found in PLAIN.finditer(data, start, stop):
         if found.span() != (start, stop):
             yield found.span()
 
