@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 
-from castore import limits
 from castore.cli.text import (
     parse_count,
     parse_duration,
@@ -263,7 +262,7 @@ def collecting(parser: argparse.ArgumentParser) -> None:
         "--grace",
         type=parse_duration,
         metavar="DURATION",
-        default=float(limits.GRACE_S),
+        default=24 * 3600.0,
         help="from condemned to deleted: 0, 30m, 24h, 7d (default: 24h)",
     )
     parser.add_argument(
