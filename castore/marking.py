@@ -275,7 +275,7 @@ def _close(
 def _sort(engine: Engine, marker: _Marker, marks: Marks) -> None:
     """Sort into live, dead, lost and explained."""
     known = engine.view.known
-    collected = store_log(engine.view, engine.store).collected
+    absent = store_log(engine.view, engine.store).absent
     retained = dict.fromkeys(marker.by_group, 0)
     dead: dict[str, set[bytes]] = {group: set() for group in marker.by_group}
     for first in range(256):
@@ -283,7 +283,7 @@ def _sort(engine: Engine, marker: _Marker, marks: Marks) -> None:
         names, stored = marker.wanted.part(first), known.names(bytes((first,)), stop)
         marks.dead.update(known.find_places(list(stored - names)))
         for digest in names - stored:
-            (marks.explained if digest in collected else marks.lost).add(digest)
+            (marks.explained if digest in absent else marks.lost).add(digest)
         for group, digests in marker.by_group.items():
             found = digests.part(first) & stored
             retained[group] += len(found & names)

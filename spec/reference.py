@@ -78,7 +78,11 @@ BODIES = {"start": keys(created_by=text(0, TOP)), "instance": keys(instance=ID),
           "tagged": keys(name=NAME), "untagged": keys(name=NAME),
           "packs": keys(add=flat(row(ID, integer(2, 4), UINT, HASH)), drop=flat(ID)),
           "collected": keys(run=integer(-TOP, 2 * TOP), blobs=flat(HASH)),
-          "deleted": keys(segment=ID, session=ID, head=RAW, key=KEY)}
+          **dict.fromkeys(("erased", "lost"), keys(reason=text(0, 1024), blobs=flat(HASH))),
+          "deleted": keys(segment=ID, session=ID, head=RAW, key=KEY),
+          "policy": keys(session=either(NULL, ID), group=either(NULL, ROLE),
+                         newest=either(NULL, UINT), days=either(NULL, UINT)),
+          **dict.fromkeys(("pinned", "unpinned"), keys(segment=ID, index=UINT))}
 
 def inflate(data: bytes, size: int, base: bytes | None = None) -> bytes:  # frame.md, blob.md
     head = zstandard.get_frame_parameters(data)
@@ -88,8 +92,7 @@ def inflate(data: bytes, size: int, base: bytes | None = None) -> bytes:  # fram
     return zstandard.ZstdDecompressor(prefix).decompress(data, allow_extra_data=False)
 def rebuild(d: list[Any], payload: bytes, bodies: list[Blob]) -> Any:  # frame.md, stored entries
     (segment, first, prev, count, _), clock = d, 0
-    items = record(payload, flat(either(row(*STORED), row(*STORED, START))))
-    need(len(items) == count)
+    need(len(items := record(payload, flat(either(row(*STORED), row(*STORED, START))))) == count)
     for index, (time, kind, body, refs, *start) in enumerate(items, first):
         need((kind == "start") == len(start) and len(refs) <= 256)
         need(type(body) is list or body < len(bodies))
@@ -188,7 +191,7 @@ class Store:  # checking.md: checks a store; then `heads`, `logs` and `blob` can
     def __init__(self, path: str | Path) -> None:
         self.path, self.seq, self.findings = Path(path), 0, set[tuple[str, str]]()
         self.heads, self.logs, self.good, self.recent = {}, {}, {}, lru_cache(8)(self.blob)
-        self.listed, self.dropped, self.deleted, self.collected = {}, set[bytes](), {}, {}
+        self.listed, self.dropped, self.deleted, self.absent = {}, set[bytes](), {}, {}
         marker = MARKER.fullmatch(load(self.path / "castore.json")[:65536])
         if not marker or marker.group(1, 2, 4) != (b"1", b"[]", b"blake3-256"):
             return self.say("unsupported version" if marker else "malformed record", "castore.json")
@@ -206,9 +209,7 @@ class Store:  # checking.md: checks a store; then `heads`, `logs` and `blob` can
         if not head: self.say("wrong head", place(self.id))  # nothing is known to be listed
         self.find_files()
         self.index(self.counted)
-        self.check_commits()
-        self.check_logs()
-        self.check_blobs()
+        for step in self.check_commits, self.check_logs, self.check_blobs: step()
     def say(self, verdict: str, where: str) -> None: self.findings.add((where, verdict))
     def read_mark(self) -> tuple[bytes, int, bytes, bool]:  # folder.md: and whether it is exact
         none, lock = (b"", 188, b"", False), self.lock  # it was read before the files
@@ -221,8 +222,7 @@ class Store:  # checking.md: checks a store; then `heads`, `logs` and `blob` can
         return name, *end, BOOT.exists() and uuid.UUID(BOOT.read_text().strip()).bytes == boot
 
     def find_files(self) -> None:  # step 3: the files of the store
-        self.used, self.counted, (name, end, tag, is_exact) = [], [], self.read_mark()
-        journals = []
+        self.used, self.counted, journals, (name, end, tag, is_exact) = [], [], [], self.read_mark()
         for f in (f for f in self.files.values() if f.kind == JOURNAL):
             front = [x.end for x in [f, *f.frames] if x.end <= min(f.gaps, default=TOP)]
             if f.carried in front or f.id == name or any(x.at >= f.carried for x in f.frames):
@@ -315,7 +315,9 @@ class Store:  # checking.md: checks a store; then `heads`, `logs` and `blob` can
                     self.deleted[head[3]] = {H("head", body["head"]): head}
                 self.dropped |= {*body.get("drop", ())}
                 self.listed |= {x[0]: x[2:] for x in body.get("add", ())}
-                self.collected |= dict.fromkeys(body.get("blobs", ()), body.get("run"))
+                how = {"erased": "erased by entry", "lost": "lost, accepted by entry"}
+                how = how.get(e.form[4], "collected by run") + f" {body.get('run', e.index)}"
+                self.absent |= dict.fromkeys(body.get("blobs", ()), how)
             except BAD: self.say("malformed record", place(e.segment, e.index))
     def newest_head(self, segment: bytes) -> Any:  # step 6, head.md
         final, where = self.deleted.get(segment, {}), place(segment)
@@ -378,23 +380,21 @@ class Store:  # checking.md: checks a store; then `heads`, `logs` and `blob` can
         for e in {e.hash: e for log in self.logs.values() for e in log}.values():
             refs = [["", *e.form[5:7], 0, None], *e.form[7]]
             for _, digest, size, flags, _ in refs:  # grows by what ref lists name
-                x, run = self.good.get(digest), self.collected.get(digest)
-                if x and (x.size, x.kind == 5) == (size, flags == 2):
+                if (x := self.good.get(digest)) and (x.size, x.kind == 5) == (size, flags == 2):
                     refs += x.parts if flags else []
                 else:
-                    bad = "missing blob" if run is None else f"collected by run {run}"
-                    self.say(bad, f"blob:{digest.hex()}")
+                    self.say(self.absent.get(digest, "missing blob"), f"blob:{digest.hex()}")
 
 def check(path: str | Path) -> dict[str, Any]:
     store = Store(path)  # FileNotFoundError: no store; or a file went, then begin again
-    mild = {"torn tail": "notice", "not covered": "notice", "collected": "explained"}
-    said = [{"verdict": bad, "where": where, "severity": mild.get(bad.split(" by ")[0], "fault")}
+    mild = dict.fromkeys(("torn tail", "not covered"), "notice")
+    said = [{"verdict": bad, "where": where,
+             "severity": mild.get(bad, "explained" if " by " in bad else "fault")}
             for where, bad in sorted(store.findings)]
     return {"ok": all(x["severity"] != "fault" for x in said), "seq": store.seq,
             "against": "self-consistent", "findings": said, "covered": {}}
 
 if __name__ == "__main__":
     there = Path(sys.argv[1], "castore.json").exists()
-    report = check(sys.argv[1]) if there else {"ok": False, "findings": []}
-    print(json.dumps(report))
+    print(json.dumps(report := check(sys.argv[1]) if there else {"ok": False, "findings": []}))
     sys.exit(not report["ok"] if there else 10)

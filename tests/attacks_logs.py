@@ -215,10 +215,36 @@ def note_that_deletes_no_head(root: Path) -> Found:
 
 
 @attack
+def note_of_an_erasure_without_a_reason(root: Path) -> Found:
+    """An erasure wants a reason, a text, even if that is empty."""
+    body = encode_object({"reason": None, "blobs": []})
+    return _noted(root, "erased", body)
+
+
+@attack
+def note_of_a_loss_with_a_short_name(root: Path) -> Found:
+    """A name has 32 bytes."""
+    return _noted(root, "lost", storelog.erased("", [bytes(31)]))
+
+
+@attack
+def note_of_a_policy_below_zero(root: Path) -> Found:
+    """Nobody can keep the newest minus one."""
+    rule = storelog.Rule(None, None, -1, None)
+    return _noted(root, "policy", storelog.policy(rule))
+
+
+@attack
+def note_of_a_pin_on_nothing(root: Path) -> Found:
+    """What is pinned is an entry of a segment."""
+    return _noted(root, "pinned", storelog.pinned(b"", 0))
+
+
+@attack
 def note_of_an_unknown_kind(root: Path) -> Found:
     """What this version does not know is data."""
     maker, _ = started(root)
-    maker.note("erased", b"whatever")
+    maker.note("lease", b"whatever")
     maker.mark()
     return set()
 

@@ -47,7 +47,7 @@ def make_full(root: Path, *, marked: bool = True, seed: int = 7) -> Maker:
     assert gone.head
     maker.note("deleted", storelog.deleted(gone.head, None))
     kept += _add_large(maker, second, dice)
-    _add_collected(maker, second)
+    _add_absent(maker, second)
     maker.close_journal()
     packed = maker.pack([maker.store_log, first], [([64, 3, "odd"], b"odd")])
     # What only the journal held: versions, ref list, chunks, the other logs.
@@ -109,8 +109,15 @@ def _add_large(maker: Maker, log: Log, dice: random.Random) -> list[Stored]:
     return records
 
 
-def _add_collected(maker: Maker, log: Log) -> None:
-    """A payload that a garbage collection took."""
-    lost = b"collected and gone"
-    maker.append(log, [Item("line", b"had one", (refer("scratch", lost),))])
-    maker.note("collected", storelog.collected(3, [blob_digest(lost)]))
+def _add_absent(maker: Maker, log: Log) -> None:
+    """Payloads that went, each in its way; and what gc is told to keep."""
+    for kind in ("collected", "erased", "lost"):
+        gone = f"{kind} and gone".encode()
+        maker.append(log, [Item("line", kind.encode(), (refer("scratch", gone),))])
+        blobs = [blob_digest(gone)]
+        body = storelog.erased("asked for", blobs)
+        maker.note(kind, storelog.collected(3, blobs) if kind == "collected" else body)
+    rule = storelog.Rule(None, "scratch", 1, None)
+    maker.note("policy", storelog.policy(rule))
+    for kind in ("pinned", "unpinned"):
+        maker.note(kind, storelog.pinned(log.segment, 0))

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from castore.catalog import Catalog, Facts, MemoryCatalog, Overlay, SqliteCatalog
 from castore.catalog.rows import (
+    AbsenceRow,
     DeletedRow,
     KeyRow,
     Label,
@@ -66,7 +67,9 @@ ROWS: dict[str, st.SearchStrategy[Any]] = {
     "tags": st.builds(TagRow, texts, digests, small, st.none() | digests),
     "deleted": st.builds(DeletedRow, segments, small, digests),
     "labels": st.builds(Label, digests, segments),
-    "collected": st.tuples(digests, small),
+    "absences": st.builds(
+        AbsenceRow, digests, st.sampled_from(["collected", "erased"]), small
+    ),
     "drop_files": files,
     "untags": texts,
     "gone_segments": segments,
@@ -115,7 +118,7 @@ def answers(catalog: Catalog) -> dict[str, Any]:
         "tags": catalog.tags(),
         "deleted": [catalog.find_deleted(each) for each in SEGMENTS],
         "labelled": [catalog.labelled(each) for each in DIGESTS],
-        "collected": [catalog.find_collected(each) for each in DIGESTS],
+        "absences": [catalog.find_absence(each) for each in DIGESTS],
         "all places": list(catalog.places()),
         "counts": catalog.counts(),
         "dump": catalog.dump(),

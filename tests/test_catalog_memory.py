@@ -199,10 +199,10 @@ PLANTED = {
         "self._labels[label.digest] = {label.segment}",
         "labels",
     ),
-    "keeps the first GC run": (
-        "self._collected.update(facts.collected)",
-        "self._collected = {**dict(facts.collected), **self._collected}",
-        "collected",
+    "keeps the first reason": (
+        "self._absences.update({row.digest: row for row in facts.absences})",
+        "self._absences = {r.digest: r for r in facts.absences} | self._absences",
+        "absences",
     ),
     "counts inherited entries": (
         "row.count - row.fork_index for row",

@@ -190,7 +190,7 @@ def test_collections_come_back(runs: list[tuple[int, set[bytes]]]) -> None:
 
     log = fold(*[("collected", storelog.collected(*run), ()) for run in runs])
 
-    assert expected == log.collected
+    assert expected == {name: item.number for name, item in log.absent.items()}
 
 
 @given(texts(0, 99), ids)
@@ -210,6 +210,11 @@ BODIES = [
     ("packs", storelog.packs([Listing(STORE, 3, 1, bytes(32))], [b"x" * 16])),
     ("untagged", storelog.named("v1")),
     ("collected", storelog.collected(1, [bytes(32)])),
+    ("erased", storelog.erased("asked for", [bytes(32)])),
+    ("lost", storelog.erased("", [bytes(32)])),
+    ("policy", storelog.policy(storelog.Rule(None, None, None, 30))),
+    ("pinned", storelog.pinned(STORE, 1)),
+    ("unpinned", storelog.pinned(STORE, 1)),
     ("instance", storelog.instance(STORE)),
 ]
 
@@ -244,8 +249,8 @@ def test_a_deletion_with_a_bad_key_changes_nothing(head: Head) -> None:
 
 
 def test_kinds_that_are_known() -> None:
-    """There are seven kinds of store-log entry."""
-    kinds = ["start", "packs", "tagged", "untagged", "deleted", "collected", "instance"]
+    """There are twelve kinds of store-log entry."""
+    kinds = [kind for kind, _ in BODIES] + ["tagged", "deleted"]
 
     assert all(storelog.is_known(kind) for kind in kinds)
     assert not storelog.is_known("lease")

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from castore.catalog.rows import (
+    AbsenceRow,
     Counts,
     DeletedRow,
     Facts,
@@ -48,7 +49,7 @@ class MemoryCatalog:
         self._tags: dict[str, TagRow] = {}
         self._deleted: dict[bytes, DeletedRow] = {}
         self._labels: dict[bytes, set[bytes]] = {}
-        self._collected: dict[bytes, int] = {}
+        self._absences: dict[bytes, AbsenceRow] = {}
 
     # --- writing -------------------------------------------------------------
 
@@ -101,7 +102,7 @@ class MemoryCatalog:
             self._deleted[deleted.segment] = deleted
         for label in facts.labels:
             self._labels.setdefault(label.digest, set()).add(label.segment)
-        self._collected.update(facts.collected)
+        self._absences.update({row.digest: row for row in facts.absences})
 
     def _add_session(self, session: SessionRow) -> None:
         self._remove_session(session.id)
@@ -237,10 +238,10 @@ class MemoryCatalog:
         with self._lock:
             return sorted(self._labels.get(digest, ()))
 
-    def find_collected(self, digest: bytes) -> int | None:
-        """Return the GC run that took *digest*."""
+    def find_absence(self, digest: bytes) -> AbsenceRow | None:
+        """Return why *digest* went, whether it is back or not."""
         with self._lock:
-            return self._collected.get(digest)
+            return self._absences.get(digest)
 
     def places(self) -> Iterator[Place]:
         """Yield all places in order of digest."""
@@ -297,7 +298,7 @@ class MemoryCatalog:
                     for digest, segments in self._labels.items()
                     for segment in segments
                 ],
-                collected=list(self._collected.items()),
+                absences=list(self._absences.values()),
             )
         return sorted_facts(facts)
 

@@ -16,6 +16,7 @@ import attrs
 
 from castore.catalog.memory import MemoryCatalog
 from castore.catalog.rows import (
+    AbsenceRow,
     Catalog,
     Counts,
     DeletedRow,
@@ -319,11 +320,11 @@ class Overlay:
             below = set(self._base.labelled(digest)) - self._touched.gone
             return sorted({*self._own.labelled(digest), *below})
 
-    def find_collected(self, digest: bytes) -> int | None:
-        """Return the GC run that took *digest*."""
+    def find_absence(self, digest: bytes) -> AbsenceRow | None:
+        """Return why *digest* went, whether it is back or not."""
         with self._lock:
-            own = self._own.find_collected(digest)
-            return self._base.find_collected(digest) if own is None else own
+            own = self._own.find_absence(digest)
+            return own or self._base.find_absence(digest)
 
     def places(self) -> Iterator[Place]:
         """Yield all places in order of digest."""

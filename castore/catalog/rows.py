@@ -161,6 +161,21 @@ class DeletedRow(NamedTuple):
     head: bytes
 
 
+class AbsenceRow(NamedTuple):
+    """
+    Why a blob went.
+
+    Attributes:
+        how: Kind of the store-log entry that says so.
+
+        number: As of `castore.formats.storelog.Absence`.
+    """
+
+    digest: bytes
+    how: str
+    number: int
+
+
 class Label(NamedTuple):
     """A payload of a segment's start entry by which the segment is looked up."""
 
@@ -189,7 +204,7 @@ class Facts:
 
         gone_places: Digests whose place goes.
 
-        collected: Digests with the GC run that took them.
+        absences: Why blobs went.
     """
 
     places: list[Place] = attrs.Factory(list)
@@ -202,7 +217,7 @@ class Facts:
     untags: list[str] = attrs.Factory(list)
     deleted: list[DeletedRow] = attrs.Factory(list)
     labels: list[Label] = attrs.Factory(list)
-    collected: list[tuple[bytes, int]] = attrs.Factory(list)
+    absences: list[AbsenceRow] = attrs.Factory(list)
     drop_files: list[bytes] = attrs.Factory(list)
     gone_segments: list[bytes] = attrs.Factory(list)
     gone_sessions: list[bytes] = attrs.Factory(list)
@@ -293,7 +308,7 @@ class Catalog(Protocol):
     def labelled(self, digest: bytes) -> list[bytes]:
         """Return the segments that the payload is a label of, sorted."""
 
-    def find_collected(self, digest: bytes) -> int | None:
+    def find_absence(self, digest: bytes) -> AbsenceRow | None:
         """Return the GC run that took *digest*."""
 
     def places(self) -> Iterator[Place]:

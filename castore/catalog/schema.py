@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from castore.catalog.database import damaged
 from castore.catalog.rows import (
+    AbsenceRow,
     Counts,
     DeletedRow,
     KeyRow,
@@ -33,7 +34,7 @@ from castore.catalog.rows import (
 )
 
 
-VERSION = 3  # of the tables; a catalog of another version is thrown away
+VERSION = 4  # of the tables; a catalog of another version is thrown away
 
 # Compared, letter by letter, with what a file says of itself.
 TABLES = (
@@ -106,8 +107,9 @@ CREATE TABLE label (
     PRIMARY KEY (digest, segment)
 ) WITHOUT ROWID""",
     """\
-CREATE TABLE collected (
-    digest BLOB NOT NULL PRIMARY KEY, run INTEGER NOT NULL
+CREATE TABLE absence (
+    digest BLOB NOT NULL PRIMARY KEY, how TEXT NOT NULL, number INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
 ) WITHOUT ROWID""",
     # What gc found dead, and when first. Lives here only: a new catalog begins
     # every grace anew, which is safe.
@@ -187,7 +189,7 @@ LABEL = """
 LABELLED = """
     SELECT s.id FROM label l LEFT JOIN segment s ON s.no = l.segment
     WHERE l.digest = ? ORDER BY s.id"""
-COLLECTED = "SELECT digest, run FROM collected"
+ABSENCE = "SELECT digest, how, number, checksum FROM absence"
 COUNTS = """
     SELECT (SELECT count(*) FROM session),
         (SELECT count(*) FROM segment WHERE seq NOT NULL),
@@ -209,11 +211,6 @@ class LastOffset(NamedTuple):
     offset: int
 
 
-class _Collected(NamedTuple):
-    digest: bytes
-    run: int
-
-
 ALL: dict[str, tuple[Callable[..., Any], str]] = {  # by field of `Facts`
     "places": (Place, PLACE),
     "runs": (Run, RUN),
@@ -224,7 +221,7 @@ ALL: dict[str, tuple[Callable[..., Any], str]] = {  # by field of `Facts`
     "tags": (TagRow, TAG),
     "deleted": (DeletedRow, DELETED),
     "labels": (Label, LABEL),
-    "collected": (_Collected, COLLECTED),
+    "absences": (AbsenceRow, ABSENCE),
 }
 
 _ROWS: list[Callable[..., Any]] = [
@@ -241,7 +238,10 @@ _TYPES: dict[Callable[..., Any], tuple[Any, ...]] = {
 _RowT = TypeVar("_RowT")
 # What nothing in the files shows to be wrong, and commits are built on: a place or
 # a run that is wrong leads to what has another digest.
-_SUMMED = (Position, SegmentRow, Node, SessionRow, KeyRow, TagRow, DeletedRow)
+_SUMMED = (
+    *(Position, SegmentRow, Node, SessionRow, KeyRow, TagRow, DeletedRow),
+    AbsenceRow,
+)
 
 
 def checksum(row: tuple[Any, ...]) -> int:

@@ -19,6 +19,7 @@ from typing import Any, Literal, Self, TypeVar
 from castore.catalog import schema
 from castore.catalog.database import Database, damaged, is_at_rest
 from castore.catalog.rows import (
+    AbsenceRow,
     Counts,
     DeletedRow,
     Facts,
@@ -287,10 +288,10 @@ class SqliteCatalog:
         """Return the segments that the payload is a label of, sorted."""
         return self._rows(bytes, schema.LABELLED, digest)
 
-    def find_collected(self, digest: bytes) -> int | None:
-        """Return the GC run that took *digest*."""
-        query = "SELECT run FROM collected WHERE digest = ?"
-        return _first(self._rows(int, query, digest))
+    def find_absence(self, digest: bytes) -> AbsenceRow | None:
+        """Return why *digest* went, whether it is back or not."""
+        query = f"{schema.ABSENCE} WHERE digest = ?"
+        return _first(self._rows(AbsenceRow, query, digest))
 
     def condemned(self) -> dict[bytes, int]:
         """Return what gc has condemned: digest to time, ms since 1970."""

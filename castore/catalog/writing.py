@@ -152,7 +152,7 @@ def _add_others(db: sqlite3.Connection, facts: Facts) -> None:
         ("INSERT OR REPLACE INTO session VALUES (?, ?, ?, ?)", _summed(facts.sessions)),
         ("INSERT OR REPLACE INTO tag VALUES (?, ?, ?, ?, ?)", _summed(facts.tags)),
         ("INSERT OR REPLACE INTO deleted VALUES (?, ?, ?, ?)", _summed(facts.deleted)),
-        ("INSERT OR REPLACE INTO collected VALUES (?, ?)", facts.collected),
+        ("INSERT OR REPLACE INTO absence VALUES (?, ?, ?, ?)", _summed(facts.absences)),
     ):
         db.executemany(statement, rows)
 

@@ -17,6 +17,7 @@ from castore.formats import frame as frame_format
 from castore.formats.chunked import slices_digest
 from castore.formats.entry import BlobRef
 from castore.formats.frame import Record
+from castore.formats.storelog import Absence
 from castore.reading.blobs import (
     FindRecord,
     chunk_list,
@@ -94,11 +95,12 @@ class Blobs:
 
     def _absent(self, digest: bytes) -> NotFoundError | GoneError:
         name = format_digest(digest)
-        run = self._view.find_collected(digest)
-        if run is None:
+        row = self._view.find_absence(digest)
+        if row is None:
             return NotFoundError(what=f"no blob {name} in this store")
-        what = f"blob {name} was collected by gc run {run}"
-        return GoneError(what=what, how="collected", entry=run)
+        verdict = Absence(row.how, row.number).verdict
+        what = f"blob {name} is not there any more: {verdict}"
+        return GoneError(what=what, how=row.how, entry=row.number)
 
     def read(self, digest: bytes) -> bytes:
         """Return the bytes of the blob *digest*, checked against the name."""

@@ -15,6 +15,7 @@ import attrs
 
 from castore import limits, merkle
 from castore.catalog.rows import (
+    AbsenceRow,
     Catalog,
     DeletedRow,
     Facts,
@@ -252,6 +253,14 @@ def owner_of(view: Catalog, segment: bytes, index: int) -> bytes:
     )
 
 
+def absences(log: StoreLog) -> list[AbsenceRow]:
+    """Return what *log* says of blobs that are not there, as rows."""
+    return [
+        AbsenceRow(digest, absence.how, absence.number)
+        for digest, absence in sorted(log.absent.items())
+    ]
+
+
 def fold_store_log(
     facts: Facts,
     entries: Sequence[tuple[int, str, bytes, tuple[Reference, ...]]],
@@ -264,7 +273,7 @@ def fold_store_log(
         log.apply(index, kind, body, refs)
     facts.untags += sorted(log.untagged)
     facts.drop_files += sorted(log.dropped)
-    facts.collected += sorted(log.collected.items())
+    facts.absences += absences(log)
     facts.tags += [
         TagRow(name, blob.digest, blob.size, blob.slices)
         for name, blob in log.tags.items()

@@ -19,7 +19,7 @@ from castore.catalog.rows import (
     SessionRow,
     TagRow,
 )
-from castore.engine.fold import LABEL_ROLES, key_row
+from castore.engine.fold import LABEL_ROLES, absences, key_row
 from castore.formats import frame as frame_format
 from castore.formats.chunked import decode_chunks
 from castore.formats.mark import LockFile
@@ -64,7 +64,7 @@ def _facts_of_survey(
             DeletedRow(segment, index, head.encode())
             for segment, (index, head) in found.log.deleted.items()
         ],
-        collected=list(found.log.collected.items()),
+        absences=absences(found.log),
         keys=_keys(found),
     )
     for log in found.logs.values():

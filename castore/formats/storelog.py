@@ -20,7 +20,9 @@ from castore.formats.refuse import is_bytes, is_count, is_text, need, record, re
 
 
 PACKS, TAGGED, UNTAGGED = "packs", "tagged", "untagged"
-DELETED, COLLECTED, INSTANCE = "deleted", "collected", "instance"
+DELETED, INSTANCE = "deleted", "instance"
+COLLECTED, ERASED, LOST = "collected", "erased", "lost"
+POLICY, PINNED, UNPINNED = "policy", "pinned", "unpinned"
 TAG_ROLE = "tag"
 
 
@@ -32,6 +34,55 @@ class Listing:
     kind: int
     size: int
     frame: bytes
+
+
+@attrs.frozen
+class Absence:
+    """
+    Why a blob is not there.
+
+    Attributes:
+        how: Kind of the entry that says so: ``collected``, ``erased`` or ``lost``.
+
+        number: Of the GC run for ``collected``, else index of that entry.
+    """
+
+    how: str
+    number: int
+
+    @property
+    def verdict(self) -> str:
+        """What a checker says of the blob."""
+        return _VERDICTS[self.how].format(self.number)
+
+
+_VERDICTS = {
+    COLLECTED: "collected by run {}",
+    ERASED: "erased by entry {}",
+    LOST: "lost, accepted by entry {}",
+}
+
+
+@attrs.frozen
+class Rule:
+    """
+    What is kept of one group of references; the newest rule for the same counts.
+
+    Attributes:
+        session: Of which session; None for all that have no rule of their own.
+
+        group: Of which group of roles; None for the bodies of entries.
+
+        newest: Of the newest so many entries of a log that have some; None for none.
+
+        days: Of entries of the last so many days; None for none. Where both are
+            None, everything is kept.
+    """
+
+    session: bytes | None
+    group: str | None
+    newest: int | None
+    days: int | None
 
 
 def started(created_by: str) -> bytes:
@@ -70,6 +121,21 @@ def collected(run: int, blobs: Iterable[bytes]) -> bytes:
     return encode_object({"run": run, "blobs": sorted(blobs)})
 
 
+def erased(reason: str, blobs: Iterable[bytes]) -> bytes:
+    """Return the body of an ``erased`` or a ``lost`` entry."""
+    return encode_object({"reason": reason, "blobs": sorted(blobs)})
+
+
+def policy(rule: Rule) -> bytes:
+    """Return the body of a ``policy`` entry."""
+    return encode_object(attrs.asdict(rule))
+
+
+def pinned(segment: bytes, index: int) -> bytes:
+    """Return the body of a ``pinned`` or ``unpinned`` entry."""
+    return encode_object({"segment": segment, "index": index})
+
+
 def instance(value: bytes) -> bytes:
     """Return the body of an ``instance`` entry."""
     return encode_object({"instance": value})
@@ -100,7 +166,11 @@ class StoreLog:
 
         keys: For each session with a deleted segment and a key: that.
 
-        collected: For each collected blob the run that took it.
+        absent: For each blob that went, or was given up, why; the newest entry.
+
+        rules: What GC keeps, by session and group.
+
+        pins: Entries whose body and payloads stay, by segment and index.
 
         unknown: Indices of entries whose kind this reader does not know.
     """
@@ -112,7 +182,9 @@ class StoreLog:
     untagged: set[str] = attrs.Factory(set)
     deleted: dict[bytes, tuple[int, Head]] = attrs.Factory(dict)
     keys: dict[bytes, tuple[str, str]] = attrs.Factory(dict)
-    collected: dict[bytes, int] = attrs.Factory(dict)
+    absent: dict[bytes, Absence] = attrs.Factory(dict)
+    rules: dict[tuple[bytes | None, str | None], Rule] = attrs.Factory(dict)
+    pins: set[tuple[bytes, int]] = attrs.Factory(set)
     unknown: list[int] = attrs.Factory(list)
 
     def apply(
@@ -209,10 +281,57 @@ def _fold_deleted(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None
 
 
 def _fold_collected(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
-    blobs, run = value["blobs"], value["run"]
-    need(isinstance(blobs, list) and type(run) is int, "store log, collected")
-    need(all(is_bytes(blob, 32) for blob in blobs), "collected: blobs")
-    log.collected.update(dict.fromkeys(blobs, run))
+    run = value["run"]
+    need(type(run) is int, "store log, collected: run")
+    _add_absent(log, value, Absence(COLLECTED, run))
+
+
+def _fold_erased(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
+    _check_reason(value)
+    _add_absent(log, value, Absence(ERASED, index))
+
+
+def _fold_lost(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
+    _check_reason(value)
+    _add_absent(log, value, Absence(LOST, index))
+
+
+def _check_reason(value: _Value) -> None:
+    reason = value["reason"]
+    right = is_text(reason, size_min=0, size_max=limits.NAME_SIZE_MAX)
+    need(right, "store log: reason")
+
+
+def _add_absent(log: StoreLog, value: _Value, absence: Absence) -> None:
+    blobs = value["blobs"]
+    need(isinstance(blobs, list), "store log: blobs")
+    need(all(is_bytes(blob, 32) for blob in blobs), "store log: blobs")
+    log.absent.update(dict.fromkeys(blobs, absence))
+
+
+def _fold_policy(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
+    rule = Rule(**value)
+    need(rule.session is None or is_bytes(rule.session, 16), "policy: session")
+    group = rule.group
+    known = group is None or is_text(group, size_min=0, size_max=limits.ROLE_SIZE_MAX)
+    need(known, "store log, policy: group")
+    for count in (rule.newest, rule.days):
+        need(count is None or is_count(count), "store log, policy: newest, days")
+    log.rules[rule.session, group] = rule
+
+
+def _fold_pinned(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
+    log.pins.add(_pin(value))
+
+
+def _fold_unpinned(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
+    log.pins.discard(_pin(value))
+
+
+def _pin(value: _Value) -> tuple[bytes, int]:
+    segment, index = value["segment"], value["index"]
+    need(is_bytes(segment, 16) and is_count(index), "store log, pinned")
+    return segment, index
 
 
 def _fold_instance(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
@@ -226,5 +345,10 @@ _FOLDS = {
     UNTAGGED: (("name",), _fold_untagged),
     DELETED: (("segment", "session", "head", "key"), _fold_deleted),
     COLLECTED: (("run", "blobs"), _fold_collected),
+    ERASED: (("reason", "blobs"), _fold_erased),
+    LOST: (("reason", "blobs"), _fold_lost),
+    POLICY: (("session", "group", "newest", "days"), _fold_policy),
+    PINNED: (("segment", "index"), _fold_pinned),
+    UNPINNED: (("segment", "index"), _fold_unpinned),
     INSTANCE: (("instance",), _fold_instance),
 }

@@ -184,13 +184,13 @@ class Payloads:
                 self._need((blob.digest, blob.size, item.flags, blob.slices))
 
     def _miss(self, digest: bytes) -> None:
-        run = self._survey.log.collected.get(digest)
-        if run is None:
+        absence = self._survey.log.absent.get(digest)
+        if absence is None:
             what = "an entry needs it, it is nowhere, and no entry says why"
             self._findings.add("missing blob", blob_place(digest), what)
         else:
-            verdict, what = f"collected by run {run}", "the store log says so"
-            self._findings.add(verdict, blob_place(digest), what, EXPLAINED)
+            what = "the store log says so"
+            self._findings.add(absence.verdict, blob_place(digest), what, EXPLAINED)
 
     def _corrupt(self, digest: bytes, what: str) -> None:
         self._findings.add("corrupt blob", blob_place(digest), what)

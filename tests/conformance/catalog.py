@@ -31,6 +31,7 @@ from conformance.catalog_rows import (
 )
 
 from castore.catalog.rows import (
+    AbsenceRow,
     Catalog,
     Counts,
     Facts,
@@ -70,7 +71,7 @@ class CatalogTests(LogTests):
         assert [] == catalog.tags()
         assert catalog.find_deleted(b"v") is None
         assert [] == catalog.labelled(b"a")
-        assert catalog.find_collected(b"c") is None
+        assert catalog.find_absence(b"c") is None
         assert [] == list(catalog.places())
         assert Counts(0, 0, 0, 0, 0) == catalog.counts()
         assert Facts() == catalog.dump()
@@ -191,12 +192,15 @@ class CatalogTests(LogTests):
         apply(catalog, Facts(places=[place(b"a")]))
         assert place(b"a") == catalog.find_place(b"a")
 
-    def test_collected(self, catalog: Catalog) -> None:
-        """The last GC run that took a digest is known, whether it is back or not."""
-        apply(catalog, Facts(collected=[(b"a", 3), (b"b", 0)]))
-        apply(catalog, Facts(collected=[(b"a", 4)], places=[place(b"a")]))
+    def test_absences(self, catalog: Catalog) -> None:
+        """The last reason why a digest went is known, whether it is back or not."""
+        first = [AbsenceRow(b"a", "collected", 3), AbsenceRow(b"b", "lost", 0)]
+        second = AbsenceRow(b"a", "erased", 4)
+        apply(catalog, Facts(absences=first))
+        apply(catalog, Facts(absences=[second], places=[place(b"a")]))
 
-        assert [4, 0, None] == [catalog.find_collected(d) for d in (b"a", b"b", b"c")]
+        found = [catalog.find_absence(digest) for digest in (b"a", b"b", b"c")]
+        assert [second, first[1], None] == found
 
     # --- runs ----------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import overload
 
 from castore.catalog.rows import (
+    AbsenceRow,
     Catalog,
     DeletedRow,
     Facts,
@@ -83,7 +84,7 @@ def full() -> Facts:
         tags=[TagRow("t", b"a", 5, None), TagRow("u", b"b", 6, b"slices")],
         deleted=[DeletedRow(b"v", 12, b"final head")],
         labels=[Label(b"a", b"s"), Label(b"a", b"t")],
-        collected=[(b"c", 3)],
+        absences=[AbsenceRow(b"c", "collected", 3)],
     )
 
 

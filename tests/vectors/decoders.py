@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from vectors.encodings import shown
 from vectors.entries import short
 from vectors.form import BAD_PROOF, NOT_COVERED, plain, unhex
@@ -173,7 +175,11 @@ def fold_value(log: StoreLog) -> Any:
         "tags": {name: blob.digest for name, blob in log.tags.items()},
         "deleted": sorted(log.deleted),
         "keys": {session.hex(): key for session, key in sorted(log.keys.items())},
-        "collected": {blob.hex(): run for blob, run in sorted(log.collected.items())},
+        "absent": {
+            blob.hex(): absence.verdict for blob, absence in sorted(log.absent.items())
+        },
+        "rules": [attrs.astuple(rule) for rule in log.rules.values()],
+        "pins": sorted(log.pins),
     }
 
 

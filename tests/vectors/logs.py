@@ -29,7 +29,7 @@ from castore.codec import encode_object, encode_record
 from castore.formats import storelog
 from castore.formats.entry import BlobRef, Reference
 from castore.formats.head import Head
-from castore.formats.storelog import Listing, StoreLog
+from castore.formats.storelog import Listing, Rule, StoreLog
 from castore.formats.trees import SEGMENT_TREE, STORE_LOG_TREE
 from castore.merkle import Tree
 
@@ -113,6 +113,30 @@ def _good() -> dict[str, tuple[str, list[Entry]]]:
                 ("collected", storelog.collected(4, DIGESTS[1:]), ()),
             ],
         ),
+        "erased": (
+            "one was erased, then put and collected",
+            [
+                ("erased", storelog.erased("asked for", DIGESTS[:2]), ()),
+                ("collected", storelog.collected(4, DIGESTS[1:]), ()),
+            ],
+        ),
+        "lost": ("blobs are given up", [("lost", storelog.erased("", DIGESTS), ())]),
+        "policy": (
+            "the newer of two rules for the same; bodies of a session",
+            [
+                ("policy", storelog.policy(Rule(None, "checkpoint", 1, None)), ()),
+                ("policy", storelog.policy(Rule(SESSION, None, None, 30)), ()),
+                ("policy", storelog.policy(Rule(None, "checkpoint", 2, 7)), ()),
+            ],
+        ),
+        "pinned": (
+            "two entries are pinned, then one",
+            [
+                ("pinned", storelog.pinned(SEGMENT, 3), ()),
+                ("pinned", storelog.pinned(SEGMENT, 5), ()),
+                ("unpinned", storelog.pinned(SEGMENT, 3), ()),
+            ],
+        ),
         "instance": ("a copy of a store", [("instance", storelog.instance(STORE), ())]),
     }
 
@@ -152,9 +176,36 @@ def _bad() -> dict[str, tuple[str, list[Entry]]]:
             "a digest of 31 bytes",
             _of("collected", {"run": 1, "blobs": [DIGESTS[0][1:]]}),
         ),
+        "erased_reason": (
+            "1,025 bytes of reason",
+            _of("erased", {"reason": "r" * 1025, "blobs": []}),
+        ),
+        "erased_blobs": ("null as list", _of("erased", {"reason": "", "blobs": None})),
+        "lost_short": (
+            "a digest of 31 bytes",
+            _of("lost", {"reason": "", "blobs": [DIGESTS[0][1:]]}),
+        ),
+        "lost_run": ("a run, no reason", _of("lost", {"run": 1, "blobs": []})),
+        "policy_session": ("text as session", _of("policy", _rule(session="all"))),
+        "policy_group": ("65 bytes", _of("policy", _rule(group="g" * 65))),
+        "policy_newest": ("a negative count", _of("policy", _rule(newest=-1))),
+        "policy_days": ("a text", _of("policy", _rule(days="7"))),
+        "pinned_index": (
+            "a negative index",
+            _of("pinned", {"segment": SEGMENT, "index": -1}),
+        ),
+        "unpinned_segment": (
+            "an id of 15 bytes",
+            _of("unpinned", {"segment": SEGMENT[1:], "index": 0}),
+        ),
         "instance_15": ("15 bytes", _of("instance", {"instance": STORE[1:]})),
         "instance_text": ("text", _of("instance", {"instance": "copy"})),
     }
+
+
+def _rule(**values: object) -> dict[str, object]:
+    rule = {"session": None, "group": "checkpoint", "newest": 1, "days": None}
+    return rule | values
 
 
 def _bad_packs() -> dict[str, tuple[str, list[Entry]]]:
@@ -214,7 +265,7 @@ def _other_cases() -> list[Case]:
     beside = attrs.evolve(HEAD, root=FRAME)
     value = {"listed": [], "dropped": [], "tags": {}, "deleted": [SEGMENT]}
     before: Head = attrs.evolve(HEAD, revision=1, count=1, seq=3)
-    known = value | {"keys": {}, "collected": {}}
+    known = value | {"keys": {}, "absent": {}, "rules": [], "pins": []}
     return [
         Case(
             "unknown_kind",
