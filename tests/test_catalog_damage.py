@@ -38,6 +38,7 @@ def everything(catalog: Catalog) -> dict[str, Callable[[], object]]:
         "runs": lambda: catalog.runs(b"s", 3, 99),
         "find_segment": lambda: catalog.find_segment(b"s"),
         "segments": lambda: list(catalog.segments()),
+        "listing": lambda: list(catalog.listing()),
         "children": lambda: catalog.children(b"s"),
         "segments_of": lambda: catalog.segments_of(b"x"),
         "find_session": lambda: catalog.find_session(b"y"),
@@ -106,7 +107,7 @@ def test_an_undamaged_file_is_fine(path: Path, stored: bytes) -> None:
     found = outcomes(path, full())
 
     assert [] == [each for each in found.values() if isinstance(each, CastoreError)]
-    assert len(found) == 21
+    assert len(found) == 22
     assert all(found.values())
 
 
@@ -151,6 +152,9 @@ def test_another_version_is_refused(path: Path, stored: bytes, change: str) -> N
 @pytest.mark.parametrize(
     "change",
     [
+        "UPDATE segment SET revision = revision + 1",
+        "UPDATE segment SET label_count = 'text'",
+        "UPDATE segment SET state_sum = state_sum + 1",
         "UPDATE place SET offset = 'text'",
         "UPDATE place SET size = -1",
         "UPDATE place SET size = 0.5",

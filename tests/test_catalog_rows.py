@@ -17,7 +17,7 @@ import castore
 
 from castore.catalog import SqliteCatalog
 from castore.catalog.rows import SegmentRow
-from castore.catalog.schema import checksum
+from castore.catalog.schema import summed
 from castore.engine import building
 from castore.errors import CorruptionError
 from castore.reading import blobs
@@ -59,11 +59,11 @@ def older_row(recovery: Recovery) -> tuple[SegmentRow, SegmentRow]:
 def set_row(recovery: Recovery, row: SegmentRow) -> None:
     """Let the catalog hold *row*, with a checksum that fits."""
     db = sqlite3.connect(recovery.catalog)
-    values = (row.fork_index, row.count, row.seq, row.time_ms, row.head, row.peaks)
     db.execute(
-        "UPDATE segment SET fork_index = ?, count = ?, seq = ?, time_ms = ?,"
-        " head = ?, peaks = ?, checksum = ? WHERE id = ?",
-        (*values, checksum(row), row.id),
+        "UPDATE segment SET fork_index = ?, count = ?, revision = ?, seq = ?,"
+        " time_ms = ?, label_count = ?, head = ?, peaks = ?, state_sum = ?,"
+        " checksum = ? WHERE id = ?",
+        (*summed(row)[3:], row.id),
     )
     db.commit()
     db.close()
@@ -94,7 +94,9 @@ def test_older_row(fresh: Recovery) -> None:
     assert refused(fresh, before.id)
 
 
-@pytest.mark.parametrize("field", ["count", "seq", "time_ms", "head", "peaks"])
+@pytest.mark.parametrize(
+    "field", ["count", "revision", "seq", "time_ms", "head", "peaks"]
+)
 def test_row_in_parts(fresh: Recovery, field: str) -> None:
     """Nothing is appended where a part of a row is another state's."""
     before, now = older_row(fresh)

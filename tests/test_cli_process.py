@@ -115,7 +115,7 @@ def test_help_imports_nothing_but_the_parser(shop: Shop) -> None:
         ("init", {"importer", "transcript", "verify", "gc", "packing", "marking"}),
         ("stats", {"importer", "transcript", "verify", "gc", "packing", "marking"}),
         ("tag", {"importer", "transcript", "verify", "gc", "packing", "marking"}),
-        ("ls", {"verify", "gc", "packing", "marking"}),
+        ("ls", {"importer", "transcript", "verify", "gc", "packing", "marking"}),
         ("pack", {"importer", "transcript", "verify", "gc", "marking"}),
         ("gc", {"importer", "transcript", "verify"}),
         ("verify", {"importer", "transcript", "gc", "packing", "marking", "engine"}),

@@ -16,6 +16,7 @@ from castore.catalog.rows import (
     Facts,
     KeyRow,
     Label,
+    Listed,
     Node,
     Place,
     Position,
@@ -23,6 +24,7 @@ from castore.catalog.rows import (
     SegmentRow,
     SessionRow,
     TagRow,
+    listed,
     sorted_facts,
 )
 
@@ -172,8 +174,16 @@ class MemoryCatalog:
     def segments(self) -> Iterator[SegmentRow]:
         """Yield all segments, newest commit first, then by id."""
         with self._lock:
-            rows = self._segments.values()
-            return iter(sorted(rows, key=lambda row: (-row.seq, row.id)))
+            return iter(self._newest_first())
+
+    def listing(self) -> Iterator[Listed]:
+        """Yield what is shown of the segments that have peaks, as `segments`."""
+        with self._lock:
+            rows = [row for row in self._newest_first() if row.peaks]
+            return iter([listed(row, self._sessions.get(row.session)) for row in rows])
+
+    def _newest_first(self) -> list[SegmentRow]:
+        return sorted(self._segments.values(), key=lambda row: (-row.seq, row.id))
 
     def children(self, segment: bytes) -> list[SegmentRow]:
         """Return the segments whose parent is *segment*, in order of id."""

@@ -12,8 +12,6 @@ import threading
 
 from collections.abc import Iterator, Sequence
 
-import attrs
-
 from castore.catalog.memory import MemoryCatalog
 from castore.catalog.rows import (
     AbsenceRow,
@@ -22,80 +20,19 @@ from castore.catalog.rows import (
     DeletedRow,
     Facts,
     KeyRow,
+    Listed,
     Place,
     Position,
     Run,
     SegmentRow,
     SessionRow,
     TagRow,
+    listed,
 )
+from castore.catalog.touched import Touched
 
 
 _NOWHERE = Position(b"", 0, b"", 0, b"", 0)  # on no chain: who finds it rebuilds
-
-
-@attrs.define
-class _Touched:
-    """
-    The keys that facts write or remove.
-
-    For these the facts alone have the answer, whatever stands below.
-    """
-
-    places: set[bytes] = attrs.Factory(set)
-    runs: set[tuple[bytes, int]] = attrs.Factory(set)
-    segments: set[bytes] = attrs.Factory(set)
-    nodes: set[tuple[bytes, int, int]] = attrs.Factory(set)
-    sessions: set[bytes] = attrs.Factory(set)
-    session_keys: set[tuple[str, str]] = attrs.Factory(set)
-    keys: set[tuple[bytes, str]] = attrs.Factory(set)
-    tags: set[str] = attrs.Factory(set)
-    files: set[bytes] = attrs.Factory(set)  # all that stands below in these
-    gone: set[bytes] = attrs.Factory(set)  # all that these segments own below
-
-    def add(self, facts: Facts) -> None:
-        # Most facts of a commit are empty lists: this runs once for each commit.
-        for place in facts.places:
-            self.places.add(place.digest)
-        for run in facts.runs:
-            self.runs.add((run.segment, run.first))
-        for segment in facts.segments:
-            self.segments.add(segment.id)
-        for node in facts.nodes:
-            self.nodes.add((node.segment, node.level, node.index))
-        for session in facts.sessions:
-            self.sessions.add(session.id)
-            if session.namespace is not None and session.text is not None:
-                self.session_keys.add((session.namespace, session.text))
-        for key in facts.keys:
-            self.keys.add((key.segment, key.text))
-        for tag in facts.tags:
-            self.tags.add(tag.name)
-        self.files.update(facts.drop_files)
-        self.tags.update(facts.untags)
-        self.gone.update(facts.gone_segments)
-        self.sessions.update(facts.gone_sessions)
-        self.places.update(facts.gone_places)
-
-    def place(self, row: Place) -> bool:
-        return row.digest in self.places or row.file in self.files
-
-    def run(self, row: Run) -> bool:
-        return (
-            (row.segment, row.first) in self.runs
-            or row.segment in self.gone
-            or row.file in self.files
-        )
-
-    def segment(self, segment: bytes) -> bool:
-        return segment in self.segments or segment in self.gone
-
-    def session(self, row: SessionRow) -> bool:
-        return row.id in self.sessions or (
-            row.namespace is not None
-            and row.text is not None
-            and (row.namespace, row.text) in self.session_keys
-        )
 
 
 class Overlay:
@@ -117,7 +54,7 @@ class Overlay:
         self._lock = threading.RLock()
         self._pending: list[tuple[Facts, Position]] = []
         self._own = MemoryCatalog()
-        self._touched = _Touched()
+        self._touched = Touched()
         self._dropped_count = 0  # facts that `_own` and *base* both have
 
     # --- writing -------------------------------------------------------------
@@ -162,7 +99,7 @@ class Overlay:
             if self._dropped_count >= len(self._pending):
                 kept, self._pending = self._pending, []
                 self._own = MemoryCatalog()
-                self._touched = _Touched()
+                self._touched = Touched()
                 self._dropped_count = 0
                 self._take(kept)
 
@@ -224,6 +161,36 @@ class Overlay:
             own = self._own.segments()
         return heapq.merge(below, own, key=lambda row: (-row.seq, row.id))
 
+    def listing(self) -> Iterator[Listed]:
+        """Yield what is shown of the segments that have peaks, as `segments`."""
+        with self._lock:
+            below = self._below(self._base.listing())
+            rows = [row for row in self._own.segments() if row.peaks]
+            own = [listed(row, self.find_session(row.session)) for row in rows]
+        return heapq.merge(below, own, key=lambda row: (-row.seq, row.id))
+
+    def _below(self, rows: Iterator[Listed]) -> Iterator[Listed]:
+        """Yield those of *rows* that show, each with the key that its session has."""
+        touched = self._touched
+        # Copies: facts that come while somebody reads are not for this reader.
+        hidden = touched.segments | touched.gone
+        keys = set(touched.session_keys)
+        sessions = {each: self._own.find_session(each) for each in touched.sessions}
+
+        def shown(row: Listed) -> Listed:
+            if row.session in sessions:
+                session = sessions[row.session]
+            elif row.key in keys:
+                session = None
+            else:
+                return row
+            key = session[1:] if session else (None, None)
+            return row._replace(namespace=key[0], text=key[1])
+
+        if hidden:
+            rows = (row for row in rows if row.id not in hidden)
+        return map(shown, rows) if sessions or keys else rows
+
     def children(self, segment: bytes) -> list[SegmentRow]:
         """Return the segments whose parent is *segment*, in order of id."""
         with self._lock:
@@ -262,7 +229,7 @@ class Overlay:
     def sessions(self) -> Iterator[SessionRow]:
         """Yield all sessions in order of id."""
         with self._lock:
-            touched = _Touched(
+            touched = Touched(
                 sessions=set(self._touched.sessions),
                 session_keys=set(self._touched.session_keys),
             )
@@ -329,7 +296,7 @@ class Overlay:
     def places(self) -> Iterator[Place]:
         """Yield all places in order of digest."""
         with self._lock:
-            touched = _Touched(
+            touched = Touched(
                 places=set(self._touched.places), files=set(self._touched.files)
             )
             base = self._base.places()

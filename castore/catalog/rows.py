@@ -84,9 +84,13 @@ class SegmentRow(NamedTuple):
 
         count: Entries, inherited ones included.
 
+        revision: Commits of it.
+
         seq: Commit that wrote this state.
 
         time_ms: Of that commit.
+
+        label_count: Labels that its start entry gives it.
 
         head: The head record's own bytes.
 
@@ -98,10 +102,44 @@ class SegmentRow(NamedTuple):
     parent: bytes | None
     fork_index: int
     count: int  # type: ignore[assignment]
+    revision: int
     seq: int
     time_ms: int
+    label_count: int
     head: bytes
     peaks: bytes
+
+
+class Listed(NamedTuple):
+    """
+    What a listing shows of a living segment; as in `SegmentRow`, with the key of
+    its session, if that has one.
+    """
+
+    id: bytes
+    session: bytes
+    parent: bytes | None
+    fork_index: int
+    count: int  # type: ignore[assignment]
+    revision: int
+    seq: int
+    time_ms: int
+    label_count: int
+    namespace: str | None
+    text: str | None
+
+    @property
+    def key(self) -> tuple[str, str] | None:
+        """The key of its session, if that has one."""
+        if self.namespace is None or self.text is None:
+            return None
+        return self.namespace, self.text
+
+
+def listed(row: SegmentRow, session: SessionRow | None) -> Listed:
+    """Return what a listing shows of *row*, which is of *session*."""
+    key = session[1:] if session else (None, None)
+    return Listed._make((*row[:-2], *key))
 
 
 class Node(NamedTuple):
@@ -272,6 +310,12 @@ class Catalog(Protocol):
 
     def segments(self) -> Iterator[SegmentRow]:
         """Yield all segments, newest commit first, then by id."""
+
+    def listing(self) -> Iterator[Listed]:
+        """
+        Yield what is shown of the segments that have peaks, in order as `segments`,
+        at a small part of the cost.
+        """
 
     def children(self, segment: bytes) -> list[SegmentRow]:
         """Return the segments whose parent is *segment*, in order of id."""

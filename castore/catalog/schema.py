@@ -11,10 +11,11 @@ Spec: spec/ordering.md, "The catalog".
 from __future__ import annotations
 
 import itertools
+import marshal
 import sqlite3
 import zlib
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from castore.catalog.database import damaged
@@ -24,6 +25,7 @@ from castore.catalog.rows import (
     DeletedRow,
     KeyRow,
     Label,
+    Listed,
     Node,
     Place,
     Position,
@@ -47,12 +49,14 @@ CREATE TABLE meta (
     """\
 CREATE TABLE file (no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE)""",
     # Without a seq, a row is a number only: something names a segment that has
-    # no state here. `reach` is the count of the longest run ever added.
+    # no state here. `reach` is the count of the longest run ever added. Head and
+    # peaks have a checksum of their own: a listing does without them.
     """\
 CREATE TABLE segment (
     no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE,
-    session BLOB, parent BLOB, fork_index INTEGER, count INTEGER, seq INTEGER,
-    time_ms INTEGER, head BLOB, peaks BLOB, checksum INTEGER,
+    session BLOB, parent BLOB, fork_index INTEGER, count INTEGER, revision INTEGER,
+    seq INTEGER, time_ms INTEGER, label_count INTEGER, state_sum INTEGER,
+    checksum INTEGER, head BLOB, peaks BLOB,
     reach INTEGER NOT NULL DEFAULT 1
 )""",
     """\
@@ -167,10 +171,18 @@ RUNS_TOUCHING = """
     WHERE s.id = ? AND r.first > ? - s.reach AND r.first < ?
     AND r.first + r.count > ? ORDER BY r.first"""
 SEGMENT = """
-    SELECT id, session, parent, fork_index, count, seq, time_ms, head, peaks, checksum
+    SELECT id, session, parent, fork_index, count, revision, seq, time_ms,
+        label_count, head, peaks, state_sum, checksum
     FROM segment WHERE seq NOT NULL"""
 SEGMENT_ORDER = """
     SELECT no FROM segment WHERE seq NOT NULL ORDER BY seq DESC, id"""
+SEGMENT_NUMBERED = f"{SEGMENT} AND no = ?"
+LISTED_NUMBERED = """
+    SELECT s.no, s.state_sum, s.id, s.session, s.parent, s.fork_index, s.count,
+        s.revision, s.seq, s.time_ms, s.label_count, x.namespace, x.text,
+        s.checksum, x.id, x.checksum
+    FROM segment s LEFT JOIN session x ON x.id = s.session
+    WHERE s.seq NOT NULL AND s.peaks <> x'' AND s.no IN"""
 NODE = """
     SELECT s.id, n.level, n.place, n.hash, n.checksum
     FROM node n LEFT JOIN segment s ON s.no = n.segment"""
@@ -226,6 +238,7 @@ ALL: dict[str, tuple[Callable[..., Any], str]] = {  # by field of `Facts`
 
 _ROWS: list[Callable[..., Any]] = [
     Counts,
+    Listed,
     Position,
     LastOffset,
     *(kind for kind, _ in ALL.values()),
@@ -246,7 +259,17 @@ _SUMMED = (
 
 def checksum(row: tuple[Any, ...]) -> int:
     """Return what shows that a bit of *row* was flipped."""
-    return zlib.crc32(repr(tuple(row)).encode())
+    # Version 2 gives the same bytes for equal rows in any Python, and refers to
+    # nothing; `repr` takes seven times as long.
+    return zlib.crc32(marshal.dumps(row, 2))
+
+
+def summed(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return *row* with the checksums that stand behind it."""
+    if isinstance(row, SegmentRow):
+        state = checksum(row[-2:])
+        return (*row, state, checksum((state, *row[:-2])))
+    return (*row, checksum(tuple(row)))
 
 
 def checked(kind: Callable[..., _RowT], values: tuple[Any, ...]) -> _RowT:
@@ -257,9 +280,13 @@ def checked(kind: Callable[..., _RowT], values: tuple[Any, ...]) -> _RowT:
         CorruptionError: One has not its type, or is a number below zero, or the
             checksum behind them is of others.
     """
-    if kind in _SUMMED:
-        *rest, found = values
-        values = tuple(rest)
+    if kind is SegmentRow:
+        values, (state, found) = values[:-2], values[-2:]
+        total = checksum((state, *values[:-2]))
+        if state != checksum(values[-2:]) or found != total:
+            raise damaged("it holds a row that nobody wrote")
+    elif kind in _SUMMED:
+        values, found = values[:-1], values[-1]
         if found != checksum(values):
             raise damaged("it holds a row that nobody wrote")
     for value, wanted in zip(values, _TYPES[kind], strict=True):
@@ -279,6 +306,23 @@ def all_checked(kind: Callable[..., _RowT], rows: list[tuple[Any, ...]]) -> list
         if all(_is_good(column, wanted) for column, wanted in columns):
             return list(itertools.starmap(kind, rows))
     return [checked(kind, row) for row in rows]
+
+
+def listed_rows(rows: Sequence[tuple[Any, ...]]) -> dict[int, Listed]:
+    """
+    Return each of *rows*, from `LISTED_NUMBERED`, by its number; as `checked`.
+    """
+    # By column, where that can be: there may be very many.
+    sums = [checksum(row[1:11]) for row in rows]
+    key_sums = [checksum((row[14], row[11], row[12])) for row in rows]
+    if sums != [row[13] for row in rows] or any(
+        found != wanted
+        for found, wanted in zip(key_sums, [row[15] for row in rows], strict=True)
+        if wanted is not None  # a segment may be of a session that has no row
+    ):
+        raise damaged("it holds a row that nobody wrote")
+    values = itertools.starmap(Listed, [row[2:13] for row in rows])
+    return dict(zip([row[0] for row in rows], values, strict=True))
 
 
 def _is_good(column: tuple[Any, ...], wanted: Any) -> bool:

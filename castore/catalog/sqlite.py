@@ -24,6 +24,7 @@ from castore.catalog.rows import (
     DeletedRow,
     Facts,
     KeyRow,
+    Listed,
     Node,
     Place,
     Position,
@@ -215,8 +216,11 @@ class SqliteCatalog:
         A commit during the iteration moves a segment to the front, behind the
         reader's back; so the order is that of the call, kept as 8 bytes each.
         """
-        numbers = self._rows(int, schema.SEGMENT_ORDER)
-        return self._numbered_segments(numbers)
+        return self._numbered_segments(self._segment_order())
+
+    def _segment_order(self) -> list[int]:
+        # Numbers are rowids, which are numbers whatever becomes of the file.
+        return [number for (number,) in self._db.fetch(schema.SEGMENT_ORDER)]
 
     def _numbered_segments(self, numbers: list[int]) -> Iterator[SegmentRow]:
         for low in range(0, len(numbers), _PAGE_COUNT):
@@ -224,11 +228,25 @@ class SqliteCatalog:
                 rows = [
                     row
                     for number in numbers[low : low + _PAGE_COUNT]
-                    for row in db.execute(
-                        f"{schema.SEGMENT} AND no = ?", (number,)
-                    ).fetchall()
+                    for row in db.execute(schema.SEGMENT_NUMBERED, (number,)).fetchall()
                 ]
             yield from (schema.checked(SegmentRow, row) for row in rows)
+
+    def listing(self) -> Iterator[Listed]:
+        """
+        Yield what is shown of the segments that have peaks, as `segments`.
+
+        Takes some 3 us for each.
+        """
+        return self._listed(self._segment_order())
+
+    def _listed(self, numbers: list[int]) -> Iterator[Listed]:
+        for low in range(0, len(numbers), _PAGE_COUNT):
+            some = numbers[low : low + _PAGE_COUNT]
+            marks = ", ".join("?" * len(some))
+            rows = self._db.fetch(f"{schema.LISTED_NUMBERED} ({marks})", *some)
+            found = schema.listed_rows(rows)
+            yield from (found[number] for number in some if number in found)
 
     def children(self, segment: bytes) -> list[SegmentRow]:
         """Return the segments whose parent is *segment*, in order of id."""

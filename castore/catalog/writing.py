@@ -14,7 +14,7 @@ import attrs
 
 from castore.catalog.database import damaged
 from castore.catalog.rows import Facts, Position
-from castore.catalog.schema import checksum
+from castore.catalog.schema import summed
 
 
 _LISTS = tuple(field.name for field in attrs.fields(Facts))
@@ -31,18 +31,22 @@ _REMOVE_SEGMENT = (
     "DELETE FROM keys WHERE segment = (SELECT no FROM segment WHERE id = ?)",
     "DELETE FROM label WHERE segment = (SELECT no FROM segment WHERE id = ?)",
     """UPDATE segment SET session = NULL, parent = NULL, fork_index = NULL,
-        count = NULL, seq = NULL, time_ms = NULL, head = NULL, peaks = NULL
+        count = NULL, revision = NULL, seq = NULL, time_ms = NULL,
+        label_count = NULL, head = NULL, peaks = NULL
         WHERE id = ?""",
 )
 _ADD_SEGMENT = """
     INSERT INTO segment
-        (id, session, parent, fork_index, count, seq, time_ms, head, peaks, checksum)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        (id, session, parent, fork_index, count, revision, seq, time_ms,
+        label_count, head, peaks, state_sum, checksum)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET
         session = excluded.session, parent = excluded.parent,
         fork_index = excluded.fork_index, count = excluded.count,
-        seq = excluded.seq, time_ms = excluded.time_ms, head = excluded.head,
-        peaks = excluded.peaks, checksum = excluded.checksum"""
+        revision = excluded.revision, seq = excluded.seq,
+        time_ms = excluded.time_ms, label_count = excluded.label_count,
+        head = excluded.head, peaks = excluded.peaks,
+        state_sum = excluded.state_sum, checksum = excluded.checksum"""
 
 
 def write(db: sqlite3.Connection, facts: Sequence[Facts], position: Position) -> None:
@@ -55,7 +59,7 @@ def write(db: sqlite3.Connection, facts: Sequence[Facts], position: Position) ->
     db.execute(
         'UPDATE meta SET (journal, stop, frame, seq, "commit", gc_generation, checksum)'
         " = (?, ?, ?, ?, ?, ?, ?)",
-        (*position, checksum(position)),
+        summed(position),
     )
 
 
@@ -158,7 +162,7 @@ def _add_others(db: sqlite3.Connection, facts: Facts) -> None:
 
 
 def _summed(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    return [(*row, checksum(row)) for row in rows]
+    return list(map(summed, rows))
 
 
 def _remove(db: sqlite3.Connection, facts: Facts) -> None:

@@ -10,21 +10,22 @@ import shutil
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING
 
-from castore.catalog.rows import SegmentRow
+from castore.catalog.rows import Listed
 from castore.cli.exits import CommandError, Exit
 from castore.cli.opening import open_store, read_store
 from castore.cli.output import Output
 from castore.cli.target import COPY_SIZE, STDOUT, target
 from castore.cli.text import count_text, size_text, time_text
-from castore.engine.expect import newest_head
-from castore.engine.view import View
-from castore.errors import NotFoundError
+from castore.errors import GoneError, NotFoundError
 from castore.formats.entry import REF_LIST_FLAG, Entry
-from castore.importer import facts_in, find_native, find_segment
-from castore.segment import Segment
-from castore.store import Store
+
+
+if TYPE_CHECKING:
+    from castore.importer import FileFacts
+    from castore.segment import Segment
+    from castore.store import Store
 
 
 # --- segments ----------------------------------------------------------------
@@ -33,44 +34,63 @@ from castore.store import Store
 def ls(options: argparse.Namespace, out: Output) -> Exit:
     """List segments, newest commit first."""
     with read_store(options) as store:
-        view = store.engine.refresh()  # one state for all of them
-        living = (
-            row for row in view.known.segments() if row.peaks and row.id != store.id
-        )
-        rows = [_row(store, view, row) for row in islice(living, options.limit)]
-    for row in rows:
-        name = row["path"] or row["session_key"] or "-"
-        fork = f"  fork at {row['fork_index']:,}" if row["fork_of"] else ""
-        when = time_text(row["time_ms"])
-        entries = count_text(row["entries"], "entry", "entries")
-        out.line(f"{row['segment_id']}  {when}  {entries:>14}  {name}{fork}")
-    out.object({"segments": rows})
+        known = store.engine.refresh().known  # one state for all of them
+        living = (row for row in known.listing() if row.id != store.id)
+        rows = islice(living, options.limit)
+        if out.json:
+            out.object({"segments": [_object(store, row) for row in rows]})
+        else:
+            out.lines(_line(store, row) for row in rows)
     return Exit.DONE
 
 
-def _row(store: Store, view: View, row: SegmentRow) -> dict[str, Any]:
-    head = newest_head(row)
-    session = view.known.find_session(row.session)
-    key = session.key if session else None
-    start = next(view.logs.entries(row, row.fork_index, row.fork_index + 1))
-    facts = facts_in(store, start)
+def _line(store: Store, row: Listed) -> str:
+    file = _file_in(store, row) if row.label_count else None
+    name = file.path if file else _key(row) or "-"
+    fork = f"  fork at {row.fork_index:,}" if row.parent else ""
+    entries = count_text(row.count, "entry", "entries")
+    return f"{row.id.hex()}  {time_text(row.time_ms)}  {entries:>14}  {name}{fork}"
+
+
+def _object(store: Store, row: Listed) -> dict[str, object]:
+    file = _file_in(store, row) if row.label_count else None
     return {
         "segment_id": row.id.hex(),
         "session_id": row.session.hex(),
-        "session_key": ":".join(key) if key else None,
-        "path": facts.path if facts else None,
-        "format": facts.format if facts else None,
+        "session_key": _key(row),
+        "path": file.path if file else None,
+        "format": file.format if file else None,
         "fork_of": row.parent.hex() if row.parent else None,
         "fork_index": row.fork_index,
-        "entries": head.count,
-        "revision": head.revision,
-        "seq": head.seq,
-        "time_ms": head.time_ms,
+        "entries": row.count,
+        "revision": row.revision,
+        "seq": row.seq,
+        "time_ms": row.time_ms,
     }
+
+
+def _key(row: Listed) -> str | None:
+    return None if row.namespace is None else f"{row.namespace}:{row.text}"
+
+
+def _file_in(store: Store, row: Listed) -> FileFacts | None:
+    """
+    Return what is known of the file that was imported as *row*, if one was.
+
+    What has no label is found by no path, and was no import.
+    """
+    from castore.importer import facts_of
+
+    try:
+        return facts_of(store, store.segment(row.id))
+    except (NotFoundError, GoneError):
+        return None  # it was deleted while others were listed
 
 
 def fork(options: argparse.Namespace, out: Output) -> Exit:
     """Begin a segment with the entries of another."""
+    from castore.importer import find_segment
+
     with open_store(options) as store:
         parent = find_segment(store, options.segment)
         try:
@@ -91,6 +111,8 @@ def fork(options: argparse.Namespace, out: Output) -> Exit:
 
 def rm(options: argparse.Namespace, out: Output) -> Exit:
     """Delete a segment."""
+    from castore.importer import find_segment
+
     with open_store(options) as store:
         segment = find_segment(store, options.segment)
         count = segment.count
@@ -112,6 +134,8 @@ def rm(options: argparse.Namespace, out: Output) -> Exit:
 
 def log(options: argparse.Namespace, out: Output) -> Exit:
     """List entries: what they are, never what is in them."""
+    from castore.importer import find_segment
+
     with read_store(options) as store:
         segment = find_segment(store, options.segment)
         rows = []
@@ -140,6 +164,8 @@ def _wanted(
     store: Store, segment: Segment, options: argparse.Namespace
 ) -> Iterator[Entry]:
     if options.id is not None:
+        from castore.importer import find_native
+
         found = find_native(store, segment, options.id)
         if found is None:
             raise NotFoundError(what=f"no entry calls itself {options.id!r}")
@@ -163,6 +189,8 @@ def _fits(entry: Entry, options: argparse.Namespace) -> bool:
 
 def show(options: argparse.Namespace, out: Output) -> Exit:
     """Say what an entry is, or write its body."""
+    from castore.importer import find_segment
+
     found = re.fullmatch(r"(.+)\[(-?\d+)\]", options.entry)
     if found is None:
         what = "show wants SEGMENT[INDEX]; quote it, brackets mean something to shells"

@@ -4,14 +4,18 @@ What a command says: lines for people, or one JSON object for scripts.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from castore.cli.exits import Exit, text_of
 from castore.cli.progress import Progress
 from castore.cli.text import printable
+
+
+_LINE_COUNT = 200  # lines written at once
 
 
 class Output:
@@ -37,6 +41,14 @@ class Output:
         """Say one line to whoever reads the output; escapes come out harmless."""
         if not self.json and not self.quiet:
             _print(printable(text))
+
+    def lines(self, texts: Iterable[str]) -> None:
+        """Say many lines, each while the ones behind it are still made."""
+        if self.json or self.quiet:
+            return
+        left = iter(texts)
+        while some := list(itertools.islice(left, _LINE_COUNT)):
+            _print("\n".join(map(printable, some)))
 
     def answer(self, text: str) -> None:
         """Say the line that the command was called for, `quiet` or not."""

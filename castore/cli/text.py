@@ -5,6 +5,7 @@ Sizes, times and names as people read and write them.
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 
 from datetime import UTC, datetime
@@ -32,7 +33,13 @@ def time_text(time_ms: int | None) -> str:
         return "-"
     if time_ms > _TIME_MS_MAX:
         return f"{time_ms} ms"
-    return f"{datetime.fromtimestamp(time_ms // 1000, UTC):%Y-%m-%d %H:%M:%S}Z"
+    minute, second = divmod(time_ms // 1000, 60)
+    return f"{_minute_text(minute)}:{second:02}Z"
+
+
+@functools.lru_cache(maxsize=1024)  # in a listing many times are near each other
+def _minute_text(minute: int) -> str:
+    return f"{datetime.fromtimestamp(minute * 60, UTC):%Y-%m-%d %H:%M}"
 
 
 def duration_text(seconds: float) -> str:
@@ -57,6 +64,8 @@ def printable(text: str) -> str:
     Names come from outside. Control characters and lone surrogates become
     escapes.
     """
+    if text.isprintable():
+        return text
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in text

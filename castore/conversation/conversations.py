@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from castore.catalog.rows import SessionRow
 from castore.codec import decode_object
 from castore.conversation.traces import TRACE, trace_key
 from castore.errors import FormatError, GoneError, NotFoundError
@@ -32,13 +33,14 @@ class Conversations:
 
     def sessions(self) -> list[Session]:
         """Return the sessions with a living segment, newest first."""
-        newest: list[tuple[int, Session]] = []
-        for session in self._store.sessions():
-            segments = session.segments()
-            if segments and (session.key is None or session.key[0] != TRACE):
-                newest.append((max(one.head.seq for one in segments), session))
-        newest.sort(key=lambda pair: pair[0], reverse=True)
-        return [session for _, session in newest]
+        engine = self._store.engine
+        found: dict[bytes, Session] = {}
+        for row in engine.refresh().known.listing():
+            known = row.session in found or row.id == self._store.id
+            if not known and row.namespace != TRACE:
+                session = SessionRow(row.session, row.namespace, row.text)
+                found[row.session] = Session(engine, session)
+        return list(found.values())
 
     def segments(self, session: bytes) -> list[Segment]:
         """Return the living segments of *session*, newest first; none if unknown."""

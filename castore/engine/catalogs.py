@@ -10,7 +10,6 @@ import contextlib
 
 from castore.catalog import MemoryCatalog, SqliteCatalog
 from castore.catalog.rows import Catalog, Facts, Position
-from castore.engine.rebuilding import facts_of_survey
 from castore.engine.reserve import NAME as RESERVE
 from castore.errors import CorruptionError, NotFoundError, StorageError
 from castore.formats.mark import LockFile
@@ -82,6 +81,8 @@ def rebuilt_in_memory(
     files: Files, store: bytes, lock: LockFile | None
 ) -> MemoryCatalog:
     """Return the catalog's content, made from the files alone."""
+    from castore.engine.rebuilding import facts_of_survey
+
     catalog = MemoryCatalog()
     facts, position = facts_of_survey(files, store, lock)
     catalog.apply([facts], position)
@@ -97,6 +98,9 @@ def rebuild_catalog(
     Raises:
         CorruptionError: The files are damaged.
     """
+    # What it imports would slow every start of the command.
+    from castore.engine.rebuilding import facts_of_survey
+
     facts, position = facts_of_survey(files, store, lock)
     return new_catalog(files, generation, facts, position)
 

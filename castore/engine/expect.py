@@ -66,12 +66,13 @@ def newest_head(row: SegmentRow) -> Head:
         return known[1]
     with placed("catalog"):
         head = parse_head(record(row.head, limits.ENTRY_SIZE_MAX, "head"))
-    facts = (row.id, row.session, row.fork_index, row.count, row.seq, row.time_ms)
-    if facts != (
+    facts = (row.id, row.session, row.fork_index, row.count, row.revision)
+    if (*facts, row.seq, row.time_ms) != (
         head.segment,
         head.session,
         head.fork_index,
         head.count,
+        head.revision,
         head.seq,
         head.time_ms,
     ):

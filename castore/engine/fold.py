@@ -194,6 +194,7 @@ def _extend(
                 where=f"segment:{head.segment.hex()}",
             )
     peaks, closed = extension.grown
+    labels = known.label_count if known else len(_labels(extension))
     for file, offset, record, count in extension.place:
         facts.runs.append(Run(head.segment, first, count, file, offset, record))
         first += count
@@ -205,8 +206,10 @@ def _extend(
             parent,
             head.fork_index,
             head.count,
+            head.revision,
             head.seq,
             head.time_ms,
+            labels,
             extension.encoded or head.encode(),
             b"".join(peaks),
         )
@@ -223,15 +226,17 @@ def _begin(
             verdict="malformed record",
             where=f"segment:{head.segment.hex()}",
         )
-    labels = [
-        ref.blob.digest for ref in extension.start_refs if ref.role in LABEL_ROLES
-    ]
-    facts.labels += [Label(digest, head.segment) for digest in labels]
+    facts.labels += [Label(each, head.segment) for each in _labels(extension)]
     if head.segment != store and view.find_session(head.session) is None:
         facts.sessions.append(SessionRow(head.session, *(start.key or (None, None))))
     if not head.fork_index or start.origin is None:
         return None
     return owner_of(view, start.origin.segment, head.fork_index - 1)
+
+
+def _labels(extension: Extension) -> list[bytes]:
+    refs = extension.start_refs
+    return [ref.blob.digest for ref in refs if ref.role in LABEL_ROLES]
 
 
 def owner_of(view: Catalog, segment: bytes, index: int) -> bytes:

@@ -112,6 +112,7 @@ def _add_log(facts: Facts, log: Log, found: Survey) -> None:
     else:
         # Deleted, but inherited from: its row stays, without peaks.
         head, peaks = found.log.deleted[segment][1], b""
+    labels = _labels(log)
     facts.segments.append(
         SegmentRow(
             segment,
@@ -119,22 +120,26 @@ def _add_log(facts: Facts, log: Log, found: Survey) -> None:
             log.owner,
             head.fork_index,
             head.count,
+            head.revision,
             head.seq,
             head.time_ms,
+            len(labels),
             head.encode(),
             peaks,
         )
     )
+    facts.labels += labels
     facts.nodes += [Node(segment, *node) for node in log.nodes]
     for run in log.runs():
         header = run.header
         place = (run.file, run.offset, header.record)
         facts.runs.append(Run(segment, header.first, header.count, *place))
-    facts.labels += [
-        Label(want.digest, segment)
-        for want in log.wants()
-        if want.role in LABEL_ROLES and want.entry in log.starts()
-    ]
+
+
+def _labels(log: Log) -> list[Label]:
+    found = [want for want in log.wants() if want.role in LABEL_ROLES]
+    starts = log.starts() if found else {}
+    return [Label(want.digest, log.segment) for want in found if want.entry in starts]
 
 
 def _sessions(found: Survey) -> list[SessionRow]:

@@ -104,8 +104,8 @@ def _by_part(store: Store, name: str) -> set[bytes]:
     known = store.engine.refresh().known
     found = set()
     if re.fullmatch(r"[0-9a-f]{1,32}", name):
-        rows = (row for row in known.segments() if row.id.hex().startswith(name))
-        found = {row.id for row in _living(store, rows)}
+        found = {row.id for row in known.listing() if row.id.hex().startswith(name)}
+        found.discard(store.id)
     for session in known.sessions():
         segment = _of_session(store, session) if session.text == name else None
         if segment is not None:

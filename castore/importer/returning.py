@@ -53,8 +53,8 @@ def imported_segments(store: Store) -> Iterator[Segment]:
     """Yield the newest segment of each path that was imported, newest first."""
     known = store.engine.refresh().known
     seen: set[bytes] = set()
-    for row in known.segments():
-        if row.id == store.id or known.find_deleted(row.id) is not None:
+    for row in known.listing():
+        if not row.label_count:  # what is found by no path was no import
             continue
         segment = store.segment(row.id)
         digest = next(_path_digests(segment), None)

@@ -198,12 +198,12 @@ class ManagedSessions:
     def _segments(self) -> Iterator[tuple[str, Segment]]:
         """Yield name and newest segment of each session in scope that lives."""
         namespace, _ = session_key("", self.scope)
-        for session in self._store.sessions():
-            if session.key is not None and session.key[0] == namespace:
-                segments = session.segments()
-                if segments:
-                    newest = max(segments, key=lambda segment: segment.head.seq)
-                    yield session.key[1], newest
+        seen: set[str] = set()
+        for row in self._store.engine.refresh().known.listing():
+            name = row.text
+            if row.namespace == namespace and name is not None and name not in seen:
+                seen.add(name)
+                yield name, self._store.segment(row.id)
 
     def _told(self, name: str, segment: Segment) -> ManagedSession:
         first = segment.fork_index + 1

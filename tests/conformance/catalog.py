@@ -36,6 +36,7 @@ from castore.catalog.rows import (
     Counts,
     Facts,
     KeyRow,
+    Listed,
     Node,
     Place,
     Position,
@@ -59,6 +60,7 @@ class CatalogTests(LogTests):
         assert [] == catalog.runs(b"s", 0, 9)
         assert catalog.find_segment(b"s") is None
         assert [] == list(catalog.segments())
+        assert [] == list(catalog.listing())
         assert [] == catalog.children(b"s")
         assert [] == catalog.segments_of(b"x")
         assert catalog.find_session(b"x") is None
@@ -312,7 +314,9 @@ class CatalogTests(LogTests):
         facts = Facts(
             places=[Place(bytes(range(256)), b"", top, top, 0)],
             runs=[Run(b"", top - 1, 1, b"", top, top)],
-            segments=[SegmentRow(b"", b"", b"", 0, top, top, top, b"", b"\0" * 2048)],
+            segments=[
+                SegmentRow(b"", b"", b"", 0, top, top, top, top, top, b"", b"\0" * 2048)
+            ],
             nodes=[Node(b"", top, top, b"")],
             sessions=[
                 SessionRow(text.encode(), text, text)
@@ -326,6 +330,7 @@ class CatalogTests(LogTests):
 
         assert facts == catalog.dump()
         assert position == catalog.position()
+        assert [Listed(*facts.segments[0][:9], "", "")] == list(catalog.listing())
         assert facts.runs == [catalog.find_run(b"", top - 1)]
         for text in texts:
             session = catalog.find_session_by_key(text, text)

@@ -16,6 +16,7 @@ from castore.catalog.rows import (
     Node,
     SessionRow,
     TagRow,
+    listed,
 )
 
 
@@ -48,6 +49,59 @@ class LogTests:
         ids = [index.to_bytes(2, "big") for index in range(MANY)]
         apply(catalog, Facts(segments=[segment(each, seq=9) for each in ids]))
         met = catalog.segments()
+        seen = [next(met).id]
+        apply(catalog, Facts(segments=[segment(ids[-1], seq=10)]))
+        seen += [row.id for row in met]
+
+        assert ids == sorted(seen)
+
+    def test_a_listing(self, catalog: Catalog) -> None:
+        """A listing has all living segments as `segments`, with the session's key."""
+        ids = [index.to_bytes(2, "big") for index in range(MANY)]
+        rows = [
+            segment(each, seq=1 + index // 3, session=each[1:])
+            for index, each in enumerate(ids)
+        ]
+        sessions = [SessionRow(bytes([each]), "n", str(each)) for each in range(99)]
+        sessions.append(SessionRow(bytes([99]), None, None))
+        gone = segment(b"gone", peaks=b"")  # deleted, and others inherit from it
+        apply(catalog, Facts(segments=[*rows, gone], sessions=sessions))
+        keys = {row.id: row for row in sessions}
+
+        expected = [
+            listed(row, keys.get(row.session))
+            for row in sorted(rows, key=lambda row: (-row.seq, row.id))
+        ]
+        assert expected == list(catalog.listing())
+        assert {None, ("n", "7")} < {row.key for row in expected}
+
+    def test_a_listing_has_the_newest_state(self, catalog: Catalog) -> None:
+        """What changed since, segment or session, is listed as it is now."""
+        sessions = [SessionRow(b"x", "n", "a"), SessionRow(b"y", "n", "b")]
+        rows = [segment(b"s"), segment(b"t", session=b"y"), segment(b"u")]
+        apply(catalog, Facts(segments=rows, sessions=sessions))
+        newer = segment(b"s", seq=7, count=9)
+        apply(catalog, Facts(segments=[newer]))
+        first, *others = catalog.listing()
+
+        assert listed(newer, sessions[0]) == first
+        assert [b"t", b"u"] == [row.id for row in others]
+
+        other = SessionRow(b"z", "n", "b")  # takes the key of another
+        apply(catalog, Facts(sessions=[other, SessionRow(b"x", "n", "c")]))
+        keys = [("n", "c"), None, ("n", "c")]
+        assert keys == [row.key for row in catalog.listing()]
+
+        apply(catalog, Facts(gone_segments=[b"s"], gone_sessions=[b"x"]))
+        assert [(b"t", None), (b"u", None)] == [
+            (row.id, row.key) for row in catalog.listing()
+        ]
+
+    def test_what_moves_up_is_listed_once(self, catalog: Catalog) -> None:
+        """Whoever reads a listing meets each segment, whatever is committed."""
+        ids = [index.to_bytes(2, "big") for index in range(MANY)]
+        apply(catalog, Facts(segments=[segment(each, seq=9) for each in ids]))
+        met = catalog.listing()
         seen = [next(met).id]
         apply(catalog, Facts(segments=[segment(ids[-1], seq=10)]))
         seen += [row.id for row in met]

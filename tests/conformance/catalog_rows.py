@@ -62,9 +62,10 @@ def segment(
     session: bytes = b"x",
     count: int = 4,
     parent: tuple[bytes | None, int] = (None, 0),
+    peaks: bytes = b"peaks",
 ) -> SegmentRow:
     """Return a state of the segment *id*."""
-    return SegmentRow(id, session, *parent, count, seq, 99, b"head", b"peaks")
+    return SegmentRow(id, session, *parent, count, 2, seq, 99, 1, b"head", peaks)
 
 
 def key(segment: bytes, text: str, seq: int = 1) -> KeyRow:
