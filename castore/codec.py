@@ -34,7 +34,7 @@ import cbor2
 
 from castore import limits
 from castore.errors import FormatError, LimitError
-from castore.shortest import EMPTY_ARRAY, is_shortest
+from castore.shortest import look_at
 
 
 INT_MIN = -(1 << 63)
@@ -142,10 +142,10 @@ def decode_record(
     """
     value, size = _load(data, size_max, depth_max, name="record")
     data = bytes(data)
-    is_whole = type(value) is list and size == len(data)
+    is_good, has_empty = look_at(data)
     # An empty array is the one level more that cbor2 lets pass.
-    is_deep = EMPTY_ARRAY in data and _is_deeper(value, depth_max)
-    if not is_whole or is_deep or not is_shortest(data):
+    is_deep = has_empty and _is_deeper(value, depth_max)
+    if not is_good or is_deep or size < len(data) or type(value) is not list:
         if not _is_record(value, depth_max):
             raise _fault(value, depth_max, name="record")
         _refuse_second_encoding(cbor2.dumps(value), data, name="record")
@@ -158,8 +158,16 @@ def _is_deeper(value: object, depth_max: int) -> bool:
     level = [value] if type(value) is list else []
     while level and depth_max:
         depth_max -= 1
-        items = itertools.chain.from_iterable(level)
-        level = [item for item in items if type(item) is list]
+        items = list(itertools.chain.from_iterable(level))
+        kinds = list(map(type, items))
+        count = kinds.count(list)
+        if count < len(items):  # most have few arrays in them, or nothing else
+            at, level = -1, []
+            for _ in range(count):
+                at = kinds.index(list, at + 1)
+                level.append(items[at])
+        else:
+            level = items
     return bool(level)
 
 

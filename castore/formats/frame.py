@@ -9,6 +9,7 @@ Spec: spec/frame.md.
 
 from __future__ import annotations
 
+import itertools
 import struct
 
 from collections.abc import Callable, Sequence
@@ -284,12 +285,17 @@ def decode_table(data: memoryview, header: FrameHeader) -> list[list[Any]]:
     table = record(bytes(encoded), limits.FRAME_TABLE_SIZE_MAX, "table")
     need(len(table) == header.record_count, "table: another count than the header")
     need(set(map(type, table)) <= {list}, "descriptor: fields")
-    blobs = [item for item in table if len(item) == 2]
+    sizes = list(map(len, table))
+    # Most are descriptors of whole blobs, side by side.
+    at = sizes.index(2) if 2 in sizes else 0
+    end = at + sizes.count(2)
+    if sizes[at:end].count(2) < end - at:
+        at = end = 0
+    blobs, others = table[at:end], table[:at] + table[end:]
     total = _sum_blobs(blobs) if blobs else 0
     if total is None:
-        total = sum(map(_check_descriptor, table))
-    elif len(blobs) < len(table):
-        total += sum(_check_descriptor(item) for item in table if len(item) != 2)
+        total, others = 0, table
+    total += sum(map(_check_descriptor, others))
     need(total == header.raw_size, "table: sizes do not add up")
     return table
 
@@ -300,12 +306,11 @@ def _sum_blobs(items: list[list[Any]]) -> int | None:
 
     Thousands may stand in one frame, so all are looked at at once.
     """
-    kinds, sizes = zip(*items, strict=True)
-    if set(map(type, kinds)) != {int} or set(map(type, sizes)) != {int}:
+    fields = list(itertools.chain.from_iterable(items))
+    kinds, sizes = fields[::2], fields[1::2]
+    if set(map(type, fields)) != {int} or kinds.count(BLOB) < len(kinds):
         return None
-    if set(kinds) != {BLOB} or min(sizes) < 0:
-        return None
-    if max(sizes) > limits.BLOB_RECORD_SIZE_MAX:
+    if min(sizes) < 0 or max(sizes) > limits.BLOB_RECORD_SIZE_MAX:
         return None
     total: int = sum(sizes)
     return total

@@ -22,7 +22,10 @@ from castore.errors import FormatError
 
 _ENTRY_SIZE_MIN = 400  # bytes for each entry from which this pays
 
-_INT = rb"(?:[\x00-\x17\x20-\x37]|[\x18\x38].|[\x19\x39]..|[\x1a\x3a].{4}|[\x1b\x3b].{8})"
+_INT = (
+    rb"(?:[\x00-\x17\x20-\x37]|[\x18\x38].|[\x19\x39].."
+    rb"|[\x1a\x3a].{4}|[\x1b\x3b].{8})"
+)
 _TEXT = b"|".join(rb"\x%02x.{%d}" % (0x60 + size, size) for size in range(24))
 _SIZE = rb"(?:[\x00-\x17]|\x18[\x18-\xff]|\x19[\x01-\xff].|\x1a\x00[\x01-\xff]..)"
 # Role, digest and size; no flags, no slices.

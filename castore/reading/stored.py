@@ -56,15 +56,16 @@ class Want(NamedTuple):
     slices: bytes | None
 
 
-def digests_in(column: bytes) -> Iterator[bytes]:
+def digests_in(column: bytes | bytearray) -> Iterator[bytes]:
     """Yield the digests that stand in *column*, one behind the other."""
     whole = len(column) - len(column) % _MANY.size
-    rest = (column[at : at + SIZE] for at in range(whole, len(column), SIZE))
-    many = _MANY.iter_unpack(memoryview(column)[:whole])
-    return itertools.chain(itertools.chain.from_iterable(many), rest)
+    many, rest = column[:whole], column[whole:]
+    return itertools.chain.from_iterable(
+        itertools.chain(_MANY.iter_unpack(many), _ONE.iter_unpack(rest))
+    )
 
 
-_MANY = struct.Struct(f"{SIZE}s" * 256)
+_ONE, _MANY = struct.Struct(f"{SIZE}s"), struct.Struct(f"{SIZE}s" * 64)
 
 
 def _column(code: str, values: tuple[int, ...]) -> Sequence[int]:
