@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import io
 import itertools
 import math
 import struct
@@ -33,6 +34,7 @@ import cbor2
 
 from castore import limits
 from castore.errors import FormatError, LimitError
+from castore.shortest import look_at
 
 
 INT_MIN = -(1 << 63)
@@ -110,11 +112,6 @@ def encode_text(value: str) -> bytes:
         raise FormatError("text with a lone surrogate") from None
 
 
-def _front_size(count: int) -> int:
-    """Return the size of `_array_front`."""
-    return len(_array_front(count))
-
-
 def _array_front(count: int) -> bytes:
     """Return what stands before the items of an array of *count*, below 2^32."""
     if count <= _SHORT_COUNT_MAX:
@@ -143,18 +140,35 @@ def decode_record(
     Raises:
         FormatError: *data* is anything but what `encode_record` returns.
     """
-    value = _load(data, size_max, depth_max, name="record")
-    shape = _shape(value, depth_max)
-    if shape is None:
-        raise _fault(value, depth_max, name="record")
-    leaves, others_size = shape
-    # Every other encoding of a value is longer than its only one. (cbor2 takes as
-    # long for a small array as for five items, so the items are encoded in a row.)
-    in_a_row = cbor2.dumps(leaves)
-    if len(in_a_row) - _front_size(len(leaves)) + others_size != len(data):
+    value, size = _load(data, size_max, depth_max, name="record")
+    data = bytes(data)
+    is_good, has_empty = look_at(data)
+    # An empty array is the one level more that cbor2 lets pass.
+    is_deep = has_empty and _is_deeper(value, depth_max)
+    if not is_good or is_deep or size < len(data) or type(value) is not list:
+        if not _is_record(value, depth_max):
+            raise _fault(value, depth_max, name="record")
         _refuse_second_encoding(cbor2.dumps(value), data, name="record")
     record: list[Any] = value
     return record
+
+
+def _is_deeper(value: object, depth_max: int) -> bool:
+    """Whether lists stand more than *depth_max* deep in one another."""
+    level = [value] if type(value) is list else []
+    while level and depth_max:
+        depth_max -= 1
+        items = list(itertools.chain.from_iterable(level))
+        kinds = list(map(type, items))
+        count = kinds.count(list)
+        if count < len(items):  # most have few arrays in them, or nothing else
+            at, level = -1, []
+            for _ in range(count):
+                at = kinds.index(list, at + 1)
+                level.append(items[at])
+        else:
+            level = items
+    return bool(level)
 
 
 def encode_object(value: object) -> bytes:
@@ -187,7 +201,8 @@ def decode_object(data: bytes | memoryview) -> Any:
     Raises:
         FormatError: *data* is anything but what `encode_object` returns.
     """
-    value = _load(data, limits.OBJECT_SIZE_MAX, limits.OBJECT_DEPTH_MAX, name="object")
+    depth_max = limits.OBJECT_DEPTH_MAX
+    value, _ = _load(data, limits.OBJECT_SIZE_MAX, depth_max, name="object")
     encoded = _dump_object(value)
     if encoded != data:
         _refuse_second_encoding(encoded, data, name="object")
@@ -204,18 +219,23 @@ class _NoTags(dict[int, Any]):
 _NO_TAGS = _NoTags()
 
 
-def _load(data: bytes | memoryview, size_max: int, depth_max: int, *, name: str) -> Any:
+def _load(
+    data: bytes | memoryview, size_max: int, depth_max: int, *, name: str
+) -> tuple[Any, int]:
+    """Return the first item of *data* and its size."""
     # What is raised here holds none of cbor2's words, which quote the keys.
     if len(data) > size_max:
         raise FormatError(f"{name} of {len(data)} bytes, at most {size_max} are read")
+    stream = io.BytesIO(data)
     try:
-        return cbor2.loads(
-            data,
+        value = cbor2.load(
+            stream,
             allow_duplicate_keys=False,
             allow_indefinite=False,
             max_depth=depth_max,
             semantic_decoders=_NO_TAGS,
         )
+        return value, stream.tell()
     except cbor2.CBORDecodeEOF:
         raise FormatError(f"{name} of {len(data)} bytes ends too early") from None
     except cbor2.CBORDecodeError:
@@ -226,42 +246,29 @@ def _load(data: bytes | memoryview, size_max: int, depth_max: int, *, name: str)
 
 
 def _is_record(value: object, depth: int) -> bool:
-    """Whether *value* is an array of the record profile, of *depth* levels at most."""
-    return _shape(value, depth) is not None
-
-
-def _shape(value: object, depth: int) -> tuple[list[Any], int] | None:
     """
-    Return all items of *value* that are neither arrays nor null, in any order, and
-    the bytes that its other items and its arrays' fronts take; None where it is no
-    record of *depth* levels at most.
+    Whether *value* is an array of the record profile, of *depth* levels at most.
 
     Goes level by level, not array by array: a table or a run of entries has
     thousands of small ones.
     """
     if type(value) not in _ARRAYS:
-        return None
+        return False
     arrays: list[Any] = [value]
     by_kind: dict[type, list[Any]] = collections.defaultdict(list)
-    size = 0
     while arrays:
         if not depth:
-            return None
+            return False
         depth -= 1
         for array in arrays:
-            size += 1 if len(array) <= _SHORT_COUNT_MAX else _front_size(len(array))
             for item in array:
                 by_kind[type(item)].append(item)
         arrays = by_kind.pop(list, [])
         if tuple in by_kind:
             arrays += by_kind.pop(tuple)
-    if not by_kind.keys() <= _RECORD_KINDS:
-        return None
-    numbers = by_kind.get(int)
-    if numbers and (min(numbers) < INT_MIN or max(numbers) > INT_MAX):
-        return None
-    size += len(by_kind.pop(type(None), ()))
-    return [*itertools.chain.from_iterable(by_kind.values())], size
+    numbers = by_kind.get(int, ())
+    is_small = not numbers or (min(numbers) >= INT_MIN and max(numbers) <= INT_MAX)
+    return is_small and by_kind.keys() <= _RECORD_KINDS
 
 
 def _is_object(items: Iterable[Any], depth: int, odd: list[float]) -> bool:

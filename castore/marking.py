@@ -9,6 +9,8 @@ Spec: spec/checking.md, step 8; spec/storelog.md.
 
 from __future__ import annotations
 
+import itertools
+
 from collections.abc import Collection, Iterable, Iterator
 
 import attrs
@@ -134,20 +136,50 @@ def _mark(
     marks = Marks(position=engine.refresh().position)
     marker = _Marker(engine)
     marks.root_count = marker.run(keep_checkpoints, logs)
-    chunks = _close(engine, marker.wanted, marks)
-    _sort(engine, marker, marks)
+    chunks = _close(engine, marker.names, marks)
+    _sort(engine, marker.names, marks)
     marks.lists = {name: chunks[name] for name in chunks.keys() & marks.dead.keys()}
-    marks.released = marker.released.intersection(marks.dead)
     return marks
+
+
+class _Names:
+    """
+    What living entries and tags name.
+
+    Attributes:
+        kept: Payloads, by group of role.
+
+        released: The same of references that keep nothing.
+
+        others: Bodies, ref lists, tags, chunks.
+    """
+
+    def __init__(self) -> None:
+        self.kept: dict[str, DigestSet] = {}
+        self.released: dict[str, DigestSet] = {}
+        self.others = DigestSet()
+
+    def name(self, role: str, digests: Iterable[bytes], *, released: bool) -> None:
+        """Take in payloads that entries name in *role*."""
+        sets = self.released if released else self.kept
+        sets.setdefault(group_of(role), DigestSet()).update(digests)
+
+    def groups(self) -> set[str]:
+        """Return the groups of which there are some."""
+        return self.kept.keys() | self.released.keys()
+
+    def wanted(self, others: Iterable[bytes]) -> set[bytes]:
+        """Return those of *others* that are needed."""
+        ordered = sorted(others)
+        sets = (self.others, *self.kept.values())
+        return set().union(*(each.intersection(ordered) for each in sets))
 
 
 class _Marker:
     """Collects what living entries and tags name."""
 
     def __init__(self, engine: Engine) -> None:
-        self.wanted = DigestSet()
-        self.released = DigestSet()
-        self.by_group: dict[str, DigestSet] = {}
+        self.names = _Names()
         self._engine = engine
         self._store = engine.store
         self._view = engine.view
@@ -177,47 +209,40 @@ class _Marker:
             for run in self._logs.stored_runs(row, row.fork_index, stop):
                 self._take_run(*run, keep)
         tags = known.tags()
-        self.wanted.update(row.digest for row in tags)
+        self.names.others.update(row.digest for row in tags)
         return len(alive) + len(tags)
 
     def _take_run(
         self, run: StoredRun, start: int, stop: int, keep: set[tuple[bytes, int]] | None
     ) -> None:
         first, last = (start - run.first) * 32, (stop - run.first) * 32
-        self.wanted.update(digests_in(run.bodies[first:last]))
+        self.names.others.update(digests_in(run.bodies[first:last]))
         is_whole = (start, stop) == (run.first, run.stop)
         if is_whole and keep is None and not any(run.wants.flags):
             self._take_all(run)
             return
-        named: dict[str, list[bytes]] = {}
-        released: list[bytes] = []
-        wanted: list[bytes] = []
+        named: dict[tuple[str, bool], list[bytes]] = {}
         for want in run.wants:
             if want.role is None or not start <= want.entry < stop:
                 continue
             if want.flags:
-                wanted.append(want.digest)
+                self.names.others.update((want.digest,))
             for role, digest in self._names(want):
-                named.setdefault(role, []).append(digest)
-                if self._is_released(run, want.entry, role, keep):
-                    released.append(digest)
-                else:
-                    wanted.append(digest)
-        self.wanted.update(wanted)
-        self.released.update(released)
-        for role, digests in named.items():
-            self.by_group.setdefault(group_of(role), DigestSet()).update(digests)
+                released = self._is_released(run, want.entry, role, keep)
+                named.setdefault((role, released), []).append(digest)
+        for (role, released), digests in named.items():
+            self.names.name(role, digests, released=released)
 
     def _take_all(self, run: StoredRun) -> None:
         """Take in a run that is wanted as a whole, without ref lists: most are."""
-        digests = list(digests_in(run.wants.digests))
-        kept = self.released if run.header.segment == self._store else self.wanted
-        kept.update(digests)
-        for role in set(run.wants.roles):
+        released = run.header.segment == self._store
+        roles = run.wants.roles
+        for role in set(roles):
             if role is not None:
-                pairs = zip(run.wants.roles, digests, strict=True)
-                named = (digest for other, digest in pairs if other == role)
-                self.by_group.setdefault(group_of(role), DigestSet()).update(named)
+                digests = digests_in(run.wants.digests)
+                in_role = (other == role for other in roles)
+                some = itertools.compress(digests, in_role)
+                self.names.name(role, some, released=released)
 
     def _names(self, want: Want) -> Iterable[tuple[str, bytes]]:
         """Return role and name of each payload that a reference stands for."""
@@ -260,36 +285,41 @@ def _kept_checkpoints(
 
 
 def _close(
-    engine: Engine, wanted: DigestSet, marks: Marks
+    engine: Engine, names: _Names, marks: Marks
 ) -> dict[bytes, tuple[bytes, ...]]:
     """Follow chunk lists; return the chunks of each."""
     known = engine.view.known
     files = members(engine.view, engine.state.opened, engine.store)
     marks.heirs, chunks = stored_needs(engine, files)
-    for name in wanted.intersection(chunks):
+    for name in names.wanted(chunks):
         if known.find_place(name) is not None:
-            wanted.update(chunks[name])
+            names.others.update(chunks[name])
     return chunks
 
 
-def _sort(engine: Engine, marker: _Marker, marks: Marks) -> None:
+def _sort(engine: Engine, named: _Names, marks: Marks) -> None:
     """Sort into live, dead, lost and explained."""
     known = engine.view.known
     absent = store_log(engine.view, engine.store).absent
-    retained = dict.fromkeys(marker.by_group, 0)
-    dead: dict[str, set[bytes]] = {group: set() for group in marker.by_group}
+    retained = dict.fromkeys(named.groups(), 0)
+    dead: dict[str, set[bytes]] = {group: set() for group in retained}
     for first in range(256):
         stop = bytes((first + 1,)) if first < 255 else None
-        names, stored = marker.wanted.part(first), known.names(bytes((first,)), stop)
+        kept = {group: each.part(first) for group, each in named.kept.items()}
+        names = named.others.part(first).union(*kept.values())
+        stored = known.names(bytes((first,)), stop)
         marks.dead.update(known.find_places(list(stored - names)))
         for digest in names - stored:
             (marks.explained if digest in absent else marks.lost).add(digest)
-        for group, digests in marker.by_group.items():
-            found = digests.part(first) & stored
+        for group, found in kept.items():
+            retained[group] += len(found & stored)
+        for group, each in named.released.items():
+            found = (each.part(first) - kept.get(group, set())) & stored
             retained[group] += len(found & names)
             dead[group] |= found - names
     for group, count in retained.items():
         marks.by_group[group] = GroupMark(count, frozenset(dead[group]))
+    marks.released = set().union(*dead.values())
     counts = known.counts()
     marks.live_count = counts.blob_count - len(marks.dead)
     marks.raw_size = counts.raw_size - sum(row.size for row in marks.dead.values())

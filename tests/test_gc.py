@@ -306,7 +306,7 @@ def test_names_that_come_again_count_once(
     store: castore.Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A payload that many entries name is one, however often names are sorted."""
-    monkeypatch.setattr(digestset, "_COLUMN_SIZE", 64)
+    monkeypatch.setattr(digestset, "_SIZE", 64)
     names = [store.put(b"%d" % number) for number in range(5)]
     refs = [castore.Reference("part", name) for name in names]
     segment = store.create_session()

@@ -19,7 +19,7 @@ import castore.errors
 # Bottom to top. Units of one layer may not import each other.
 LAYERS = [
     {"errors", "limits"},
-    {"digest"},
+    {"digest", "shortest"},
     {"chunker", "codec", "compress", "merkle"},
     {"formats"},
     {"catalog", "clock", "records", "storage", "transcript"},

@@ -6,11 +6,11 @@ Spec: spec/commit.md; spec/ordering.md, "Commit".
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import attrs
 
-from castore.catalog.rows import Catalog, Facts
+from castore.catalog.rows import Catalog, Facts, Place
 from castore.engine.expect import Expect
 from castore.formats.entry import BlobRef, Reference, Start
 from castore.formats.head import Head
@@ -77,6 +77,8 @@ class Change:
 
         listed: What stands in the packs that it lists, where the caller knows.
 
+        moved: Places that belong to that, by digest: there may be millions.
+
         raises_generation: Whether it moves or deletes blobs.
 
         blobs: Digest and stated size of all blobs that it names.
@@ -87,6 +89,7 @@ class Change:
     maintenance: bool = False
     guard: Callable[[Catalog], None] | None = None
     listed: Facts | None = None
+    moved: Iterable[Place] = ()
     raises_generation: bool = False
     blobs: dict[bytes, int] = attrs.field(init=False)
 

@@ -218,7 +218,8 @@ class Committer:
                 continue
             frame, item = built
             if staged is not view.known:
-                staged.apply([item.facts], item.after)
+                moved = Facts(places=list(request.change.moved))
+                staged.apply([moved, item.facts], item.after)
             ending = Ending(ending.file_hash, item.after, ending.group_start)
             data.append(frame)
             made.append(item)
@@ -316,6 +317,7 @@ class Committer:
             )
         try:
             for item in made:
+                self._upkeep.move(item.request.change.moved)
                 self._state.view.take(item.facts, item.after)
                 remember_built(item.facts.segments[0], item.extension.head)
         except BaseException as error:

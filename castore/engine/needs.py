@@ -44,9 +44,15 @@ def needs_of(frame: Frame) -> Iterator[tuple[bytes, tuple[bytes, ...], bool]]:
     Yield name, what it needs, and whether that is a base, for each difference
     and chunk list of *frame*.
     """
+    kinds = {item[0] for item in frame.table}
+    if not kinds & _NEEDING:
+        return
     for number, item in enumerate(frame.table):
         if item[0] == frame_format.DIFFERENCE:
             yield item[2], (item[4],), True
         elif item[0] == frame_format.CHUNKED:
             listed = decode_chunks(frame.records[number].payload, item[3])
             yield item[2], tuple(digest for digest, _ in listed.chunks), False
+
+
+_NEEDING = {frame_format.DIFFERENCE, frame_format.CHUNKED}

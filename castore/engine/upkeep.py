@@ -7,11 +7,12 @@ Spec: spec/ordering.md, "Closing a journal", "The catalog".
 from __future__ import annotations
 
 import contextlib
+import itertools
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from castore import limits
-from castore.catalog.rows import Position
+from castore.catalog.rows import Facts, Place, Position
 from castore.engine import journal as journals
 from castore.engine.journal import Tail
 from castore.engine.state import State
@@ -19,6 +20,7 @@ from castore.errors import CorruptionError, LockedError, NotFoundError, StorageE
 
 
 _WAL_SIZE = 8 * limits.MIB
+_MOVED_COUNT = 10_000  # places written in one go
 
 
 class Upkeep:
@@ -65,6 +67,23 @@ class Upkeep:
         if catalog.wal_size() > _WAL_SIZE:
             catalog.checkpoint("PASSIVE")
         return count < len(pending)
+
+    def move(self, places: Iterable[Place]) -> None:
+        """
+        Have the catalog say that blobs stand in *places*. Under the lock.
+
+        In slices, without the overlay: nobody keeps all of them, and each is right
+        by itself as long as the files in which they stood before are there.
+        """
+        view, catalog = self._state.view, self._state.catalog
+        coming = iter(places)
+        while some := list(itertools.islice(coming, _MOVED_COUNT)):
+            while self._apply_slice():
+                pass
+            known = view.known if catalog is None else catalog
+            known.apply([Facts(places=some)], view.position)
+            if catalog is not None and catalog.wal_size() > _WAL_SIZE:
+                catalog.checkpoint("PASSIVE")
 
     def _is_further(self, position: Position, base: Position) -> bool:
         """Return whether *position* is behind *base* on the chain of journals."""

@@ -9,6 +9,7 @@ Spec: spec/frame.md.
 
 from __future__ import annotations
 
+import itertools
 import struct
 
 from collections.abc import Callable, Sequence
@@ -39,7 +40,6 @@ RAW, ZSTD = 0, 1
 
 BLOB, DIFFERENCE, CHUNKED, ENTRIES, REF_LIST, HEAD, COMMIT, FOOTER = range(1, 9)
 _IGNORABLE = 64
-_BLOB = [BLOB]
 
 _BLOB_FRONT = bytes((0x82, BLOB))  # an array of two, and the kind
 
@@ -284,13 +284,18 @@ def decode_table(data: memoryview, header: FrameHeader) -> list[list[Any]]:
     encoded = data[HEADER_SIZE : HEADER_SIZE + header.table_size]
     table = record(bytes(encoded), limits.FRAME_TABLE_SIZE_MAX, "table")
     need(len(table) == header.record_count, "table: another count than the header")
-    blobs = [item for item in table if type(item) is list and item[:1] == _BLOB]
+    need(set(map(type, table)) <= {list}, "descriptor: fields")
+    sizes = list(map(len, table))
+    # Most are descriptors of whole blobs, side by side.
+    at = sizes.index(2) if 2 in sizes else 0
+    end = at + sizes.count(2)
+    if sizes[at:end].count(2) < end - at:
+        at = end = 0
+    blobs, others = table[at:end], table[:at] + table[end:]
     total = _sum_blobs(blobs) if blobs else 0
     if total is None:
-        total = sum(map(_check_descriptor, table))
-    elif len(blobs) < len(table):
-        others = (item for item in table if type(item) is not list or item[:1] != _BLOB)
-        total += sum(map(_check_descriptor, others))
+        total, others = 0, table
+    total += sum(map(_check_descriptor, others))
     need(total == header.raw_size, "table: sizes do not add up")
     return table
 
@@ -301,10 +306,9 @@ def _sum_blobs(items: list[list[Any]]) -> int | None:
 
     Thousands may stand in one frame, so all are looked at at once.
     """
-    if set(map(len, items)) != {2}:
-        return None
-    kinds, sizes = zip(*items, strict=True)
-    if set(map(type, (*kinds, *sizes))) != {int}:
+    fields = list(itertools.chain.from_iterable(items))
+    kinds, sizes = fields[::2], fields[1::2]
+    if set(map(type, fields)) != {int} or kinds.count(BLOB) < len(kinds):
         return None
     if min(sizes) < 0 or max(sizes) > limits.BLOB_RECORD_SIZE_MAX:
         return None
@@ -312,8 +316,8 @@ def _sum_blobs(items: list[list[Any]]) -> int | None:
     return total
 
 
-def _check_descriptor(item: Any) -> int:
-    need(isinstance(item, list) and len(item) >= 2, "descriptor: fields")
+def _check_descriptor(item: list[Any]) -> int:
+    need(len(item) >= 2, "descriptor: fields")
     kind: int = item[0]
     size: int = item[1]
     rest: list[Any] = item[2:]

@@ -27,6 +27,7 @@ from castore.formats.entry import (
     check_refs,
     parse_start,
 )
+from castore.formats.plain import PlainRefs, split_entries
 from castore.formats.refuse import is_bytes, is_count, is_text, need, record, refusal
 
 
@@ -52,6 +53,9 @@ def decode_stored(payload: bytes | memoryview, count: int) -> list[list[Any]]:
     Raises:
         CorruptionError: ``malformed record``.
     """
+    value = split_entries(payload, count)
+    if value is not None and _are_usual(value):
+        return value
     value = record(payload, limits.FRAME_RAW_SIZE_MAX, "stored entries")
     need(len(value) == count, "stored entries: not as many as the table says")
     if _are_usual(value):
@@ -79,7 +83,7 @@ def _are_usual(value: list[Any]) -> bool:
         and all(kind != START and _is_kind(kind) for kind in set(kinds))
         and set(map(type, bodies)) == {int}
         and min(bodies) >= 0
-        and set(map(type, refs)) == {list}
+        and set(map(type, refs)) <= {list, PlainRefs}
     )
 
 
@@ -174,6 +178,12 @@ def _encode_one(item: Sequence[Any]) -> bytes:
     return b"".join((_FOUR, delta, encode_text(kind), encode_count(body), _NO_REFS))
 
 
+def _encode_refs(refs: Any) -> bytes:
+    if type(refs) is PlainRefs:
+        return refs.encoded
+    return encode_known(refs)
+
+
 def entries_of(
     stored: Sequence[Sequence[Any]],
     *,
@@ -226,7 +236,7 @@ def entries_of(
                 _HASH,
                 place[0],
                 encode_count(place[1]),
-                encode_known(item[3]) if item[3] else _NO_REFS,
+                _encode_refs(item[3]) if item[3] else _NO_REFS,
                 encode_known(item[4]) if len(item) == 5 else b"",
             )
         )

@@ -21,6 +21,7 @@ from castore.formats import frame as frame_format
 from castore.formats.entry import Entry
 from castore.formats.frame import Record
 from castore.formats.stored import stored_form
+from castore.packing.placing import PlaceList, PlaceSet, SortedPlaces
 from castore.packing.versions import Versions
 from castore.packing.writer import Block, Descriptor, PackWriter
 from castore.reading.blobs import chunk_list
@@ -28,6 +29,7 @@ from castore.reading.frames import Frame
 from castore.reading.image import commits, heads, read_run
 
 
+_NAMES_MAX = 20_000  # payloads looked up at once: often named twice in a row
 _TABLE_COUNT = 1000  # commit records and heads in one frame
 
 
@@ -56,15 +58,17 @@ class Carrier:
         self._writer = writer
         self._progress = progress
         self._block = Block(writer)
-        self._written: set[bytes] = set()
-        self._payloads: dict[bytes, None] = {}
+        self._written = PlaceSet()
+        self._named = PlaceSet()
+        self._payloads = PlaceList()
+        self._waiting: dict[bytes, None] = {}  # names to look up, in order
         self._versions = Versions(engine, inputs, self._dead)
         self._chunks: list[bytes] = []
         self._ref_lists: list[Place] = []
         self._raw_size = 0
 
     @property
-    def places(self) -> list[Place]:
+    def places(self) -> SortedPlaces:
         """Where the blobs stand afterwards."""
         return self._block.places
 
@@ -88,8 +92,9 @@ class Carrier:
         self._block.flush()
         self._carry_chunks()
         self._carry_versions()
-        for digest in self._payloads:
-            self._carry_blob(digest)
+        self._look_up()
+        for place in self._payloads:
+            self._carry_place(place)
             self._carry_chunks()
         for place in self._view.known.places():
             self._carry_place(place)
@@ -122,7 +127,7 @@ class Carrier:
                 if entry.body.size <= limits.BLOCK_SIZE:
                     self._carry_chunks()
                 for ref in self._versions.take(entry):
-                    self._payloads[ref.blob.digest] = None
+                    self._name(ref.blob.digest)
                 pending.append(entry)
                 ref_count += len(entry.refs)
                 if (
@@ -159,9 +164,22 @@ class Carrier:
 
     # --- blobs ---------------------------------------------------------------
 
+    def _name(self, digest: bytes) -> None:
+        """Have the payload *digest* carried behind those that were named before."""
+        self._waiting[digest] = None
+        if len(self._waiting) >= _NAMES_MAX:
+            self._look_up()
+
+    def _look_up(self) -> None:
+        """Find where the payloads stand that were named: many at once."""
+        found = self._view.known.find_places(list(self._waiting))
+        for digest in self._waiting:
+            place = found.get(digest)
+            if place and place.file in self._inputs and self._named.add(place):
+                self._payloads.add(place)
+        self._waiting = {}
+
     def _carry_blob(self, digest: bytes) -> None:
-        if digest in self._written:
-            return
         place = self._view.known.find_place(digest)
         if place is not None:
             self._carry_place(place)
@@ -175,11 +193,10 @@ class Carrier:
     def _carry_place(self, place: Place) -> None:
         digest = place.digest
         unwanted = place.file not in self._inputs or digest in self._dead
-        if unwanted or digest in self._written:
+        if unwanted or not self._written.add(place):
             return
         frame = self._view.frames.get(place.file, place.offset)
         record = frame.records[place.record]
-        self._written.add(digest)
         if record.kind == frame_format.REF_LIST:
             self._ref_lists.append(place)
             return
@@ -194,7 +211,9 @@ class Carrier:
     def _carry_versions(self) -> None:
         """Carry the payloads of slots, each stored against its neighbour."""
         for digest, size, descriptor, payload in self._versions.stored():
-            self._written.add(digest)
+            place = self._view.known.find_place(digest)
+            if place is not None:
+                self._written.add(place)
             self._block.add_body(digest, size, descriptor, memoryview(payload))
             self._count(size)
             if self._block.is_full:
@@ -221,7 +240,7 @@ class Carrier:
             frame = self._view.frames.get(place.file, place.offset)
             record = frame.records[place.record]
             file, offset = self._writer.write([record.descriptor], [record.payload])
-            self._block.places.append(Place(place.digest, file, offset, 0, place.size))
+            self._block.places.add(Place(place.digest, file, offset, 0, place.size))
 
     def _carry_tables(self) -> None:
         """Carry commit records, newest heads and records of unknown kinds."""

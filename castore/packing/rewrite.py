@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import errno
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import attrs
 
-from castore.catalog.rows import Catalog, Facts
+from castore.catalog.rows import Catalog, Facts, Place
 from castore.engine import Engine
 from castore.engine.change import Append, Change, NewEntry
 from castore.engine.expect import Expect
@@ -199,13 +199,14 @@ def rewrite(
         carrier = Carrier(engine, stops, dead, writer, progress)
         carrier.carry()
         listings = writer.finish()
-        facts = Facts(places=carrier.places, runs=carrier.runs)
-        facts.gone_places = sorted(dead)
+        facts = Facts(runs=carrier.runs, gone_places=sorted(dead))
     except BaseException:
         writer.abandon()
         raise
     try:
-        seq = _publish(engine, listings, inputs, facts, collected, guard)
+        seq = _publish(
+            engine, listings, inputs, facts, carrier.places, collected, guard
+        )
     except CastoreError:
         # A commit in doubt may list them; else the next maintenance removes them.
         if not engine.state.is_poisoned:
@@ -221,6 +222,7 @@ def _publish(
     listings: list[Listing],
     inputs: Collection[Input],
     facts: Facts,
+    places: Iterable[Place],
     collected: bytes | None,
     guard: Callable[[Catalog], None] | None,
 ) -> int:
@@ -234,7 +236,12 @@ def _publish(
     )
     append = Append(engine.store, engine.store, entries, Expect.ANY)
     change = Change(
-        (append,), maintenance=True, guard=guard, listed=facts, raises_generation=True
+        (append,),
+        maintenance=True,
+        guard=guard,
+        listed=facts,
+        moved=places,
+        raises_generation=True,
     )
     return engine.commit(change).seq
 

@@ -20,6 +20,7 @@ from castore.formats import frame as frame_format
 from castore.formats.file import FileHeader, encode_header, file_name
 from castore.formats.frame import finish, seal_part
 from castore.formats.storelog import Listing
+from castore.packing.placing import SortedPlaces
 
 
 Descriptor = list[Any]
@@ -131,7 +132,7 @@ class Block:
         self._size = 0
         self._run_size = 0
         self._whole_count = 0
-        self.places: list[Place] = []
+        self.places = SortedPlaces()
         self.runs: list[Run] = []
 
     @property
@@ -189,7 +190,7 @@ class Block:
         if has_bodies:
             file, offset = self._writer.write(self._table, self._payloads)
             for number, (digest, size) in enumerate(self._names):
-                self.places.append(Place(digest, file, offset, number, size))
+                self.places.add(Place(digest, file, offset, number, size))
         self._runs, self._table, self._payloads, self._names = [], [], [], []
         self._numbers, self._size, self._run_size, self._whole_count = {}, 0, 0, 0
         self._writer.may_roll()

@@ -10,10 +10,7 @@ Spec: spec/checking.md, step 4; spec/frame.md, "Stored entries".
 
 from __future__ import annotations
 
-import sys
-
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import attrs
 
@@ -42,7 +39,7 @@ from castore.reading.stored import (
     NO_BLOBS,
     StoredBlobs,
     StoredRun,
-    Wants,
+    WantColumns,
     run_subtrees,
 )
 
@@ -358,7 +355,7 @@ def read_stored_run(
     """
     hashes: list[bytes] = []
     bodies: list[bytes] = []
-    wants: list[tuple[Any, ...]] = []
+    wants = WantColumns()
     starts: dict[int, Start] = {}
     stored = decode_stored(payload, header.count)
     placed_entries = entries_of(
@@ -368,12 +365,11 @@ def read_stored_run(
         hashes.append(digest)
         bodies.append(body[0])
         if type(item[2]) is not int:
-            wants.append((index, None, *body, 0, None))
-        for role, *rest in item[3]:
-            wants.append((index, sys.intern(role), *rest))
+            wants.add(index, None, *body, 0, None)
+        wants.add_refs(index, item[3])
         if len(item) == 5:
             starts[index] = parse_start(item[4])
     subtrees = run_subtrees(tree, header.first, hashes) if tree else b""
-    columns = (b"".join(hashes), b"".join(bodies), Wants.of(wants))
+    columns = (b"".join(hashes), b"".join(bodies), wants.done())
     file, offset = place
     return StoredRun(header, file, offset, *columns, starts, subtrees)

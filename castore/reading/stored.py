@@ -10,9 +10,12 @@ Spec: spec/frame.md, "Records".
 from __future__ import annotations
 
 import itertools
+import struct
+import sys
 
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 import attrs
@@ -20,6 +23,7 @@ import attrs
 from castore import limits, merkle
 from castore.digest import SIZE
 from castore.formats.entry import Start
+from castore.formats.plain import PlainRefs
 from castore.reading.image import RunHeader, StoredBlob
 
 
@@ -52,9 +56,16 @@ class Want(NamedTuple):
     slices: bytes | None
 
 
-def digests_in(column: bytes) -> Iterator[bytes]:
+def digests_in(column: bytes | bytearray) -> Iterator[bytes]:
     """Yield the digests that stand in *column*, one behind the other."""
-    return (column[at : at + SIZE] for at in range(0, len(column), SIZE))
+    whole = len(column) - len(column) % _MANY.size
+    many, rest = column[:whole], column[whole:]
+    return itertools.chain.from_iterable(
+        itertools.chain(_MANY.iter_unpack(many), _ONE.iter_unpack(rest))
+    )
+
+
+_ONE, _MANY = struct.Struct(f"{SIZE}s"), struct.Struct(f"{SIZE}s" * 64)
 
 
 def _column(code: str, values: tuple[int, ...]) -> Sequence[int]:
@@ -145,18 +156,12 @@ class Wants(Sequence[Want]):
     slices: dict[int, bytes]
 
     @classmethod
-    def of(cls, wants: Iterable[tuple[Any, ...]]) -> Wants:
-        """Return the columns of *wants*, each in the order of `Want`'s fields."""
-        columns = list(zip(*wants, strict=True)) or [()] * len(Want._fields)
-        entries, roles, digests, sizes, flags, slices = columns
-        return cls(
-            _column("Q", entries),
-            roles,
-            b"".join(digests),
-            _column("Q", sizes),
-            bytes(flags),
-            {at: digest for at, digest in enumerate(slices) if digest is not None},
-        )
+    def of(cls, wants: Iterable[Want]) -> Wants:
+        """Return the columns of *wants*."""
+        columns = WantColumns()
+        for want in wants:
+            columns.add(*want)
+        return columns.done()
 
     def __len__(self) -> int:
         return len(self.roles)
@@ -174,6 +179,62 @@ class Wants(Sequence[Want]):
             self.flags,
             map(self.slices.get, range(len(self))),
         )
+
+
+class WantColumns:
+    """The columns of `Wants`, while they grow."""
+
+    def __init__(self) -> None:
+        self._entries: list[int] = []
+        self._roles: list[str | None] = []
+        self._digests: list[bytes] = []
+        self._sizes: list[int] = []
+        self._flags = bytearray()
+        self._slices: dict[int, bytes] = {}
+
+    def add(
+        self,
+        entry: int,
+        role: str | None,
+        digest: bytes,
+        size: int,
+        flags: int,
+        slices: bytes | None,
+    ) -> None:
+        """Add one want."""
+        if slices is not None:
+            self._slices[len(self._flags)] = slices
+        self._entries.append(entry)
+        self._roles.append(role)
+        self._digests.append(digest)
+        self._sizes.append(size)
+        self._flags.append(flags)
+
+    def add_refs(self, entry: int, refs: Collection[Sequence[Any]]) -> None:
+        """Add the references of an entry, as they are stored."""
+        if type(refs) is PlainRefs:
+            self._entries += [entry] * len(refs)
+            self._roles += refs.roles
+            self._digests += refs.digests
+            self._sizes += refs.sizes
+            self._flags += bytes(len(refs))
+        else:
+            for role, *rest in refs:
+                self.add(entry, sys.intern(role), *rest)
+
+    def done(self) -> Wants:
+        """Return what was added."""
+        return Wants(
+            _column("Q", tuple(self._entries)),
+            tuple(self._roles),
+            b"".join(self._digests),
+            _column("Q", tuple(self._sizes)),
+            bytes(self._flags),
+            self._slices,
+        )
+
+
+NO_WANTS = WantColumns().done()
 
 
 @attrs.frozen(eq=False)
@@ -219,9 +280,12 @@ class StoredRun:
         """Index behind the last entry."""
         return self.header.first + self.header.count
 
-    def needing(self, names: Collection[bytes]) -> StoredRun:
+    def needing(self, names: AbstractSet[bytes]) -> StoredRun:
         """Return the run with what it wants of *names*, and ref lists, only."""
-        kept = [want for want in self.wants if want.flags or want.digest in names]
+        wants = self.wants
+        if not any(wants.flags) and names.isdisjoint(digests_in(wants.digests)):
+            return attrs.evolve(self, wants=NO_WANTS)
+        kept = [want for want in wants if want.flags or want.digest in names]
         return attrs.evolve(self, wants=Wants.of(kept))
 
     def hash_at(self, index: int) -> bytes:

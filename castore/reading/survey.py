@@ -10,7 +10,8 @@ Spec: spec/checking.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 
 import attrs
 
@@ -181,7 +182,7 @@ def survey(
     lock: LockFile | _FromFolder | None = FROM_FOLDER,
     progress: Progress | None = None,
     jobs: int = 1,
-    needed: Collection[bytes] | None = None,
+    needed: AbstractSet[bytes] | None = None,
 ) -> Survey:
     """
     Read all files of a store once and judge them; takes no lock, writes nothing.
@@ -231,7 +232,7 @@ def _survey(
     lock: LockFile | _FromFolder | None,
     progress: Progress | None,
     jobs: int,
-    needed: Collection[bytes] | None,
+    needed: AbstractSet[bytes] | None,
 ) -> Survey:
     findings = Findings()
     if isinstance(lock, _FromFolder):

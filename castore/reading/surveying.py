@@ -13,7 +13,8 @@ from __future__ import annotations
 import functools
 import itertools
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 
 from castore import limits
 from castore.formats import file as file_format
@@ -246,7 +247,7 @@ def read_all(
     folder: Folder,
     progress: Callable[[int, int], None] | None,
     jobs: int,
-    needed: Collection[bytes] | None,
+    needed: AbstractSet[bytes] | None,
 ) -> dict[bytes, FileContents]:
     """
     Return what all good files of *folder* say, by id; read by *jobs* processes
@@ -277,14 +278,14 @@ def read_all(
 
 
 def _read_parts(
-    read: ReadParts, needed: Collection[bytes] | None, spans: Sequence[Span]
+    read: ReadParts, needed: AbstractSet[bytes] | None, spans: Sequence[Span]
 ) -> Iterator[Part]:
     for part in read(spans):
         _forget(part.frames, needed)
         yield part
 
 
-def _forget(frames: list[FrameContents], needed: Collection[bytes] | None) -> None:
+def _forget(frames: list[FrameContents], needed: AbstractSet[bytes] | None) -> None:
     """Let go of what entries need but for *needed*, and for ref lists."""
     if needed is not None:
         for frame in frames:

@@ -1,0 +1,93 @@
+"""
+Places of millions of blobs, in columns: what maintenance keeps of them.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+
+from castore.catalog.rows import Place
+from castore.digest import SIZE
+
+
+class PlaceSet:
+    """
+    A set of places, of some bytes for each frame and a bit for each record.
+    """
+
+    def __init__(self) -> None:
+        # By file and offset: a bit for each record.
+        self._records: dict[bytes, dict[int, int]] = {}
+
+    def __contains__(self, place: Place) -> bool:
+        frames = self._records.get(place.file, {})
+        return bool(frames.get(place.offset, 0) >> place.record & 1)
+
+    def add(self, place: Place) -> bool:
+        """Take *place* in; return whether it is new."""
+        frames = self._records.setdefault(place.file, {})
+        before = frames.get(place.offset, 0)
+        frames[place.offset] = before | 1 << place.record
+        return not before >> place.record & 1
+
+
+class PlaceList:
+    """
+    Places in the order in which they were added; 56 bytes for each.
+    """
+
+    def __init__(self) -> None:
+        self._files: list[bytes] = []
+        self._numbers: dict[bytes, int] = {}  # of files
+        self._digests = bytearray()
+        self._in_file = array("I")
+        self._offsets = array("Q")
+        self._records = array("I")
+        self._sizes = array("Q")
+
+    def add(self, place: Place) -> None:
+        """Add *place* behind the others."""
+        number = self._numbers.setdefault(place.file, len(self._files))
+        if number == len(self._files):
+            self._files.append(place.file)
+        self._digests += place.digest
+        self._in_file.append(number)
+        self._offsets.append(place.offset)
+        self._records.append(place.record)
+        self._sizes.append(place.size)
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def __iter__(self) -> Iterator[Place]:
+        for at in range(len(self)):
+            yield Place(
+                bytes(self._digests[at * SIZE : at * SIZE + SIZE]),
+                self._files[self._in_file[at]],
+                self._offsets[at],
+                self._records[at],
+                self._sizes[at],
+            )
+
+
+class SortedPlaces:
+    """
+    Places to be gone through in order of digest; 56 bytes for each.
+
+    Of equal digests the one added last comes last.
+    """
+
+    def __init__(self) -> None:
+        self._columns = [PlaceList() for _ in range(256)]
+
+    def add(self, place: Place) -> None:
+        """Take *place* in."""
+        self._columns[place.digest[0]].add(place)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._columns))
+
+    def __iter__(self) -> Iterator[Place]:
+        for column in self._columns:
+            yield from sorted(column, key=lambda place: place.digest)
