@@ -172,6 +172,8 @@ class StoreLog:
 
         pins: Entries whose body and payloads stay, by segment and index.
 
+        instance: Of the copy that wrote last; empty for the store as it was made.
+
         unknown: Indices of entries whose kind this reader does not know.
     """
 
@@ -185,6 +187,7 @@ class StoreLog:
     absent: dict[bytes, Absence] = attrs.Factory(dict)
     rules: dict[tuple[bytes | None, str | None], Rule] = attrs.Factory(dict)
     pins: set[tuple[bytes, int]] = attrs.Factory(set)
+    instance: bytes = b""
     unknown: list[int] = attrs.Factory(list)
 
     def apply(
@@ -336,6 +339,7 @@ def _pin(value: _Value) -> tuple[bytes, int]:
 
 def _fold_instance(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
     need(is_bytes(value["instance"], 16), "store log, instance")
+    log.instance = value["instance"]
 
 
 _FOLDS = {
