@@ -21,8 +21,9 @@ from harness import best, compiled, folder, in_child, report, seconds
 
 import castore
 
+from castore.agreeing import named_by_files
 from castore.gc import collect
-from castore.marking import mark, named_by_files
+from castore.marking import mark
 
 
 PER_ENTRY = 200  # references
