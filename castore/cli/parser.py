@@ -146,6 +146,7 @@ COMMANDS = (
     Command("pack", "rewrite closed files as packs", args.pack, "stores:pack"),
     Command("verify", "check everything, offline", args.verify, "checking:verify"),
     Command("gc", "remove what nothing needs", args.gc, "checking:gc"),
+    Command("erase", "remove something for good", args.erase, "erasing:erase"),
     Command("rebuild", "make the catalog anew", args.none, "stores:rebuild"),
     Command("stats", "print totals", args.none, "stores:stats"),
     Command("report", "write a page about the store", args.report, "reporting:run"),
