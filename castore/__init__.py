@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from castore.conversation.conversations import Conversations
     from castore.conversation.saving import Cursor
     from castore.conversation.writer import SegmentWriter
+    from castore.erasing.asking import erase
     from castore.errors import (
         CastoreError,
         ClosedError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         LimitError,
         LockedError,
         LostError,
+        NeededError,
         NotFoundError,
         StorageError,
         UnsupportedError,
@@ -86,6 +88,7 @@ __all__ = [
     "LostError",
     "ManagedSessions",
     "MessageFormatError",
+    "NeededError",
     "NewEntry",
     "NotFoundError",
     "Origin",
@@ -103,6 +106,7 @@ __all__ = [
     "Store",
     "Transcript",
     "UnsupportedError",
+    "erase",
     "open",
 ]
 
@@ -114,10 +118,11 @@ _PLACES = {
     "castore.conversation.conversations": "Conversations",
     "castore.conversation.saving": "Cursor",
     "castore.conversation.writer": "SegmentWriter",
+    "castore.erasing.asking": "erase",
     "castore.errors": (
         "CastoreError ClosedError ConflictError CorruptionError "
         "ForkedStoreError FormatError GoneError LimitError LockedError "
-        "LostError NotFoundError StorageError UnsupportedError"
+        "LostError NeededError NotFoundError StorageError UnsupportedError"
     ),
     "castore.formats.entry": "BlobRef Entry Origin Reference",
     "castore.messages.checking": "MessageFormatError",

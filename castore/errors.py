@@ -113,6 +113,19 @@ class ConflictError(CastoreError):
 
 
 @attrs.define
+class NeededError(CastoreError):
+    """
+    What was to go is needed by others too. Nothing was changed; leave it, or say
+    that they shall lose it.
+
+    Attributes:
+        by: What needs it, some of that.
+    """
+
+    by: tuple[str, ...]
+
+
+@attrs.define
 class LockedError(CastoreError):
     """
     Somebody else holds the lock and did not let go in time. Try again later.

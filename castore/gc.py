@@ -14,7 +14,7 @@ import functools
 import heapq
 import time
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable
 
 import attrs
 
@@ -23,11 +23,10 @@ from castore.agreeing import named_by_files
 from castore.catalog.rows import Catalog
 from castore.digest import format_digest
 from castore.engine import Engine
-from castore.engine.needs import needs_of
 from castore.engine.reserve import give_up_reserve
 from castore.errors import ConflictError, CorruptionError, LimitError, LostError
 from castore.formats import storelog
-from castore.marking import Marks, digests_of, mark
+from castore.marking import Marks, mark, names_since
 from castore.packing.rewrite import (
     LEVEL,
     Input,
@@ -37,7 +36,6 @@ from castore.packing.rewrite import (
     remove_dropped,
     rewrite,
 )
-from castore.reading.image import read_run, run_headers
 
 
 _TRIES = 3
@@ -276,7 +274,7 @@ def _delete(engine: Engine, due: set[bytes], marks: Marks, options: _Options) ->
             batch,
             level=options.level,
             dead=dead,
-            collected=_collected(engine, dead & marks.released),
+            notes=_collected(engine, dead & marks.released),
             guard=functools.partial(_check_dead, engine, dead, marks),
             progress=lambda size: options.progress("rewriting", size, 0),
         )
@@ -350,11 +348,12 @@ def _size(item: Input) -> int:
     return item.file.size()
 
 
-def _collected(engine: Engine, named: set[bytes]) -> bytes | None:
-    """Return the body of a ``collected`` entry; the run is the seq it will have."""
+def _collected(engine: Engine, named: set[bytes]) -> list[tuple[str, bytes]]:
+    """Return the ``collected`` entry, if any; the run is the seq it will have."""
     if not named:
-        return None
-    return storelog.collected(engine.view.position.seq + 1, named)
+        return []
+    body = storelog.collected(engine.view.position.seq + 1, named)
+    return [(storelog.COLLECTED, body)]
 
 
 def _check_dead(engine: Engine, dead: set[bytes], marks: Marks, _: Catalog) -> None:
@@ -380,13 +379,6 @@ def _files_with(digest: bytes, engine: Engine, marks: Marks) -> set[bytes]:
     return files
 
 
-def _named_since(engine: Engine, marks: Marks) -> Iterator[bytes]:
-    """Yield every name that was committed to after the mark: bases and chunks too."""
-    if marks.position is None:
-        return
-    for frame in engine.view.frames_since(marks.position):
-        for header in run_headers(frame):
-            for entry in read_run(frame, header, frame.bodies):
-                yield from digests_of(engine, entry)
-        for _, needed, _ in needs_of(frame):
-            yield from needed
+def _named_since(engine: Engine, marks: Marks) -> Iterable[bytes]:
+    """Return every name that was committed to after the mark."""
+    return () if marks.position is None else names_since(engine, marks.position)

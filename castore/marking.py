@@ -29,6 +29,7 @@ from castore.formats.entry import Entry
 from castore.reading.collecting import no_search
 from castore.reading.digestset import DigestSet
 from castore.reading.frames import Frame
+from castore.reading.image import read_run, run_headers
 from castore.reading.stored import StoredRun, Want, digests_in
 
 
@@ -104,6 +105,16 @@ def digests_of(engine: Engine, entry: Entry) -> Iterator[bytes]:
             yield ref.blob.digest
     for ref in engine.view.references(entry):
         yield ref.blob.digest
+
+
+def names_since(engine: Engine, position: Position) -> Iterator[bytes]:
+    """Yield every name that was committed to since *position*; bases, chunks too."""
+    for frame in engine.view.frames_since(position):
+        for header in run_headers(frame):
+            for entry in read_run(frame, header, frame.bodies):
+                yield from digests_of(engine, entry)
+        for _, needed, _ in needs_of(frame):
+            yield from needed
 
 
 def mark(

@@ -29,6 +29,7 @@ CLASSES: dict[type[CastoreError], tuple[dict[str, Any], str]] = {
         f"corrupt frame: files/9f.cas@188: {WHAT}",
     ),
     errors.LostError: ({}, WHAT),
+    errors.NeededError: ({"by": ("tag:kept",)}, WHAT),
     errors.ConflictError: (
         {"subject": "head", "expected": 2, "actual": 3},
         f"{WHAT} (head: expected 2, found 3)",

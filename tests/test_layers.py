@@ -39,7 +39,7 @@ LAYERS = [
         "packing",
         "verify",
     },
-    {"backup", "gc", "report", "scanning", "sweeping"},
+    {"backup", "erasing", "gc", "report", "scanning", "sweeping"},
     {"maintain", "runtime"},
     {"aio"},
     {"cli"},

@@ -173,6 +173,11 @@ class SqliteCatalog:
             busy, count, moved = db.execute(query).fetchall()[0]
             return bool(not busy and count == moved)
 
+    def compact(self) -> None:
+        """Write the file anew: what was removed is in none of its pages any more."""
+        with self._db.using() as db:
+            db.execute("VACUUM")
+
     def wal_size(self) -> int:
         """Return the size of the WAL in bytes; it shrinks by ``TRUNCATE`` only."""
         return self._db.wal_size()

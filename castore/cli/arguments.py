@@ -292,6 +292,42 @@ def backup(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def erase(parser: argparse.ArgumentParser) -> None:
+    """Add what ``erase`` takes."""
+    parser.add_argument(
+        "target",
+        metavar="SESSION|SEGMENT@INDEX|REF",
+        help="id, key or imported path of a session; an entry; a reference or tag",
+    )
+    parser.add_argument(
+        "--reason", metavar="TEXT", help="why; kept for good, so name nobody in it"
+    )
+    parser.add_argument(
+        "--receipt", metavar="FILE", help="where to write what went (JSON)"
+    )
+    parser.add_argument(
+        "--shared", action="store_true", help="what others need too goes as well"
+    )
+    parser.add_argument(
+        "--with-forks",
+        action="store_true",
+        help="segments of other sessions that inherit entries go too",
+    )
+    parser.add_argument(
+        "--payloads-only",
+        action="store_true",
+        help="entries stay, without bodies and payloads",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="change nothing")
+    parser.add_argument(
+        "--timeout",
+        type=parse_duration,
+        metavar="DURATION",
+        default=1.0,
+        help="wait so long for who writes what has to go (default: 1s)",
+    )
+
+
 def report(parser: argparse.ArgumentParser) -> None:
     """Add what ``report`` takes."""
     placed(parser)

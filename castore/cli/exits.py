@@ -57,6 +57,7 @@ CODES = {
     "FormatError": Exit.USAGE,
     "UnsupportedError": Exit.UNSUPPORTED,
     "LimitError": Exit.REFUSED,
+    "NeededError": Exit.REFUSED,
 }
 _NEWER = "unsupported version"  # verdict of a `CorruptionError` that is no damage
 

@@ -149,6 +149,7 @@ COMMANDS = (
     Command(
         "backup", "copy the store, or what is new of it", args.backup, "backing:run"
     ),
+    Command("erase", "remove something for good", args.erase, "erasing:erase"),
     Command("rebuild", "make the catalog anew", args.none, "stores:rebuild"),
     Command("stats", "print totals", args.none, "stores:stats"),
     Command("report", "write a page about the store", args.report, "reporting:run"),

@@ -25,7 +25,13 @@ from castore.engine.side import SidePack
 from castore.engine.state import State
 from castore.engine.upkeep import Upkeep
 from castore.engine.view import View
-from castore.errors import CastoreError, ClosedError, LimitError, NotFoundError
+from castore.errors import (
+    CastoreError,
+    ClosedError,
+    LimitError,
+    LockedError,
+    NotFoundError,
+)
 from castore.formats import frame as frame_format
 from castore.formats import storelog
 from castore.formats.chunked import slices_digest
@@ -216,6 +222,20 @@ class Engine:
             else:
                 other += size
         return catalog, other
+
+    def leave_side(self) -> None:
+        """
+        Let go of this process's side pack, so that it may be rewritten.
+
+        Raises:
+            LockedError: Payloads in it wait for a commit.
+        """
+        if not self._side.leave():
+            raise LockedError(
+                what="payloads were put through this handle and wait for a commit; "
+                "commit them first, or close the store",
+                holder=f"process {os.getpid()}",
+            )
 
     # --- the end -------------------------------------------------------------
 

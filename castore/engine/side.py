@@ -173,6 +173,23 @@ class SidePack:
         with self._guard:
             self._places = [place for place in self._places if place not in done]
 
+    def leave(self) -> bool:
+        """
+        Let go of the file; what is written next begins another one.
+
+        Returns:
+            Whether that was possible: nothing in it waits for a commit.
+        """
+        with self._guard:
+            if self._places:
+                return False
+            fd, self._fd = self._fd, -1
+            self.end = self._synced_end = 0
+            self._before.clear()
+            if fd >= 0:
+                self._files.close(fd)
+            return True
+
     def close(self) -> None:
         """Give the file up; what no commit named is garbage."""
         with self._guard:

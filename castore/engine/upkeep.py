@@ -163,6 +163,19 @@ class Upkeep:
             catalog = self._state.catalog
             return catalog is not None and catalog.checkpoint("TRUNCATE")
 
+    def compact_catalog(self) -> None:
+        """
+        Write the catalog anew, so that nothing of removed rows is left in it.
+
+        Raises:
+            StorageError: There is no room for that, or somebody reads it.
+        """
+        with self._state.locked():
+            catalog = self._state.catalog
+            if catalog is not None:
+                catalog.compact()
+                catalog.checkpoint("TRUNCATE")
+
     def condemned(self) -> dict[bytes, int]:
         """Return what gc has condemned: digest to time, ms since 1970."""
         catalog = self._state.catalog

@@ -47,22 +47,25 @@ def find_imported(store: Store, path: str) -> Segment | None:
     return None
 
 
-def find_segment(store: Store, name: str) -> Segment:
+def find_segment(store: Store, name: str, *, exact: bool = False) -> Segment:
     """
     Return the segment that *name* means.
 
     That is, and the first that fits counts: the id of a segment, 32 hex digits;
     a session key, ``namespace:text``; the path of an imported file, then its newest
     segment; what only one segment's id begins with, or only one session key's
-    text is. For a session it is the segment with the newest commit that is not
-    a subagent's.
+    text is; not if *exact*. For a session it is the segment with the newest commit
+    that is not a subagent's.
 
     Raises:
         NotFoundError: There is none.
 
         ConflictError: There are several; it lists them.
     """
-    return _by_name(store, name) or _only_part(store, name)
+    found = _by_name(store, name)
+    if found is None and exact:
+        raise NotFoundError(what=f"no segment, session key or imported path {name!r}")
+    return found or _only_part(store, name)
 
 
 def _by_name(store: Store, name: str) -> Segment | None:

@@ -50,11 +50,13 @@ class Carrier:
         dead: Collection[bytes],
         writer: PackWriter,
         progress: Callable[[int], None] | None,
+        deleting: Collection[bytes] = frozenset(),
     ) -> None:
         self._engine = engine
         self._view = engine.view
         self._inputs = inputs
         self._dead = frozenset(dead)
+        self._deleting = frozenset(deleting)
         self._writer = writer
         self._progress = progress
         self._block = Block(writer)
@@ -139,10 +141,15 @@ class Carrier:
 
     def _stop_of(self, row: SegmentRow) -> int:
         """Return up to where the entries of *row* are needed."""
-        if self._view.known.find_deleted(row.id) is None:
+        if not self._is_deleted(row.id):
             return row.count
         heirs = self._view.known.children(row.id)
-        return max((heir.fork_index for heir in heirs), default=0)
+        counts = (heir.fork_index for heir in heirs if heir.id not in self._deleting)
+        return max(counts, default=0)
+
+    def _is_deleted(self, segment: bytes) -> bool:
+        deleted = self._view.known.find_deleted(segment) is not None
+        return deleted or segment in self._deleting
 
     def _end_run(self, segment: bytes, entries: list[Entry]) -> list[Entry]:
         """Add *entries* as one record to the block; return an empty list."""
@@ -265,7 +272,7 @@ class Carrier:
                 for head, _ in heads(frame, self._engine.store):
                     row = self._view.known.find_segment(head.segment)
                     newest = row is not None and row.head == head.encode()
-                    if newest and not self._view.known.find_deleted(head.segment):
+                    if newest and not self._is_deleted(head.segment):
                         yield [frame_format.HEAD, 0, head.record()], none
                 yield from _unknown(frame)
 

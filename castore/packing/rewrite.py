@@ -31,6 +31,7 @@ from castore.storage import FileLock
 
 LEVEL = 9  # of zstd, for packs
 MAINTENANCE = "maintenance"
+_MAINTENANCE_TIMEOUT_S = 1.0
 Progress = Callable[[int], None]
 
 
@@ -81,9 +82,16 @@ class Input:
 
 
 @contextlib.contextmanager
-def maintenance(engine: Engine) -> Iterator[None]:
+def maintenance(
+    engine: Engine, timeout_s: float = _MAINTENANCE_TIMEOUT_S
+) -> Iterator[None]:
     """
-    Hold the maintenance lock, which orders pack, gc and rebuild.
+    Hold the maintenance lock, which orders pack, gc, erase and rebuild.
+
+    Args:
+        engine: The store.
+
+        timeout_s: How long to wait for who holds it.
 
     Raises:
         LockedError: Somebody else maintains the store.
@@ -92,16 +100,13 @@ def maintenance(engine: Engine) -> Iterator[None]:
         engine.files.close(engine.files.create(MAINTENANCE))
     lock = FileLock(engine.files, MAINTENANCE)
     try:
-        lock.acquire(_MAINTENANCE_TIMEOUT_S)
+        lock.acquire(timeout_s)
         try:
             yield
         finally:
             lock.release()
     finally:
         lock.close()
-
-
-_MAINTENANCE_TIMEOUT_S = 1.0
 
 
 def close_journal(engine: Engine) -> None:
@@ -137,10 +142,11 @@ def _free_files(engine: Engine) -> list[OpenFile]:
     Asked before which files count, and up to where: commits that name a side
     pack come before its process lets it go, never after.
     """
-    return [file for file in engine.state.opened.headers() if _is_free(engine, file)]
+    return [file for file in engine.state.opened.headers() if is_free(engine, file)]
 
 
-def _is_free(engine: Engine, file: OpenFile) -> bool:
+def is_free(engine: Engine, file: OpenFile) -> bool:
+    """Return whether *file* is no side pack that a live process holds."""
     return file.header.kind != file_format.SIDE or _is_idle(engine, file)
 
 
@@ -158,7 +164,8 @@ def rewrite(
     *,
     level: int = LEVEL,
     dead: Collection[bytes] = frozenset(),
-    collected: bytes | None = None,
+    deleting: Collection[bytes] = frozenset(),
+    notes: Collection[tuple[str, bytes]] = (),
     guard: Callable[[Catalog], None] | None = None,
     progress: Progress | None = None,
 ) -> Packing:
@@ -174,8 +181,10 @@ def rewrite(
 
         dead: Names of blobs to leave out.
 
-        collected: Body of a ``collected`` entry, for what of *dead* a retained
-            entry names; None for none.
+        deleting: Segments that *notes* delete; what only they need of entries is
+            left out.
+
+        notes: Kind and body of what the store log says in the same commit.
 
         guard: Called under the store's lock before the change counts; what it
             raises gives the rewrite up.
@@ -196,7 +205,7 @@ def rewrite(
     writer = PackWriter(engine.state, level)
     try:
         stops = {item.file.id: item.stop for item in inputs}
-        carrier = Carrier(engine, stops, dead, writer, progress)
+        carrier = Carrier(engine, stops, dead, writer, progress, deleting)
         carrier.carry()
         listings = writer.finish()
         facts = Facts(runs=carrier.runs, gone_places=sorted(dead))
@@ -204,9 +213,7 @@ def rewrite(
         writer.abandon()
         raise
     try:
-        seq = _publish(
-            engine, listings, inputs, facts, carrier.places, collected, guard
-        )
+        seq = _publish(engine, listings, inputs, facts, carrier.places, notes, guard)
     except CastoreError:
         # A commit in doubt may list them; else the next maintenance removes them.
         if not engine.state.is_poisoned:
@@ -223,16 +230,13 @@ def _publish(
     inputs: Collection[Input],
     facts: Facts,
     places: Iterable[Place],
-    collected: bytes | None,
+    notes: Collection[tuple[str, bytes]],
     guard: Callable[[Catalog], None] | None,
 ) -> int:
-    bodies = [
-        (storelog.PACKS, storelog.packs(listings, [item.file.id for item in inputs]))
-    ]
-    if collected is not None:
-        bodies.append((storelog.COLLECTED, collected))
+    listed = storelog.packs(listings, [item.file.id for item in inputs])
     entries = tuple(
-        NewEntry(kind, keep_bytes(engine, body), content=body) for kind, body in bodies
+        NewEntry(kind, keep_bytes(engine, body), content=body)
+        for kind, body in ((storelog.PACKS, listed), *notes)
     )
     append = Append(engine.store, engine.store, entries, Expect.ANY)
     change = Change(

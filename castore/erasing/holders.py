@@ -1,0 +1,102 @@
+"""
+Which files hold what is to go, and whether they can be replaced.
+
+Spec: spec/erasing.md, "Where it stands".
+"""
+
+from __future__ import annotations
+
+from castore.engine import Engine
+from castore.engine.members import members
+from castore.erasing.scope import Scope
+from castore.errors import LockedError
+from castore.formats import file as file_format
+from castore.packing.rewrite import Input, closed_files, is_free
+from castore.reading.files import OpenFile
+from castore.reading.frames import Gap, walk
+from castore.reading.image import run_headers, stored_blobs
+from castore.reading.survey import Survey
+from castore.storage.holding import flock_holder
+
+
+def files_with(found: Survey, scope: Scope) -> set[bytes]:
+    """
+    Return the files in which something of *scope* stands: blobs that go, in any
+    copy; what is stored as a difference to one; entries that go.
+    """
+    dead = scope.dead
+    files: set[bytes] = set()
+    for blobs in found.records.blobs:
+        if blobs.file not in files and not dead.isdisjoint(blobs.names()):
+            files.add(blobs.file)
+    bases = found.records.bases.items()
+    files.update(place.file for place, base in bases if base in dead)
+    for segment in scope.leaving:
+        files.update(run.file for run in found.runs.get(segment, ()))
+    return files
+
+
+def void_files(engine: Engine, scope: Scope) -> set[bytes]:
+    """
+    Return the files that may hold something of *scope* where nothing counts.
+
+    Bytes that are no whole frame may be anything. The newest journal is left out:
+    what comes there now is committed after this, or by nobody.
+    """
+    stops = members(engine.refresh(), engine.state.opened, engine.store)
+    newest = engine.view.position.journal
+    found = set()
+    for file in engine.state.opened.headers():
+        start = stops.get(file.id, file_format.SIZE)
+        if file.id != newest and _may_hold(engine, file, start, scope):
+            found.add(file.id)
+    return found
+
+
+def _may_hold(engine: Engine, file: OpenFile, start: int, scope: Scope) -> bool:
+    dead = scope.dead
+    for item in walk(file, start, file.size()):
+        if isinstance(item, Gap):
+            # What a process writes right now ends in the middle of a frame.
+            return is_free(engine, file)
+        if not dead.isdisjoint(blob.digest for blob in stored_blobs(item)):
+            return True
+        if any(run.segment in scope.leaving for run in run_headers(item)):
+            return True
+    return False
+
+
+def inputs_of(engine: Engine, files: set[bytes]) -> list[Input]:
+    """
+    Return what has to be rewritten so that none of *files* stays.
+
+    A journal takes the older ones with it: the chain of journals ends at the
+    first that is dropped.
+
+    Raises:
+        LockedError: A live process writes one of them.
+    """
+    closed = closed_files(engine)
+    held = files - {item.file.id for item in closed}
+    if held:
+        raise _locked(engine, held)
+    newest = max(
+        (item.file.header.number for item in closed if item.file.id in files),
+        default=0,
+    )
+    return [
+        item
+        for item in closed
+        if item.file.id in files or 0 < item.file.header.number <= newest
+    ]
+
+
+def _locked(engine: Engine, held: set[bytes]) -> LockedError:
+    paths = [engine.files.path(file_format.file_name(file)) for file in sorted(held)]
+    holders = sorted({flock_holder(path) for path in paths} - {""})
+    who = ", ".join(holders) or "another process"
+    what = (
+        f"{who} writes payloads into {len(held)} files that have to go; nothing was "
+        "changed: try again when the store is closed there, or wait for it"
+    )
+    return LockedError(what=what, holder=", ".join(holders))
