@@ -114,8 +114,8 @@ def mark(
     """
     Return everything that the roots lead to.
 
-    Reads every living entry once and the tables of all frames. Takes some 80 bytes
-    of memory for each name and 300 more for what is dead.
+    Reads every living entry once and the tables of all frames. Takes some 100 bytes
+    of memory for each name and 60 more for what is dead.
 
     Args:
         engine: The store.
