@@ -27,7 +27,7 @@ from castore.engine.needs import needs_of
 from castore.engine.reserve import give_up_reserve
 from castore.errors import ConflictError, CorruptionError, LimitError, LostError
 from castore.formats import storelog
-from castore.marking import Marks, digests_of, mark
+from castore.marking import Marks, digests_of, kept_since, mark
 from castore.packing.rewrite import (
     LEVEL,
     Input,
@@ -316,8 +316,8 @@ def _check_agreement(
     """
     look = functools.partial(progress, "looking again, in the files")
     heirs = {heir for digest in due for heir in marks.heirs.get(digest, ())}
-    named, marks.copies = named_by_files(engine, due, heirs, progress=look)
-    wrong = named - marks.released
+    terms = marks.policy.terms
+    wrong, marks.copies = named_by_files(engine, due, heirs, terms, progress=look)
     if wrong:
         engine.refresh()
         _check_dead(engine, wrong, marks, engine.view.known)
@@ -382,11 +382,10 @@ def _files_with(digest: bytes, engine: Engine, marks: Marks) -> set[bytes]:
 
 def _named_since(engine: Engine, marks: Marks) -> Iterator[bytes]:
     """Yield every name that was committed to after the mark: bases and chunks too."""
-    if marks.position is None:
-        return
     for frame in engine.view.frames_since(marks.position):
         for header in run_headers(frame):
             for entry in read_run(frame, header, frame.bodies):
                 yield from digests_of(engine, entry)
         for _, needed, _ in needs_of(frame):
             yield from needed
+    yield from kept_since(engine, marks)
