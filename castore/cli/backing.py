@@ -34,6 +34,6 @@ def run(options: argparse.Namespace, out: Output) -> Exit:
     copied = f"copied: {done.copied_count:,} ({size_text(done.copied_size)})"
     linked = f"linked: {done.linked_count:,} ({size_text(done.linked_size)})"
     rest = f"there already: {done.kept_count:,}, removed: {done.dropped_count:,}"
-    out.line(", ".join((copied, linked, rest)))
+    out.line(f"{copied}, {linked}, {rest}")
     out.object(attrs.asdict(done))
     return Exit.DONE

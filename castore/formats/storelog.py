@@ -24,6 +24,7 @@ DELETED, INSTANCE = "deleted", "instance"
 COLLECTED, ERASED, LOST = "collected", "erased", "lost"
 POLICY, PINNED, UNPINNED = "policy", "pinned", "unpinned"
 TAG_ROLE = "tag"
+ALL = (1 << 63) - 1  # of the newest so many: no log has as many
 
 
 @attrs.frozen
@@ -76,7 +77,7 @@ class Rule:
         newest: Of the newest so many entries of a log that have some; None for none.
 
         days: Of entries of the last so many days; None for none. Where both are
-            None, everything is kept.
+            None, it takes the rule away that was there.
     """
 
     session: bytes | None
@@ -320,7 +321,10 @@ def _fold_policy(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
     need(known, "store log, policy: group")
     for count in (rule.newest, rule.days):
         need(count is None or is_count(count), "store log, policy: newest, days")
-    log.rules[rule.session, group] = rule
+    if rule.newest is None and rule.days is None:
+        log.rules.pop((rule.session, group), None)
+    else:
+        log.rules[rule.session, group] = rule
 
 
 def _fold_pinned(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
