@@ -233,7 +233,9 @@ class World:
             if known.digest in self.stored:
                 return known
         data = rng.randbytes(4) + bytes(range(250))
-        ref = self.store.put(data, like=rng.choice(old) if old and number < 0.6 else None)
+        ref = self.store.put(
+            data, like=rng.choice(old) if old and number < 0.6 else None
+        )
         self.refs[ref.digest] = ref
         return ref
 
@@ -260,7 +262,9 @@ class World:
     def do_begin(self, _: Step, rng: random.Random) -> None:
         """Begin a session."""
         made = self.several(rng)
-        segment = self.store.create_session(body=b"begun", then=[new for new, _ in made])
+        segment = self.store.create_session(
+            body=b"begun", then=[new for new, _ in made]
+        )
         self.add_log(segment, None, [item for _, item in made])
 
     def do_append(self, step: Step, rng: random.Random) -> None:

@@ -70,6 +70,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "pack": [],
     "verify": [],
     "gc": [],
+    "backup": ["{root}/backup"],
     "rebuild": [],
     "stats": [],
     "report": ["-o", "{root}/page.html"],
