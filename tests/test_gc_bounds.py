@@ -25,7 +25,7 @@ from castore import BlobRef, NewEntry, Reference, Store, gc, limits
 from castore.collecting import parts
 from castore.collecting.report import BYTES, GRACE, LATER, ROOM, TIME
 from castore.errors import StorageError
-from castore.gc import collect
+from castore.gc import Bounds, collect
 from castore.storage import Files
 from castore.verify import verify
 
@@ -90,7 +90,7 @@ def there(store: Store, one: Shelf) -> int:
 def test_what_costs_nothing_goes_first(root: Path, shelves: list[Shelf]) -> None:
     """Where nothing may be written anew, files without anything alive go."""
     with castore.open(root) as store:
-        report = collect(store.engine, grace_s=0, yes=True, max_rewrite_bytes=0)
+        report = collect(store.engine, grace_s=0, yes=True, bounds=Bounds(None, 0))
 
         assert [0, 2, 5] == [there(store, one) for one in shelves]
         assert (1, 0) == (report.files_dropped, report.files_rewritten)
@@ -103,7 +103,9 @@ def test_what_costs_nothing_goes_first(root: Path, shelves: list[Shelf]) -> None
 def test_what_gives_most_goes_first(root: Path, shelves: list[Shelf]) -> None:
     """Of what must be rewritten, files with the most garbage for a byte go first."""
     with castore.open(root) as store:
-        report = collect(store.engine, grace_s=0, yes=True, max_rewrite_bytes=SIZE * 2)
+        report = collect(
+            store.engine, grace_s=0, yes=True, bounds=Bounds(None, SIZE * 2)
+        )
 
         assert [0, 2, 0] == [there(store, one) for one in shelves]
         assert (1, 1) == (report.files_dropped, report.files_rewritten)
@@ -122,7 +124,7 @@ def test_any_order_is_found(root: Path, shelves: list[Shelf]) -> None:
         mock.patch.object(deleting.time, "monotonic", return_value=1.0),
         castore.open(root) as store,
     ):
-        collect(store.engine, grace_s=0, yes=True, max_duration_s=0)
+        collect(store.engine, grace_s=0, yes=True, bounds=Bounds(0))
 
         assert [4, 0, 5] == [there(store, one) for one in shelves]
 
@@ -132,7 +134,7 @@ def test_no_time(root: Path, shelves: list[Shelf]) -> None:
     with castore.open(root) as store:
         left = []
         for _ in range(4):
-            done = collect(store.engine, grace_s=0, yes=True, max_duration_s=0)
+            done = collect(store.engine, grace_s=0, yes=True, bounds=Bounds(0))
             left.append([there(store, one) for one in shelves])
             assert done.later[TIME].blob_count == sum(left[-1])
 
@@ -159,7 +161,7 @@ def test_stopped_between_parts(root: Path, shelves: list[Shelf]) -> None:
             mock.patch.object(deleting, "rewrite", some),
             pytest.raises(KeyboardInterrupt),
         ):
-            collect(store.engine, grace_s=0, yes=True, max_rewrite_bytes=10**9)
+            collect(store.engine, grace_s=0, yes=True, bounds=Bounds(None, 10**9))
         assert [0, 2, 5] == [there(store, one) for one in shelves]
     assert verify(root).ok
     with castore.open(root) as store:
@@ -173,11 +175,11 @@ def test_stopped_between_parts(root: Path, shelves: list[Shelf]) -> None:
 def test_a_bound_changes_no_grace(root: Path, shelves: list[Shelf]) -> None:
     """What is left for a bound stays condemned since when it was."""
     with castore.open(root) as store:
-        first = collect(store.engine, grace_s=60, max_rewrite_bytes=0)
+        first = collect(store.engine, grace_s=60, bounds=Bounds(None, 0))
         assert 11 == first.later[GRACE].blob_count == first.condemned_blob_count
         now = time.time_ns() + 61 * 10**9
         with mock.patch.object(time, "time_ns", return_value=now):
-            second = collect(store.engine, grace_s=60, yes=True, max_rewrite_bytes=0)
+            second = collect(store.engine, grace_s=60, yes=True, bounds=Bounds(None, 0))
             third = collect(store.engine, grace_s=60, yes=True)
 
         assert (4, 7) == (second.deleted_blob_count, third.deleted_blob_count)
@@ -285,7 +287,7 @@ def torn_lists(root: Path) -> bool:
         refs = [store.tags()[name] for name in ("large", "other")]
         for name in ("large", "other"):
             store.untag(name)
-        collect(store.engine, grace_s=0, yes=True, max_rewrite_bytes=500_000)
+        collect(store.engine, grace_s=0, yes=True, bounds=Bounds(None, 500_000))
         try:
             for ref, data in zip(refs, (large, other), strict=True):
                 if store.has(ref):
