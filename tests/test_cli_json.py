@@ -70,6 +70,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "pack": [],
     "verify": [],
     "gc": [],
+    "erase": ["by:hand@1", "--reason", "asked", "--receipt", "{root}/receipt"],
     "rebuild": [],
     "stats": [],
     "report": ["-o", "{root}/page.html"],

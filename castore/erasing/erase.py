@@ -68,10 +68,7 @@ def erase(
     """
     Remove payloads, and bodies of entries, for good.
 
-    When this returns, no file of the store holds one of them, nor what is stored
-    as a difference to one; entries that stay prove what they proved before. What
-    is not there any more is answered as erased, by the entry of the store log that
-    stands in the same commit. Reads the whole store; rewrites the files concerned.
+    As `castore.erase`, which says more.
 
     Args:
         engine: The store.
@@ -106,9 +103,9 @@ def erase(
             the store; nothing was changed. Or, and it says so, the erasure counts
             and old files could not be removed yet.
 
-        ConflictError: Others kept committing what was to go; nothing was changed.
+        ConflictError: Others kept committing what was to go.
 
-        CorruptionError: The store is damaged; nothing was changed.
+        CorruptionError: The store is damaged.
     """
     check_text(reason, "a reason", 0, limits.NAME_SIZE_MAX)
     deadline = time.monotonic() + timeout_s
