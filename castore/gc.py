@@ -14,7 +14,7 @@ import functools
 import heapq
 import time
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterator
 
 import attrs
 
@@ -26,7 +26,7 @@ from castore.engine import Engine
 from castore.engine.reserve import give_up_reserve
 from castore.errors import ConflictError, CorruptionError, LimitError, LostError
 from castore.formats import storelog
-from castore.marking import Marks, mark, names_since
+from castore.marking import Marks, kept_since, mark, names_since
 from castore.packing.rewrite import (
     LEVEL,
     Input,
@@ -314,8 +314,8 @@ def _check_agreement(
     """
     look = functools.partial(progress, "looking again, in the files")
     heirs = {heir for digest in due for heir in marks.heirs.get(digest, ())}
-    named, marks.copies = named_by_files(engine, due, heirs, progress=look)
-    wrong = named - marks.released
+    terms = marks.policy.terms
+    wrong, marks.copies = named_by_files(engine, due, heirs, terms, progress=look)
     if wrong:
         engine.refresh()
         _check_dead(engine, wrong, marks, engine.view.known)
@@ -379,6 +379,7 @@ def _files_with(digest: bytes, engine: Engine, marks: Marks) -> set[bytes]:
     return files
 
 
-def _named_since(engine: Engine, marks: Marks) -> Iterable[bytes]:
-    """Return every name that was committed to after the mark."""
-    return () if marks.position is None else names_since(engine, marks.position)
+def _named_since(engine: Engine, marks: Marks) -> Iterator[bytes]:
+    """Yield every name that was committed to, or kept, after the mark."""
+    yield from names_since(engine, marks.position)
+    yield from kept_since(engine, marks)

@@ -24,7 +24,9 @@ from castore.errors import FormatError, NotFoundError
 from castore.formats import frame as frame_format
 from castore.formats import storelog
 from castore.formats.entry import BlobRef, Origin, Reference
+from castore.formats.ids import parse_id
 from castore.formats.storelog import TAG_ROLE
+from castore.policies import Policies
 from castore.segment import Segment, SessionKey, begin_segment
 from castore.session import Session
 from castore.storage import Files
@@ -113,7 +115,7 @@ def open(  # noqa: A001 - castore.open, as gzip.open
     return Store(engine)
 
 
-class Store:
+class Store(Policies):
     """
     An open store. A context manager; may be used by many threads.
     """
@@ -312,7 +314,7 @@ class Store:
         if isinstance(key, tuple):
             row = known.find_session_by_key(*key)
         else:
-            row = known.find_session(_id(key))
+            row = known.find_session(parse_id(key))
         if row is None:
             raise NotFoundError(what=f"no session {key!r}")
         return Session(self.engine, row)
@@ -331,7 +333,7 @@ class Store:
 
             GoneError: It was deleted.
         """
-        return Segment(self.engine, _id(segment))
+        return Segment(self.engine, parse_id(segment))
 
     def new_segment(
         self,
@@ -388,13 +390,3 @@ class Store:
 def digest_of(ref: BlobRef | str) -> bytes:
     """Return the 32 bytes of a reference or a name."""
     return ref.digest if isinstance(ref, BlobRef) else parse_digest(ref)
-
-
-def _id(value: bytes | str) -> bytes:
-    try:
-        found = value if isinstance(value, bytes) else bytes.fromhex(value)
-    except ValueError:
-        found = b""
-    if len(found) != 16:
-        raise FormatError(what="an id is 16 bytes, or 32 hex digits")
-    return found

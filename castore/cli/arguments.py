@@ -282,6 +282,16 @@ def gc(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="change nothing")
 
 
+def backup(parser: argparse.ArgumentParser) -> None:
+    """Add what ``backup`` takes."""
+    parser.add_argument("folder", metavar="DEST", help="the backup's folder")
+    parser.add_argument(
+        "--link",
+        action="store_true",
+        help="let closed files be the store's own by another name, where that can be",
+    )
+
+
 def erase(parser: argparse.ArgumentParser) -> None:
     """Add what ``erase`` takes."""
     parser.add_argument(

@@ -92,12 +92,16 @@ def read_store(options: argparse.Namespace) -> Store:
     Open the store for reading: no lock, nothing written.
 
     Unless a look at all files would be needed for that, as after a restart of the
-    machine, and this user may write: then what makes it fast again is written.
+    machine, and this user may write: then what makes it fast again is written. Never
+    to a backup: it would be one no more.
     """
+    from castore.backup import is_backup
+    from castore.storage import Files
     from castore.store import open as open_path
 
     path = existing_path(options)
-    return open_path(path, read_only=not (_is_writable(path) and _is_slow(path)))
+    writes = _is_writable(path) and _is_slow(path) and not is_backup(Files(path))
+    return open_path(path, read_only=not writes)
 
 
 def _is_writable(path: Path) -> bool:

@@ -146,6 +146,9 @@ COMMANDS = (
     Command("pack", "rewrite closed files as packs", args.pack, "stores:pack"),
     Command("verify", "check everything, offline", args.verify, "checking:verify"),
     Command("gc", "remove what nothing needs", args.gc, "checking:gc"),
+    Command(
+        "backup", "copy the store, or what is new of it", args.backup, "backing:run"
+    ),
     Command("erase", "remove something for good", args.erase, "erasing:erase"),
     Command("rebuild", "make the catalog anew", args.none, "stores:rebuild"),
     Command("stats", "print totals", args.none, "stores:stats"),

@@ -173,6 +173,17 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "next_ms": "when the next condemned blob may go, or null",
         "dry_run": "whether nothing was changed",
     },
+    "backup": {
+        "seq": "the commit that it stands at",
+        "file_count": "files that it holds",
+        "size": "their bytes",
+        "copied_count": "files of which something was copied",
+        "copied_size": "bytes that were copied",
+        "linked_count": "files that are the store's own by another name, made now",
+        "linked_size": "their bytes",
+        "kept_count": "files that were there already",
+        "dropped_count": "files that went, since the store has dropped them",
+    },
     "erase": {
         "castore_receipt": "1: version of this form; the receipt's own object",
         "state": "planned (--dry-run), begun or done",

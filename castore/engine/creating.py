@@ -38,7 +38,7 @@ from castore.storage import FileLock, Files
 _UNFINISHED_SIZE_MAX = 4096
 _GENERATION = 1  # of the first catalog
 _CREATED_BY = "castore"
-_NEW_MARKER = f"{marker.NAME}.new"
+NEW_MARKER = f"{marker.NAME}.new"
 _NOT_OURS = {errno.EACCES, errno.EPERM}
 
 
@@ -63,7 +63,7 @@ def store_id(files: Files, *, writing: bool) -> bytes:
     with placed(marker.NAME):
         store = marker.decode_marker(data, writing=writing)
     if writing:
-        _settle_marker(files)
+        settle_marker(files)
     return store
 
 
@@ -91,12 +91,12 @@ def create_store(files: Files) -> None:
                 _create(files)
         finally:
             lock.close()
-    _settle_marker(files)
+    settle_marker(files)
 
 
 def _create(files: Files) -> None:
     """Make the store. Under the maintenance lock."""
-    _sync_above(files)
+    sync_above(files)
     _remove_unfinished(files)
     store = os.urandom(16)
     _begin(files, store)
@@ -110,7 +110,7 @@ def _create(files: Files) -> None:
 
 def _check_names(files: Files) -> None:
     """Refuse a folder with anything in it that no store has."""
-    known = {LOCK, "maintenance", "files", "quarantine", marker.NAME, _NEW_MARKER}
+    known = {LOCK, "maintenance", "files", "quarantine", marker.NAME, NEW_MARKER}
     for name in files.list(""):
         if name not in known and not name.startswith("catalog-"):
             raise _other_folder(files)
@@ -210,25 +210,25 @@ def _write_first_commit(engine: Engine) -> None:
 
 
 def _write_marker(files: Files, store: bytes) -> None:
-    files.unlink(_NEW_MARKER)
-    fd = files.create(_NEW_MARKER)
+    files.unlink(NEW_MARKER)
+    fd = files.create(NEW_MARKER)
     try:
         files.write(fd, marker.encode_marker(store), 0)
         files.sync(fd)
     finally:
         files.close(fd)
-    files.link(_NEW_MARKER, marker.NAME)
+    files.link(NEW_MARKER, marker.NAME)
 
 
-def _settle_marker(files: Files) -> None:
+def settle_marker(files: Files) -> None:
     """Make the name of ``castore.json`` durable if it perhaps is not."""
     # The other name stays until then, also if who made the store was killed.
-    if files.exists(_NEW_MARKER):
+    if files.exists(NEW_MARKER):
         files.sync_folder("")
-        files.unlink(_NEW_MARKER)
+        files.unlink(NEW_MARKER)
 
 
-def _sync_above(files: Files) -> None:
+def sync_above(files: Files) -> None:
     """Make the name of the store's folder durable, and of the folders above it."""
     for depth in range(1, len(files.root.resolve().parts)):
         try:

@@ -183,19 +183,20 @@ class Logs:
     ) -> Iterator[tuple[StoredRun, int, int]]:
         """
         Yield what is remembered of the runs that hold ``[start, stop)`` of *row*'s
-        log, each with the part wanted of it; checked as `entries`.
+        log, newest first, each with the part wanted of it; checked as `entries`.
         """
-        prev: bytes | None = None
-        for part in self.loaded(row, start, stop):
+        prev: bytes | None = None  # as the run behind names it
+        for part in self.loaded(row, start, stop, reverse=True):
             frame, header, bodies = part.frame, part.header, part.body_frame.bodies
             payload = frame.records.payload(header.record)
             place = (frame.file, frame.offset)
             with placed(frame.where):
                 found = read_stored_run(header, payload, place, None, bodies)
-            if prev not in (None, found.prev_at(part.first)):
-                raise broken_link(part.run.segment, part.first)
-            prev = found.hash_at(part.last - 1)
-            check_last(row, part.last, prev)
+            last = found.hash_at(part.last - 1)
+            if prev not in (None, last):
+                raise broken_link(part.run.segment, part.last)
+            check_last(row, part.last, last)
+            prev = found.prev_at(part.first)
             yield found, part.first, part.last
 
     def entries_reversed(

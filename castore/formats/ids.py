@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import threading
 
+from castore.errors import FormatError
+
+
+SIZE = 16  # bytes
 
 _TIME_MASK = (1 << 48) - 1
 _HIGH_MASK = (1 << 12) - 1
@@ -35,3 +39,19 @@ def make_id(now_ms: int, random: bytes) -> bytes:
     high, low = value >> 62, value & _LOW_MASK
     time, high = high >> 12, high & _HIGH_MASK
     return (time << 80 | 7 << 76 | high << 64 | 2 << 62 | low).to_bytes(16)
+
+
+def parse_id(value: bytes | str) -> bytes:
+    """
+    Return the 16 bytes of an id given as such, or as text.
+
+    Raises:
+        FormatError: Neither 16 bytes nor 32 hex digits.
+    """
+    try:
+        found = value if isinstance(value, bytes) else bytes.fromhex(value)
+    except ValueError:
+        found = b""
+    if len(found) != SIZE:
+        raise FormatError(what="an id is 16 bytes, or 32 hex digits")
+    return found

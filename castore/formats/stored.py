@@ -184,6 +184,16 @@ def _encode_refs(refs: Any) -> bytes:
     return encode_known(refs)
 
 
+def times_of(stored: Iterable[Sequence[Any]]) -> list[int | None]:
+    """Return the time of each of *stored* entries, as `decode_stored` returns them."""
+    times: list[int | None] = []
+    clock = 0
+    for delta, *_ in stored:
+        clock += delta or 0
+        times.append(None if delta is None else clock)
+    return times
+
+
 def entries_of(
     stored: Sequence[Sequence[Any]],
     *,

@@ -24,6 +24,7 @@ DELETED, INSTANCE = "deleted", "instance"
 COLLECTED, ERASED, LOST = "collected", "erased", "lost"
 POLICY, PINNED, UNPINNED = "policy", "pinned", "unpinned"
 TAG_ROLE = "tag"
+ALL = (1 << 63) - 1  # of the newest so many: no log has as many
 
 
 @attrs.frozen
@@ -76,7 +77,7 @@ class Rule:
         newest: Of the newest so many entries of a log that have some; None for none.
 
         days: Of entries of the last so many days; None for none. Where both are
-            None, everything is kept.
+            None, it takes the rule away that was there.
     """
 
     session: bytes | None
@@ -172,6 +173,8 @@ class StoreLog:
 
         pins: Entries whose body and payloads stay, by segment and index.
 
+        instance: Of the copy that wrote last; empty for the store as it was made.
+
         unknown: Indices of entries whose kind this reader does not know.
     """
 
@@ -185,6 +188,7 @@ class StoreLog:
     absent: dict[bytes, Absence] = attrs.Factory(dict)
     rules: dict[tuple[bytes | None, str | None], Rule] = attrs.Factory(dict)
     pins: set[tuple[bytes, int]] = attrs.Factory(set)
+    instance: bytes = b""
     unknown: list[int] = attrs.Factory(list)
 
     def apply(
@@ -317,7 +321,10 @@ def _fold_policy(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
     need(known, "store log, policy: group")
     for count in (rule.newest, rule.days):
         need(count is None or is_count(count), "store log, policy: newest, days")
-    log.rules[rule.session, group] = rule
+    if rule.newest is None and rule.days is None:
+        log.rules.pop((rule.session, group), None)
+    else:
+        log.rules[rule.session, group] = rule
 
 
 def _fold_pinned(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
@@ -336,6 +343,7 @@ def _pin(value: _Value) -> tuple[bytes, int]:
 
 def _fold_instance(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
     need(is_bytes(value["instance"], 16), "store log, instance")
+    log.instance = value["instance"]
 
 
 _FOLDS = {

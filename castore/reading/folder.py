@@ -21,7 +21,7 @@ from castore.storage import Files
 
 
 _OURS = {NAME, f"{NAME}.new", LOCK, FILES, "maintenance", "quarantine"}
-_CATALOG = "catalog-"
+_OF_OTHERS = ("catalog-", "backup")  # spec/folder.md, spec/backup.md
 
 
 @attrs.define(eq=False)
@@ -83,7 +83,7 @@ def read_folder(files: Files, store: bytes, findings: Findings) -> Folder:
         NotFoundError: A file vanished meanwhile; begin again.
     """
     for name in files.list(""):
-        if name not in _OURS and not name.startswith(_CATALOG):
+        if name not in _OURS and not name.startswith(_OF_OTHERS):
             findings.notice(name, "no name of a store")
     folder = Folder(store)
     for name in files.list(FILES):

@@ -100,6 +100,11 @@ class Frame:
             return Records(table, raw)
 
     @property
+    def data(self) -> memoryview:
+        """All of it, as it stands in the file."""
+        return self._data
+
+    @property
     def stored_part(self) -> Part:
         """The stored part, for writing the same records elsewhere."""
         return frame_format.stored_part(self._data, self.header)

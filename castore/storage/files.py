@@ -116,6 +116,32 @@ class Files:
         with _translated(f"linking {new}"):
             os.link(self.path(old), self.path(new))
 
+    def link_from(self, other: Files, old: str, new: str) -> None:
+        """As `link`, for a file of another folder on the same file system."""
+        with _translated(f"linking {new}"):
+            os.link(other.path(old), self.path(new))
+
+    def replace(self, old: str, new: str) -> None:
+        """Give *old* the name *new* instead, at once; what had it loses it."""
+        with _translated(f"renaming {old}"):
+            self.path(old).replace(self.path(new))
+
+    def symlink(self, target: str, name: str) -> None:
+        """Make *name*, which must not exist, lead to *target*."""
+        with _translated(f"linking {name}"):
+            self.path(name).symlink_to(target)
+
+    def link_target(self, name: str) -> str | None:
+        """Return where the symbolic link *name* leads, None if it is none."""
+        with _translated(f"looking at {name}"):
+            path = self.path(name)
+            return str(path.readlink()) if path.is_symlink() else None
+
+    def remove_folder(self, name: str) -> None:
+        """Remove the empty folder *name*."""
+        with _translated(f"removing folder {name}"):
+            self.path(name).rmdir()
+
     def unlink(self, name: str) -> None:
         """Remove *name*; one that is not there is fine."""
         with _translated(f"removing {name}"), contextlib.suppress(FileNotFoundError):

@@ -27,7 +27,7 @@ from castore.digest import blob_digest
 from castore.engine import Engine
 from castore.engine.creating import create_store, store_id
 from castore.gc import collect
-from castore.marking import CHECKPOINT
+from castore.retention import CHECKPOINT
 
 
 _REFUSED = (ConflictError, LimitError)  # certain: nothing was stored
