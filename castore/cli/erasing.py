@@ -43,7 +43,7 @@ def erase(options: argparse.Namespace, out: Output) -> Exit:
         if receipt is None:
             writer = _Writer(options.receipt, replaces=begun is not None)
             wish = Wish(
-                _target(store, options.target),
+                tuple(_target(store, name) for name in options.targets),
                 options.shared,
                 options.with_forks,
                 options.payloads_only,
@@ -112,10 +112,12 @@ def _begun(store: Store, options: argparse.Namespace) -> Receipt | None:
         raise _is_other(path, "is no receipt") from None
     if receipt.state != "begun" or receipt.store != store.id.hex():
         raise _is_other(path, "is the receipt of another erasure")
-    meant = None
-    with contextlib.suppress(CastoreError):  # it may be gone, with its names
-        meant = str(_target(store, options.target))
-    if meant not in (None, receipt.target) or receipt.reason != options.reason:
+    is_other = receipt.reason != options.reason
+    is_other |= len(options.targets) != len(receipt.targets)
+    for name in options.targets:
+        with contextlib.suppress(CastoreError):  # it may be gone, with its names
+            is_other |= str(_target(store, name)) not in receipt.targets
+    if is_other:
         raise _is_other(path, "is the receipt of another erasure, which was begun")
     return receipt
 

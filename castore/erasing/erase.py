@@ -249,7 +249,7 @@ class _Run:
         return Receipt(
             state=state,
             store=self.engine.store.hex(),
-            target=str(self.wish.target),
+            targets=tuple(map(str, self.wish.targets)),
             reason=self.reason,
             time_ms=now_ms(),
             log_count=row.count if row else 0,
@@ -274,7 +274,8 @@ class _Run:
             if digest in absent and absent[digest].how == storelog.ERASED
         }
         if not gone:
-            what = f"nothing of {self.wish.target} is there, and nothing was erased"
+            targets = ", ".join(map(str, self.wish.targets))
+            what = f"nothing of {targets} is there, and nothing was erased"
             raise NotFoundError(what=what)
         receipt = self._receipt(scope, DONE)
         index = max(gone.values())

@@ -60,7 +60,8 @@ class Receipt:
 
         store: Store id, 32 hex digits.
 
-        target: What was asked for: ``session:ID``, ``segment:ID[INDEX]`` or a name.
+        targets: What was asked for: each ``session:ID``, ``segment:ID[INDEX]`` or a
+            payload's name.
 
         reason: As the store log says it.
 
@@ -89,7 +90,7 @@ class Receipt:
 
     state: str
     store: str
-    target: str
+    targets: tuple[str, ...]
     reason: str
     time_ms: int
     log_count: int
