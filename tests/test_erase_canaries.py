@@ -10,7 +10,6 @@ Spec: spec/erasing.md, "Where it stands".
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import random
 
@@ -33,7 +32,6 @@ from castore.engine.putting import put_parts
 from castore.errors import CastoreError, GoneError
 from castore.formats import frame as frame_format
 from castore.packing import pack
-from castore.packing.carrying import Carrier
 from castore.verify import verify
 
 
@@ -200,24 +198,6 @@ def test_the_store_has_all_forms(planted: Planted) -> None:
 # --- planted bugs ------------------------------------------------------------
 
 
-def entry_without_rewrite() -> AbstractContextManager[object]:
-    """The store log says that it is erased, and packs carry it on."""
-    make = Carrier.__init__
-
-    def making(self: Carrier, *args: Any) -> None:
-        engine, inputs, _, *rest = args
-        make(self, engine, inputs, frozenset(), *rest)
-
-    return patch(Carrier, "__init__", making)
-
-
-@contextlib.contextmanager
-def answered_before_unlink() -> Iterator[None]:
-    """Old files stay for the next maintenance."""
-    with patch(rewrite, "_drop", nothing), patch(erasing, "settle", nothing):
-        yield
-
-
 def chunk_of_another_goes() -> AbstractContextManager[object]:
     """All chunks of what goes go."""
     return patch(scoping._Finder, "_is_free", lambda *_: True)
@@ -228,14 +208,10 @@ def chunks_stay() -> AbstractContextManager[object]:
     return patch(scoping._Finder, "_is_free", lambda *_: False)
 
 
-def nothing(*_: object, **__: object) -> None:
-    """Do nothing."""
-
-
 BUGS = [
-    entry_without_rewrite,
+    bugs.erased_and_carried_on,
+    bugs.erased_and_not_unlinked,
     bugs.wrong_base,
-    answered_before_unlink,
     chunk_of_another_goes,
     chunks_stay,
 ]

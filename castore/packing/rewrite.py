@@ -17,7 +17,7 @@ from castore.catalog.rows import Catalog, Facts, Place
 from castore.engine import Engine
 from castore.engine.change import Append, Change, NewEntry
 from castore.engine.expect import Expect
-from castore.engine.members import members, named_sides
+from castore.engine.members import members, named_sides, store_log
 from castore.engine.putting import keep_bytes
 from castore.errors import CastoreError, StorageError
 from castore.formats import file as file_format
@@ -280,8 +280,10 @@ def remove_dropped(engine: Engine) -> None:
     found = _free_files(engine)
     with engine.state.locked():
         wanted = members(engine.view, engine.state.opened, engine.store)
+        dropped = store_log(engine.view, engine.store).dropped
     gone = [file for file in found if file.id not in wanted]
     if any(file.header.kind == file_format.SIDE for file in gone):
-        named = named_sides(engine.state.opened, wanted)
+        # Commit records name a side pack for good, long after it was dropped.
+        named = named_sides(engine.state.opened, wanted) - dropped
         gone = [file for file in gone if file.id not in named]
     _unlink(engine, gone)

@@ -188,7 +188,9 @@ class Scribe:
     def erase_session(self, segment: Segment, *canaries: bytes) -> None:
         """Erase the session of *segment*, its one segment, whose bodies these are."""
         deleting = self._intent("delete", segment=segment.id)
-        erasing = self._intent("erase", canaries=frozenset(canaries))
+        erasing = self._intent(
+            "erase", segment=segment.id, canaries=frozenset(canaries)
+        )
         with deleting, erasing:
             session = self.store.session(segment.session_id)
             erase(self.store, session, reason="asked for", timeout_s=0)

@@ -33,7 +33,7 @@ class Intent:
         what: ``store``, ``begin``, ``append``, ``tag``, ``untag``, ``delete``,
             ``collect`` or ``erase``.
 
-        segment: For ``append`` and ``delete``.
+        segment: For ``append`` and ``delete``; for ``erase`` of a session, its one.
 
         items: Entries of the commit; for ``begin`` the whole log of the new
             segment, inherited entries included.
@@ -229,7 +229,12 @@ class World:
     def counting(self, seen: Seen) -> set[bytes]:
         """Return the canaries of erasures that were stopped and count."""
         doubtful = [one for one in self.doubtful.values() if one.what == "erase"]
-        counting = [one for one in doubtful if one.released & seen.gone]
+        counting = [
+            one
+            for one in doubtful
+            if one.released & seen.gone
+            or (one.segment and one.segment not in seen.logs)
+        ]
         return {canary for one in counting for canary in one.canaries}
 
     def _tag_faults(self, seen: Seen) -> Iterator[str]:
