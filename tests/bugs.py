@@ -49,7 +49,7 @@ def nothing(*_: object, **__: object) -> None:
 
 def erased_and_carried_on() -> Bug:
     """The store log says that it is erased, and packs carry it on."""
-    make = Carrier.__init__
+    make: Callable[..., None] = Carrier.__init__
 
     def making(self: Carrier, *args: Any) -> None:
         make(self, *args[:2], frozenset(), *args[3:])

@@ -228,7 +228,6 @@ BUGS = [
     Planted(packs_not_synced, "versions", LOST, CHECKED),
     Planted(bugs.base_goes_from_under_its_heirs, "versions", LOST, CHECKED),
     Planted(bugs.wrong_base, "versions", "blob|NotFound", CHECKED),
-    Planted(bugs.erased_and_carried_on, "erasing", "still there"),
     Planted(bugs.erased_and_not_unlinked, "erasing", "still there"),
     Planted(bugs.unlinked_and_not_synced, "erasing", "still there"),
 ]

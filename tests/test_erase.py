@@ -500,6 +500,20 @@ def test_the_next_maintenance_removes_what_is_left(store: castore.Store) -> None
     assert ("done", 1) == (again.state, len(again.erased))
 
 
+def test_a_dropped_side_pack_is_removed(store: castore.Store, sides: None) -> None:
+    """Commit records name a side pack for good: that is no reason to keep it."""
+    with castore.open(root_of(store)) as other:
+        ref = other.put(canary(1) + bytes(50), tag="t")
+    rewriting = importlib.import_module("castore.packing.rewrite")
+    with patch(rewriting, "_drop", side_effect=Stopped), pytest.raises(Stopped):
+        castore.erase(store, ref, reason="")
+    assert {canary(1)} == canaries_in(root_of(store))
+
+    collect(store.engine, grace_s=0)
+
+    assert set() == canaries_in(root_of(store))
+
+
 def test_a_catalog_in_use_is_waited_for(store: castore.Store) -> None:
     """Old files that a reader of the catalog may still need are not forgotten."""
     ref = store.put(canary(1), tag="t")
