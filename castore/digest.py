@@ -35,6 +35,7 @@ CONTEXT_NAMES = (
     "leaf",
     "mark",
     "node",
+    "plan",
     "refs",
     "slices",
     "stored",

@@ -85,7 +85,12 @@ class CorruptionError(CastoreError):
 class LostError(CastoreError):
     """
     A reference that nothing explains leads nowhere: a fault of the store.
+
+    Attributes:
+        names: What is lost, in the form ``blake3:...``, as far as it is known.
     """
+
+    names: tuple[str, ...] = ()
 
 
 @attrs.define
@@ -96,7 +101,7 @@ class ConflictError(CastoreError):
 
     Attributes:
         subject: What both wanted: ``head``, ``key``, ``session``, ``segment``,
-            ``blob``, ``file``, ``binding``, ``lease`` or ``node``.
+            ``blob``, ``file``, ``binding``, ``lease``, ``node`` or ``plan``.
 
         expected: What the caller took for granted.
 

@@ -10,8 +10,9 @@ Spec: spec/ordering.md, "Packing and deleting"; spec/storelog.md.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
-import heapq
 import time
 
 from collections.abc import Callable, Collection, Iterator
@@ -21,81 +22,47 @@ import attrs
 from castore import limits
 from castore.agreeing import named_by_files
 from castore.catalog.rows import Catalog
+from castore.clock import now_ms
+from castore.collecting.accepting import accept_lost as write_lost
+from castore.collecting.accepting import check_lost
+from castore.collecting.deleting import Bounds, How, delete
+from castore.collecting.plan import (
+    check_plan,
+    plan_hash,
+    recall_plan,
+    remember_plan,
+)
+from castore.collecting.report import (
+    GRACE,
+    HELD,
+    PLAN,
+    ROOM,
+    Later,
+    Report,
+    RoleCount,
+    Work,
+    report_of,
+)
 from castore.digest import format_digest
 from castore.engine import Engine
-from castore.engine.reserve import give_up_reserve
-from castore.errors import ConflictError, CorruptionError, LimitError, LostError
+from castore.errors import (
+    ConflictError,
+    CorruptionError,
+    LimitError,
+    StorageError,
+)
 from castore.formats import storelog
 from castore.marking import Marks, kept_since, mark, names_since
-from castore.packing.rewrite import (
-    LEVEL,
-    Input,
-    close_journal,
-    closed_files,
-    maintenance,
-    remove_dropped,
-    rewrite,
-)
+from castore.packing.rewrite import LEVEL, closed_files, maintenance, remove_dropped
 
+
+__all__ = ["Later", "Progress", "Report", "RoleCount", "collect"]
 
 _TRIES = 3
 _ASK_SHARE = 2  # deleting more than 1/2 of the store wants a yes
 
 #: Told what is being done, and how many of how many bytes; 0, 0: nobody knows.
 Progress = Callable[[str, int, int], None]
-
-
-@attrs.frozen
-class RoleCount:
-    """References of one role: how many blobs they keep, how many went."""
-
-    retained: int = 0
-    deleted: int = 0
-
-
-@attrs.frozen
-class Report:
-    """
-    What a collection did, or would do.
-
-    Attributes:
-        root_count: Living segments, tags, and the store log.
-
-        retained_blob_count: Blobs that something needs.
-
-        retained_raw_bytes: Their raw size.
-
-        deleted_blob_count: Blobs that went, or would go.
-
-        deleted_raw_bytes: Their raw size.
-
-        condemned_blob_count: Blobs that nothing needs and whose grace runs.
-
-        held_blob_count: Garbage in side packs that a live process has open.
-
-        missing_blob_count: References that lead nowhere and are explained.
-
-        by_role: For each group of roles: blobs retained and deleted.
-
-        freed_bytes: By how much the store's files shrank.
-
-        next_ms: When the next condemned blob may go, None if none waits.
-
-        dry_run: Whether nothing was changed.
-    """
-
-    root_count: int
-    retained_blob_count: int
-    retained_raw_bytes: int
-    deleted_blob_count: int
-    deleted_raw_bytes: int
-    condemned_blob_count: int
-    held_blob_count: int
-    missing_blob_count: int
-    by_role: dict[str, RoleCount]
-    freed_bytes: int
-    next_ms: int | None
-    dry_run: bool
 
 
 def _tell_nobody(what: str, done: int, total: int) -> None:
@@ -109,8 +76,12 @@ def collect(
     keep_checkpoints: int | None = None,
     logs: Collection[bytes] | None = None,
     dry_run: bool = False,
+    plan: bytes | None = None,
+    accept_lost: Collection[bytes] = (),
     yes: bool = False,
     level: int = LEVEL,
+    max_duration_s: float | None = None,
+    max_rewrite_bytes: int | None = None,
     progress: Progress = _tell_nobody,
 ) -> Report:
     """
@@ -133,11 +104,23 @@ def collect(
         logs: Ids of the segments that *keep_checkpoints* is about; all by
             default. What another log holds too stays.
 
-        dry_run: Change nothing.
+        dry_run: Change nothing, but that the plan is remembered. Bounds are not
+            weighed.
+
+        plan: Hash of a plan that a dry run gave: delete nothing outside of it, and
+            nothing at all if it differs by more than what came alive since.
+
+        accept_lost: Names of all that is needed, missing and unexplained: from now
+            on the store log says that it is lost, and no later run stops at it.
 
         yes: Go on where more than half of the raw bytes would go.
 
         level: Of zstd, for files that are rewritten.
+
+        max_duration_s: Begin no further part of the deletion after so many seconds.
+
+        max_rewrite_bytes: Write so many bytes anew at most, about. Files in which
+            nothing lives go first, then those that give most for each byte.
 
         progress: Told at each step.
 
@@ -145,160 +128,189 @@ def collect(
         LostError: References lead nowhere and nothing explains it. Nothing was
             deleted.
 
+        FormatError: *accept_lost* names something else. Nothing was done.
+
+        ConflictError: The plan is not known, or not what would go now. Nothing was
+            deleted.
+
         CorruptionError: Something cannot be read. Nothing was deleted.
 
         LimitError: More than half would go, and *yes* is false.
 
+        StorageError: No room to rewrite files; what goes without that went.
+
         LockedError: Somebody else maintains the store.
     """
-    options = _Options(grace_s, keep_checkpoints, logs, dry_run, yes, level, progress)
+    until = None if max_duration_s is None else time.monotonic() + max_duration_s
+    run = _Run(
+        engine,
+        grace_s,
+        keep_checkpoints,
+        logs,
+        dry_run,
+        plan,
+        frozenset(accept_lost),
+        yes,
+        level,
+        Bounds(until, max_rewrite_bytes),
+        progress,
+    )
     with maintenance(engine):
         remove_dropped(engine)
         for _ in range(_TRIES - 1):
             try:
-                return _collect(engine, options)
+                return run.collect()
             except ConflictError as error:
                 if error.subject != "blob":
                     raise
-        return _collect(engine, options)
+        return run.collect()
 
 
-@attrs.frozen
-class _Options:
-    """What `collect` was asked for."""
+@attrs.define
+class _Run:
+    """What `collect` was asked for; it is begun anew if something comes alive."""
 
+    engine: Engine
     grace_s: float
     keep_checkpoints: int | None
     logs: Collection[bytes] | None
     dry_run: bool
+    plan: bytes | None
+    lost: frozenset[bytes]
     yes: bool
     level: int
+    bounds: Bounds
     progress: Progress
+    accepted_count: int = 0
+
+    def collect(self) -> Report:
+        """Mark, condemn, delete."""
+        engine, work = self.engine, Work()
+        marks = self._mark()
+        work.accepted_count = self.accepted_count
+        free = {item.file.id for item in closed_files(engine)}
+        free.add(engine.view.position.journal)
+        dead = set(marks.dead).difference(_named_since(engine, marks))
+        before, now = engine.upkeep.condemned(), now_ms()
+        condemned = {digest: before.get(digest, now) for digest in dead}
+        due = self._due(condemned, before, now)
+        if due:
+            _check_agreement(engine, due, marks, self.progress)
+        held = {name for name in dead if not _files_with(name, engine, marks) <= free}
+        _leave(due, held, marks)
+        planned = self._planned(due, dead)
+        work.later = {GRACE: dead - due - held, HELD: held, PLAN: due - planned}
+        _leave(due, work.later[PLAN], marks)
+        work.plan, work.condemned = plan_hash(due), condemned
+        self._ask(due, dead, marks)
+        if self.dry_run:
+            remember_plan(engine, due)
+            work.deleted = set(due)
+        else:
+            self._delete(due, marks, work)
+        seen = (before.keys() | planned) - dead
+        work.resurrected_count = len(engine.view.known.find_places(list(seen)))
+        return report_of(
+            engine, marks, work, grace_s=self.grace_s, dry_run=self.dry_run
+        )
+
+    def _mark(self) -> Marks:
+        self.progress("marking", 0, 0)
+        marks = mark(self.engine, self.keep_checkpoints, self.logs)
+        check_lost(marks, self.lost)
+        if self.lost:
+            write_lost(self.engine, marks, self.lost, dry_run=self.dry_run)
+            # Explained from now on, if all this has to begin anew.
+            self.accepted_count, self.lost = len(self.lost), frozenset()
+        return marks
+
+    def _due(
+        self, condemned: dict[bytes, int], before: dict[bytes, int], now: int
+    ) -> set[bytes]:
+        if self.grace_s <= 0:
+            return set(condemned)
+        return {
+            digest
+            for digest, at in condemned.items()
+            if digest in before and now - at >= self.grace_s * 1000
+        }
+
+    def _planned(self, due: set[bytes], dead: set[bytes]) -> set[bytes]:
+        if self.plan is None:
+            return due
+        names = recall_plan(self.engine, self.plan, due)
+        check_plan(names, due, dead)
+        return names
+
+    def _ask(self, due: set[bytes], dead: set[bytes], marks: Marks) -> None:
+        going, total = 0, marks.raw_size
+        for place in marks.dead.values():
+            going += place.size if place.digest in due else 0
+            total += place.size if place.digest in dead else 0
+        if going * _ASK_SHARE > total and not (self.yes or self.dry_run):
+            what = f"{len(due)} blobs with {going} of {total} bytes would go"
+            raise LimitError(
+                what=f"{what}; say --yes if that is right", limit=total // 2
+            )
+
+    def _delete(self, due: set[bytes], marks: Marks, work: Work) -> None:
+        """Delete what is *due*; the rest of what is condemned stays that."""
+        try:
+            if due:
+                self.progress("rewriting", 0, 0)
+                delete(self.engine, due, self._how(due, marks), work)
+        except StorageError:
+            with contextlib.suppress(StorageError):
+                self._condemn(work)
+            raise
+        self._condemn(work)
+        if work.later.get(ROOM):
+            count = len(work.later[ROOM])
+            raise StorageError(
+                what=f"{len(work.deleted)} blobs went; no room to rewrite the files of "
+                f"{count} more: make room and try again",
+                errno=errno.ENOSPC,
+                transient=True,
+            )
+
+    def _condemn(self, work: Work) -> None:
+        left = work.condemned.keys() - work.deleted
+        self.engine.upkeep.condemn({name: work.condemned[name] for name in left})
+
+    def _how(self, due: set[bytes], marks: Marks) -> How:
+        engine = self.engine
+        return How(
+            bounds=self.bounds,
+            level=self.level,
+            files_of=_homes(engine, due, marks),
+            guard=lambda names: functools.partial(_check_dead, engine, names, marks),
+            notes=lambda names: _collected(engine, marks.released.intersection(names)),
+            tell=lambda size: self.progress("rewriting", size, 0),
+        )
 
 
-def _collect(engine: Engine, options: _Options) -> Report:
-    options.progress("marking", 0, 0)
-    marks = mark(engine, options.keep_checkpoints, options.logs)
-    if marks.lost:
-        raise LostError(what=_lost_text(marks.lost))
-    now = time.time_ns() // 1_000_000
-    free = {item.file.id for item in closed_files(engine)}
-    free.add(engine.view.position.journal)
-    dead = set(marks.dead).difference(_named_since(engine, marks))
-    before = engine.upkeep.condemned()
-    condemned = {digest: before.get(digest, now) for digest in dead}
-    due = {
-        digest
-        for digest, at in condemned.items()
-        if _is_due(digest, at, before, now, options.grace_s)
-    }
-    if due:
-        _check_agreement(engine, due, marks, options.progress)
-    held = {digest for digest in dead if not _files_with(digest, engine, marks) <= free}
-    due -= held
+def _leave(due: set[bytes], names: Collection[bytes], marks: Marks) -> None:
+    """Take *names* from *due*, and the chunks of each list that is not due."""
+    due.difference_update(names)
     for name in marks.lists.keys() - due:
         due.difference_update(marks.lists[name])
-    going, total = 0, marks.raw_size
-    for place in marks.dead.values():
-        going += place.size if place.digest in due else 0
-        total += place.size if place.digest in dead else 0
-    if going * _ASK_SHARE > total and not (options.yes or options.dry_run):
-        what = f"{len(due)} blobs with {going} of {total} bytes would go"
-        raise LimitError(what=f"{what}; say --yes if that is right", limit=total // 2)
-    freed = 0
-    if not options.dry_run:
-        if due:
-            freed = _delete(engine, due, marks, options)
-        engine.upkeep.condemn(
-            {digest: at for digest, at in condemned.items() if digest not in due}
-        )
-    passed = due | held
-    waiting = [at for digest, at in condemned.items() if digest not in passed]
-    next_ms = min(waiting) + int(options.grace_s * 1000) if waiting else None
-    return Report(
-        root_count=marks.root_count,
-        retained_blob_count=marks.live_count,
-        retained_raw_bytes=marks.raw_size,
-        deleted_blob_count=len(due),
-        deleted_raw_bytes=going,
-        condemned_blob_count=len(waiting),
-        held_blob_count=len(held),
-        missing_blob_count=len(marks.explained),
-        by_role=_by_role(marks, due),
-        freed_bytes=freed,
-        next_ms=next_ms,
-        dry_run=options.dry_run,
-    )
 
 
-def _is_due(
-    digest: bytes, at: int, before: dict[bytes, int], now: int, grace_s: float
-) -> bool:
-    if grace_s <= 0:
-        return True
-    return digest in before and now - at >= grace_s * 1000
+def _homes(
+    engine: Engine, due: set[bytes], marks: Marks
+) -> Callable[[bytes], set[bytes]]:
+    """Return what tells without which files each of *due* can go."""
+    lists: dict[bytes, list[bytes]] = {}
+    for name in marks.lists.keys() & due:
+        for chunk in marks.lists[name]:
+            lists.setdefault(chunk, []).append(name)
 
+    def files_of(digest: bytes) -> set[bytes]:
+        # A list that stays may come alive again, with all of its chunks.
+        names = (digest, *lists.get(digest, ()))
+        return set().union(*(_files_with(name, engine, marks) for name in names))
 
-def _lost_text(lost: Collection[bytes]) -> str:
-    names = sorted(format_digest(digest) for digest in lost)
-    some = ", ".join(names[:10])
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return (
-        f"{len(names)} references lead nowhere, so nothing was deleted: {some}{more}; "
-        "run castore verify, restore them from a copy"
-    )
-
-
-def _by_role(marks: Marks, due: Collection[bytes]) -> dict[str, RoleCount]:
-    gone = set(due)
-    return {
-        group: RoleCount(found.retained_count, len(found.dead & gone))
-        for group, found in sorted(marks.by_group.items())
-    }
-
-
-def _delete(engine: Engine, due: set[bytes], marks: Marks, options: _Options) -> int:
-    """Rewrite the files in which something of *due* stands; return bytes freed."""
-    wanted = {file for digest in due for file in _files_with(digest, engine, marks)}
-    if engine.view.position.journal in wanted:
-        close_journal(engine)
-    inputs = _inputs(engine, wanted)
-    freed = 0
-    options.progress("rewriting", 0, 0)
-    for batch in _batches(engine, inputs):
-        files = {item.file.id for item in batch}
-        # What a file outside of this batch is stored against stays for now.
-        dead = {digest for digest in due if _files_with(digest, engine, marks) <= files}
-        done = rewrite(
-            engine,
-            batch,
-            level=options.level,
-            dead=dead,
-            notes=_collected(engine, dead & marks.released),
-            guard=functools.partial(_check_dead, engine, dead, marks),
-            progress=lambda size: options.progress("rewriting", size, 0),
-        )
-        freed += done.size_before - done.size_after
-    return freed
-
-
-def _inputs(engine: Engine, wanted: set[bytes]) -> list[Input]:
-    """
-    Return the files of *wanted* that may be rewritten.
-
-    A journal takes the older ones with it: the chain of journals ends at the
-    first that is dropped.
-    """
-    closed = closed_files(engine)
-    newest = max(
-        (item.file.header.number for item in closed if item.file.id in wanted),
-        default=0,
-    )
-    return [
-        item
-        for item in closed
-        if item.file.id in wanted or 0 < item.file.header.number <= newest
-    ]
+    return files_of
 
 
 def _check_agreement(
@@ -327,27 +339,6 @@ def _check_agreement(
         )
 
 
-def _batches(engine: Engine, inputs: list[Input]) -> list[list[Input]]:
-    """
-    Return *inputs* at once where there is room, else one by one, small first.
-
-    Journals go in their order, so that none is cut off the chain.
-    """
-    total = sum(item.file.size() for item in inputs)
-    if engine.files.free_size() > total:
-        return [inputs] if inputs else []
-    give_up_reserve(engine.files)
-    journals = [item for item in inputs if item.file.header.number]
-    journals.sort(key=lambda item: item.file.header.number)
-    others = [item for item in inputs if not item.file.header.number]
-    others.sort(key=_size)
-    return [[item] for item in heapq.merge(journals, others, key=_size)]
-
-
-def _size(item: Input) -> int:
-    return item.file.size()
-
-
 def _collected(engine: Engine, named: set[bytes]) -> list[tuple[str, bytes]]:
     """Return the ``collected`` entry, if any; the run is the seq it will have."""
     if not named:
@@ -356,7 +347,9 @@ def _collected(engine: Engine, named: set[bytes]) -> list[tuple[str, bytes]]:
     return [(storelog.COLLECTED, body)]
 
 
-def _check_dead(engine: Engine, dead: set[bytes], marks: Marks, _: Catalog) -> None:
+def _check_dead(
+    engine: Engine, dead: Collection[bytes], marks: Marks, _: Catalog
+) -> None:
     """Refuse to delete what was committed to after the mark. Under the lock."""
     for digest in _named_since(engine, marks):
         if digest in dead:

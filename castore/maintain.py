@@ -57,6 +57,7 @@ def maintain(
     yes: bool = False,
     level: int = LEVEL,
     max_duration_s: float | None = None,
+    max_rewrite_bytes: int | None = None,
     share: int = VERIFY_SHARE,
 ) -> Upkeep:
     """
@@ -76,7 +77,9 @@ def maintain(
         level: Of zstd, for what is rewritten.
 
         max_duration_s: Begin nothing more after so many seconds. Packing ends
-            after half of it; a collection cannot be cut short once it runs.
+            after half of it; a collection marks, and deletes a part at least.
+
+        max_rewrite_bytes: As of `castore.gc.collect`.
 
         share: As of `castore.sweeping.sweep`.
 
@@ -91,6 +94,7 @@ def maintain(
         yes,
         level,
         max_duration_s,
+        max_rewrite_bytes,
         share,
     )
     parts = {"pack": run.pack, "gc": run.collect, "verify": run.verify}
@@ -118,6 +122,7 @@ class _Run:
     yes: bool
     level: int
     max_duration_s: float | None
+    max_rewrite_bytes: int | None
     share: int
     begun: float = attrs.Factory(time.monotonic)
     done: Upkeep = attrs.Factory(Upkeep)
@@ -126,6 +131,11 @@ class _Run:
         """Whether nothing more should begin."""
         spent = time.monotonic() - self.begun
         return self.max_duration_s is not None and spent >= self.max_duration_s
+
+    def _left_s(self) -> float | None:
+        if self.max_duration_s is None:
+            return None
+        return max(0.0, self.max_duration_s - (time.monotonic() - self.begun))
 
     def pack(self) -> None:
         limit = self.max_duration_s
@@ -144,6 +154,8 @@ class _Run:
             keep_checkpoints=self.keep_checkpoints,
             yes=self.yes,
             level=self.level,
+            max_duration_s=self._left_s(),
+            max_rewrite_bytes=self.max_rewrite_bytes,
             progress=self.progress,
         )
 

@@ -28,7 +28,10 @@ from castore.formats.storelog import StoreLog
 from castore.reading.collecting import no_search
 from castore.reading.image import read_run, run_headers
 from castore.retention import Policy, Terms
-from castore.tracing import Names, Tracer
+from castore.tracing import CHUNKS, Names, Tracer
+
+
+PAYLOADS = "payloads"  # a reason, beside those of `castore.tracing`
 
 
 @attrs.frozen
@@ -62,6 +65,9 @@ class Marks:
 
         by_group: Payloads named by entries, by group of role.
 
+        reasons: How many of what is needed and there for which reason, each counted
+            once: ``payloads``, ``tags``, ``lists``, ``chunks``, ``bodies``.
+
         root_count: Living segments, tags, and the store log.
 
         raw_size: Raw bytes of what is live.
@@ -85,6 +91,7 @@ class Marks:
     explained: set[bytes] = attrs.Factory(set)
     released: set[bytes] = attrs.Factory(set)
     by_group: dict[str, GroupMark] = attrs.Factory(dict)
+    reasons: dict[str, int] = attrs.Factory(dict)
     root_count: int = 0
     raw_size: int = 0
     heirs: dict[bytes, set[bytes]] = attrs.Factory(dict)
@@ -162,7 +169,7 @@ def _close(
     marks.heirs, chunks = stored_needs(engine, files, tracer.needs_of)
     for name in names.wanted(chunks):
         if known.find_place(name) is not None:
-            names.others.update(chunks[name])
+            names.others[CHUNKS].update(chunks[name])
     return chunks
 
 
@@ -174,11 +181,14 @@ def _sort(engine: Engine, named: Names, log: StoreLog, marks: Marks) -> None:
     for first in range(256):
         stop = bytes((first + 1,)) if first < 255 else None
         kept = {group: each.part(first) for group, each in named.kept.items()}
-        names = named.others.part(first).union(*kept.values())
+        other = {reason: each.part(first) for reason, each in named.others.items()}
+        payloads = set().union(*kept.values())
+        names = payloads.union(*other.values())
         stored = known.names(bytes((first,)), stop)
         marks.dead.extend(known.find_places(list(stored - names)).values())
         for digest in names - stored:
             (marks.explained if digest in absent else marks.lost).add(digest)
+        _count(marks.reasons, {PAYLOADS: payloads, **other}, stored)
         for group, found in kept.items():
             retained[group] += len(found & stored)
         for group, each in named.released.items():
@@ -198,6 +208,16 @@ def _sort(engine: Engine, named: Names, log: StoreLog, marks: Marks) -> None:
         for base, names in marks.heirs.items()
         if base in marks.dead
     }
+
+
+def _count(
+    counts: dict[str, int], reasons: dict[str, set[bytes]], stored: set[bytes]
+) -> None:
+    """Count what of *stored* is needed, each name for the first of *reasons* only."""
+    left = stored
+    for reason, names in reasons.items():
+        counts[reason] = counts.get(reason, 0) + len(left & names)
+        left = left - names
 
 
 def kept_since(engine: Engine, marks: Marks) -> Iterator[bytes]:

@@ -26,6 +26,9 @@ from castore.retention import Group, Keeper, Owner, Policy, group_of, heirs_firs
 
 _KEPT_MIN = 256  # records from which a table is decoded only once
 
+#: Why something is needed that no entry names as a payload.
+TAGS, LISTS, CHUNKS, BODIES = "tags", "lists", "chunks", "bodies"
+
 Named = tuple[int, str, bytes]  # index of an entry, role and name of its payload
 
 
@@ -40,14 +43,15 @@ class Names:
 
         bodies: Bodies that no log keeps.
 
-        others: Bodies that one does, ref lists, tags, chunks.
+        others: By reason: bodies that one does, ref lists, tags, chunks.
     """
 
     def __init__(self) -> None:
         self.kept: dict[str, DigestSet] = {}
         self.released: dict[str, DigestSet] = {}
         self.bodies = DigestSet()
-        self.others = DigestSet()
+        reasons = (TAGS, LISTS, CHUNKS, BODIES)
+        self.others = {reason: DigestSet() for reason in reasons}
 
     def name(self, role: str, digests: Iterable[bytes], *, released: bool) -> None:
         """Take in payloads that entries name in *role*."""
@@ -61,7 +65,7 @@ class Names:
     def wanted(self, others: Iterable[bytes]) -> set[bytes]:
         """Return those of *others* that are needed."""
         ordered = sorted(others)
-        sets = (self.others, *self.kept.values())
+        sets = (*self.others.values(), *self.kept.values())
         return set().union(*(each.intersection(ordered) for each in sets))
 
 
@@ -103,7 +107,7 @@ class Tracer:
                 stop = max((h.fork_index for h in heirs), default=owner.fork_index)
             self._trace(owner, rows[owner.id], stop)
         tags = known.tags()
-        self.names.others.update(row.digest for row in tags)
+        self.names.others[TAGS].update(row.digest for row in tags)
         return len(rows) - len(dead) + len(tags)
 
     def trace_forks(self, forks: Iterable[bytes]) -> None:
@@ -159,14 +163,14 @@ class Tracer:
     def _take_run(self, run: StoredRun, start: int, stop: int) -> None:
         column = run.bodies[(start - run.first) * 32 : (stop - run.first) * 32]
         if self._is_plain(run, start, stop):
-            self.names.others.update(digests_in(column))
+            self.names.others[BODIES].update(digests_in(column))
             self._take_all(run)
             return
         found = list(self._named(run, start, stop))
         gone = self._released(run, range(start, stop), found)
         bodies = list(enumerate(digests_in(column), start))
         kept = (digest for index, digest in bodies if (index, None) not in gone)
-        self.names.others.update(kept)
+        self.names.others[BODIES].update(kept)
         old = (digest for index, digest in bodies if (index, None) in gone)
         self.names.bodies.update(old)
         named: dict[tuple[str, bool], list[bytes]] = {}
@@ -205,7 +209,7 @@ class Tracer:
             if want.role is None or not start <= want.entry < stop:
                 continue
             if want.flags:
-                self.names.others.update((want.digest,))
+                self.names.others[LISTS].update((want.digest,))
             for role, digest in self._payloads(want):
                 yield want.entry, role, digest
 

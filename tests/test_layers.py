@@ -39,6 +39,7 @@ LAYERS = [
         "packing",
         "verify",
     },
+    {"collecting"},
     {"backup", "erasing", "gc", "report", "scanning", "sweeping"},
     {"maintain", "runtime"},
     {"aio"},

@@ -14,9 +14,10 @@ import attrs
 
 from castore.backup.copying import Copier
 from castore.backup.snapshot import take_snapshot
-from castore.backup.target import MAINTENANCE, Target, prepare
+from castore.backup.target import Target, prepare
 from castore.engine import Engine
-from castore.storage import FileLock, Files
+from castore.engine.lockfile import maintenance_lock
+from castore.storage import Files
 
 
 _LOCK_TIMEOUT_S = 1.0
@@ -107,16 +108,9 @@ def backup(
     """
     files = folder if isinstance(folder, Files) else Files(folder)
     prepare(files, engine.files)
-    lock = FileLock(files, MAINTENANCE)
-    try:
-        lock.acquire(_LOCK_TIMEOUT_S)
-        try:
-            target = Target(files, engine.store)
-            return _backup(engine, target, link=link, progress=progress)
-        finally:
-            lock.release()
-    finally:
-        lock.close()
+    with maintenance_lock(files, _LOCK_TIMEOUT_S):
+        target = Target(files, engine.store)
+        return _backup(engine, target, link=link, progress=progress)
 
 
 def _backup(

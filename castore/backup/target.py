@@ -18,6 +18,7 @@ import attrs
 
 from castore.backup.snapshot import Snapshot
 from castore.engine.creating import NEW_MARKER, settle_marker, sync_above
+from castore.engine.lockfile import MAINTENANCE
 from castore.errors import CorruptionError, NotFoundError, UnsupportedError
 from castore.formats import marker
 from castore.formats.mark import LockFile, encode_lock
@@ -29,7 +30,6 @@ from castore.storage import Files
 
 
 STATE = "backup.json"
-MAINTENANCE = "maintenance"
 _FOLDER = re.compile(r"backup-([1-9][0-9]{0,17})")
 _STATE_SIZE_MAX = 1 << 26  # bytes
 _NEW = ".new"
@@ -272,7 +272,6 @@ def prepare(files: Files, source: Files) -> None:
     if not files.exists(marker.NAME) and not all(map(_is_ours, files.list(""))):
         raise _refused(files, "neither empty nor a backup")
     files.make_folder("")
-    files.ensure(MAINTENANCE)
     if new:
         sync_above(files)
 

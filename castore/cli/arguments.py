@@ -9,7 +9,6 @@ import argparse
 from castore.cli.text import (
     parse_count,
     parse_duration,
-    parse_share,
     parse_size,
     parse_time,
 )
@@ -97,19 +96,6 @@ def pack(parser: argparse.ArgumentParser) -> None:
     """Add what ``pack`` takes."""
     leveled(parser)
     timed(parser)
-
-
-def maintain(parser: argparse.ArgumentParser) -> None:
-    """Add what ``maintain`` takes."""
-    pack(parser)
-    collecting(parser)
-    parser.add_argument(
-        "--verify-share",
-        type=parse_share,
-        metavar="1/N",
-        default=7,
-        help="check so much, what was not checked for longest first (default: 1/7)",
-    )
 
 
 def choosing(parser: argparse.ArgumentParser) -> None:
@@ -256,42 +242,6 @@ def verify(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def collecting(parser: argparse.ArgumentParser) -> None:
-    """Add what a collection may do."""
-    parser.add_argument(
-        "--grace",
-        type=parse_duration,
-        metavar="DURATION",
-        default=24 * 3600.0,
-        help="from condemned to deleted: 0, 30m, 24h, 7d (default: 24h)",
-    )
-    parser.add_argument(
-        "--keep-checkpoints",
-        type=parse_count,
-        metavar="N",
-        help="release all but the newest N checkpoints of each log",
-    )
-    parser.add_argument(
-        "--yes", action="store_true", help="even if more than half of the store goes"
-    )
-
-
-def gc(parser: argparse.ArgumentParser) -> None:
-    """Add what ``gc`` takes."""
-    collecting(parser)
-    parser.add_argument("--dry-run", action="store_true", help="change nothing")
-
-
-def backup(parser: argparse.ArgumentParser) -> None:
-    """Add what ``backup`` takes."""
-    parser.add_argument("folder", metavar="DEST", help="the backup's folder")
-    parser.add_argument(
-        "--link",
-        action="store_true",
-        help="let closed files be the store's own by another name, where that can be",
-    )
-
-
 def erase(parser: argparse.ArgumentParser) -> None:
     """Add what ``erase`` takes."""
     parser.add_argument(
@@ -371,5 +321,5 @@ def completion(parser: argparse.ArgumentParser) -> None:
 def help_(parser: argparse.ArgumentParser) -> None:
     """Add what ``help`` takes."""
     parser.add_argument(
-        "topic", nargs="?", metavar="TOPIC", help="a command, json, or exits"
+        "topic", nargs="?", metavar="TOPIC", help="a command, json, exits, or metrics"
     )

@@ -48,7 +48,7 @@ CODES = {
     "NotFoundError": Exit.FAILED,
     "GoneError": Exit.FAILED,
     "CorruptionError": Exit.FAILED,
-    "LostError": Exit.FAILED,
+    "LostError": Exit.REFUSED,
     "StorageError": Exit.FAILED,
     "ClosedError": Exit.FAILED,
     "ForkedStoreError": Exit.FAILED,

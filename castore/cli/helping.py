@@ -1,5 +1,5 @@
 """
-``help``: a command, the JSON of all commands, the exit codes.
+``help``: a command, the JSON of all commands, the exit codes, the metrics.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ def run(options: argparse.Namespace, out: Output) -> Exit:
         text = "\n".join(f"{code:>4}  {meaning}" for code, meaning in MEANINGS.items())
         told = {str(int(code)): meaning for code, meaning in MEANINGS.items()}
         out.object({"topic": topic, "text": told})
+    elif topic == "metrics":
+        from castore.cli.metrics import METRICS, metrics_text
+
+        text = metrics_text()
+        out.object({"topic": topic, "text": METRICS})
     else:
         text = _of_command(topic)
         out.object({"topic": topic, "text": text})

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 
 import attrs
 
-from castore.cli.checking import gc_lines, tell_findings
+from castore.cli.checking import tell_findings
+from castore.cli.collecting import gc_lines, metered
 from castore.cli.exits import Exit, code_of, text_of
+from castore.cli.metrics import samples_of_upkeep
 from castore.cli.opening import open_store
 from castore.cli.output import Output
 from castore.cli.stores import pack_lines, pack_object
@@ -41,17 +43,10 @@ def run(options: argparse.Namespace, out: Output) -> Exit:
     else is at it.
     """
     try:
-        with open_store(options) as store, out.progress("maintaining") as progress:
-            done = maintain(
-                store.engine,
-                progress=progress.step,
-                grace_s=options.grace,
-                keep_checkpoints=options.keep_checkpoints,
-                yes=options.yes,
-                level=options.level,
-                max_duration_s=options.max_duration,
-                share=options.verify_share,
-            )
+        with metered(options) as meter:
+            done = _maintain(options, out)
+            meter.samples = [*samples_of_upkeep(done)]
+            meter.code = _code(done)
     except LockedError:
         if out.json or out.is_watched:
             raise
@@ -66,6 +61,21 @@ def run(options: argparse.Namespace, out: Output) -> Exit:
         tell_findings(done.sweep.report.findings, out)
     out.object(_object(done))
     return code
+
+
+def _maintain(options: argparse.Namespace, out: Output) -> Upkeep:
+    with open_store(options) as store, out.progress("maintaining") as progress:
+        return maintain(
+            store.engine,
+            progress=progress.step,
+            grace_s=options.grace,
+            keep_checkpoints=options.keep_checkpoints,
+            yes=options.yes,
+            level=options.level,
+            max_duration_s=options.max_duration,
+            max_rewrite_bytes=options.max_rewrite_bytes,
+            share=options.verify_share,
+        )
 
 
 def _code(done: Upkeep) -> Exit:

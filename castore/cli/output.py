@@ -74,7 +74,10 @@ class Output:
         text = text_of(error)
         self._say(text)
         kind = type(error).__name__
-        self.object({"error": {"code": int(code), "kind": kind, "what": text}})
+        facts: dict[str, object] = {"code": int(code), "kind": kind, "what": text}
+        if kind == "LostError":
+            facts["lost"] = list(getattr(error, "names", ()))
+        self.object({"error": facts})
 
     def progress(self, label: str) -> Progress:
         """Return what says how far *label* is, if anybody watches."""

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import NamedTuple, NoReturn
 
 from castore.cli import arguments as args
+from castore.cli import maintenance_arguments as upkeep
 from castore.cli.exits import CommandError, Exit
 from castore.cli.output import Output
 
@@ -142,12 +143,12 @@ COMMANDS = (
     Command("show", "say what an entry is", args.show, "logs:show"),
     Command("fork", "begin a segment with entries of another", args.fork, "logs:fork"),
     Command("rm", "delete a segment", args.segment, "logs:rm"),
-    Command("maintain", "pack, gc, verify a share", args.maintain, "maintaining:run"),
+    Command("maintain", "pack, gc, verify a share", upkeep.maintain, "maintaining:run"),
     Command("pack", "rewrite closed files as packs", args.pack, "stores:pack"),
     Command("verify", "check everything, offline", args.verify, "checking:verify"),
-    Command("gc", "remove what nothing needs", args.gc, "checking:gc"),
+    Command("gc", "remove what nothing needs", upkeep.gc, "collecting:gc"),
     Command(
-        "backup", "copy the store, or what is new of it", args.backup, "backing:run"
+        "backup", "copy the store, or what is new of it", upkeep.backup, "backing:run"
     ),
     Command("erase", "remove something for good", args.erase, "erasing:erase"),
     Command("rebuild", "make the catalog anew", args.none, "stores:rebuild"),
@@ -158,5 +159,7 @@ COMMANDS = (
     Command(
         "completion", "print a script for a shell", args.completion, "completion:run"
     ),
-    Command("help", "explain a command, json, or exits", args.help_, "helping:run"),
+    Command(
+        "help", "explain a command, json, exits, metrics", args.help_, "helping:run"
+    ),
 )

@@ -3,7 +3,8 @@ What each command prints with ``--json``: keys and meaning.
 
 The one place where they are documented (``castore help json``); a test compares
 it with what the commands print. Sizes are in bytes, times in ms since 1970 UTC.
-A command that fails prints ``{"error": {"code", "kind", "what"}}``.
+A command that fails prints ``{"error": {"code", "kind", "what"}}``; a ``LostError``
+has ``lost`` too, the list of what is needed and missing.
 """
 
 from __future__ import annotations
@@ -160,17 +161,33 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "covered": "object: files, frames, blobs, entries, segments, bytes",
     },
     "gc": {
+        "plan": "hash of what was due, 64 hex digits: for --plan",
         "root_count": "living segments, tags, and the store log",
+        "pin_count": "entries that are pinned",
+        "examined_blob_count": "blobs that were there, ref lists included",
         "retained_blob_count": "blobs that something needs",
         "retained_raw_bytes": "their raw size",
+        "retained_by": "object: payloads, tags, lists, chunks, bodies -> how many of "
+        "these, each for the first that holds",
+        "by_role": "object: role group -> {retained, deleted}",
         "deleted_blob_count": "blobs that went, or would go",
         "deleted_raw_bytes": "their raw size",
         "condemned_blob_count": "garbage whose grace runs",
+        "resurrected_blob_count": "blobs that were condemned, or stood in the plan, "
+        "and are needed again",
         "held_blob_count": "garbage in files that a live process writes",
         "missing_blob_count": "references that lead nowhere and are explained",
-        "by_role": "object: role group -> {retained, deleted}",
-        "freed_bytes": "by how much the files shrank",
+        "accepted_blob_count": "of these, what --accept-lost accepted in this run",
+        "later": "object: grace, held, plan, time, bytes, room -> {blob_count, "
+        "raw_bytes}: what nothing needs and stays for now, and why",
         "next_ms": "when the next condemned blob may go, or null",
+        "files_kept": "files that stay as they were",
+        "files_rewritten": "files of which something was written anew",
+        "files_dropped": "files that went as a whole",
+        "files_written": "packs that came",
+        "rewritten_bytes": "their size",
+        "stored_bytes": "size of the files of the store, now",
+        "freed_bytes": "by how much they shrank",
         "dry_run": "whether nothing was changed",
     },
     "backup": {
@@ -273,7 +290,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
     "completion": {"shell": "bash, zsh or fish", "script": "text"},
     "help": {
         "topic": "as asked, or null",
-        "text": "what would be printed; for json and exits the object itself",
+        "text": "what would be printed; for json, exits and metrics the object itself",
     },
 }
 
@@ -285,5 +302,6 @@ def json_text() -> str:
         lines.append(f"castore {command}")
         lines += [f"  {name:<27} {meaning}" for name, meaning in keys.items()]
         lines.append("")
-    lines.append('A command that fails: {"error": {"code", "kind", "what"}}')
+    lines.append('A command that fails: {"error": {"code", "kind", "what"}}; of kind')
+    lines.append('LostError also "lost": list of what is needed, and missing')
     return "\n".join(lines)

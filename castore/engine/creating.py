@@ -16,6 +16,7 @@ from castore.engine.change import Append, Change, NewEntry
 from castore.engine.engine import Engine
 from castore.engine.expect import Expect
 from castore.engine.journal import first_journal, write_new
+from castore.engine.lockfile import MAINTENANCE, maintenance_lock
 from castore.engine.putting import put_bytes
 from castore.errors import (
     CorruptionError,
@@ -32,7 +33,7 @@ from castore.reading.files import OpenFile
 from castore.reading.frames import find_frame
 from castore.reading.image import commits
 from castore.reading.mark import LOCK
-from castore.storage import FileLock, Files
+from castore.storage import Files
 
 
 _UNFINISHED_SIZE_MAX = 4096
@@ -83,14 +84,9 @@ def create_store(files: Files) -> None:
     if not files.exists(marker.NAME):
         files.make_folder("")
         _check_names(files)
-        files.ensure("maintenance")
-        lock = FileLock(files, "maintenance")
-        try:
-            lock.acquire(limits.LOCK_TIMEOUT_S)
+        with maintenance_lock(files, limits.LOCK_TIMEOUT_S):
             if not files.exists(marker.NAME):
                 _create(files)
-        finally:
-            lock.close()
     settle_marker(files)
 
 
@@ -110,7 +106,7 @@ def _create(files: Files) -> None:
 
 def _check_names(files: Files) -> None:
     """Refuse a folder with anything in it that no store has."""
-    known = {LOCK, "maintenance", "files", "quarantine", marker.NAME, NEW_MARKER}
+    known = {LOCK, MAINTENANCE, "files", "quarantine", marker.NAME, NEW_MARKER}
     for name in files.list(""):
         if name not in known and not name.startswith("catalog-"):
             raise _other_folder(files)

@@ -6,28 +6,83 @@ Spec: spec/folder.md, "lock".
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import sys
 import time
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from castore.errors import StorageError
 from castore.formats.mark import SIZE, LockFile, encode_lock
-from castore.reading.mark import read_open_lock
-from castore.storage import Files
+from castore.reading.mark import open_plain, read_open_lock
+from castore.storage import FileLock, Files
 
 
 _COMMAND = " ".join(Path(part).name for part in sys.orig_argv[:2])
 #: What this process is called in the lock file.
 WHO = f"{socket.gethostname()} {_COMMAND}"
+MAINTENANCE = "maintenance"
+_HOLDER_SIZE_MAX = 512  # bytes
 
 
 def described(lock: LockFile | None) -> str:
     """Return for people who holds the lock, and since when; as *lock* says."""
     if lock is None:
         return ""
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(lock.since_ms / 1000))
-    return f"pid {lock.pid} ({lock.holder}) since {since} UTC"
+    return _described(lock.pid, lock.holder, lock.since_ms / 1000)
+
+
+def _described(pid: int, who: str, since_s: float) -> str:
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(since_s))
+    return f"pid {pid} ({who}) since {since} UTC"
+
+
+@contextlib.contextmanager
+def maintenance_lock(files: Files, timeout_s: float) -> Iterator[None]:
+    """
+    Hold the lock that orders what maintains the folder; the file says who does.
+
+    Args:
+        files: The folder.
+
+        timeout_s: How long to wait for who holds it.
+
+    Raises:
+        LockedError: Somebody else held it all that time.
+    """
+    files.ensure(MAINTENANCE)
+    lock = FileLock(files, MAINTENANCE, lambda: _holder(files))
+    try:
+        lock.acquire(timeout_s)
+        try:
+            _say_holder(files, lock.fd)
+            yield
+        finally:
+            with contextlib.suppress(StorageError):
+                files.truncate(lock.fd, 0)
+            lock.release()
+    finally:
+        lock.close()
+
+
+def _say_holder(files: Files, fd: int) -> None:
+    text = _described(os.getpid(), WHO, time.time())
+    with contextlib.suppress(StorageError):  # nobody but people wants it
+        files.truncate(fd, 0)
+        files.write(fd, text.encode(errors="replace")[:_HOLDER_SIZE_MAX], 0)
+
+
+def _holder(files: Files) -> str:
+    fd = open_plain(files, MAINTENANCE)
+    if fd is None:
+        return ""
+    try:
+        return files.read_up_to(fd, _HOLDER_SIZE_MAX, 0).decode(errors="replace")
+    finally:
+        files.close(fd)
 
 
 class LockText:

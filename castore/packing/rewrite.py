@@ -17,6 +17,7 @@ from castore.catalog.rows import Catalog, Facts, Place
 from castore.engine import Engine
 from castore.engine.change import Append, Change, NewEntry
 from castore.engine.expect import Expect
+from castore.engine.lockfile import maintenance_lock
 from castore.engine.members import members, named_sides, store_log
 from castore.engine.putting import keep_bytes
 from castore.errors import CastoreError, StorageError
@@ -26,11 +27,9 @@ from castore.formats.storelog import Listing
 from castore.packing.carrying import Carrier
 from castore.packing.writer import PackWriter
 from castore.reading.files import OpenFile
-from castore.storage import FileLock
 
 
 LEVEL = 9  # of zstd, for packs
-MAINTENANCE = "maintenance"
 _MAINTENANCE_TIMEOUT_S = 1.0
 Progress = Callable[[int], None]
 
@@ -96,17 +95,8 @@ def maintenance(
     Raises:
         LockedError: Somebody else maintains the store.
     """
-    if not engine.files.exists(MAINTENANCE):
-        engine.files.close(engine.files.create(MAINTENANCE))
-    lock = FileLock(engine.files, MAINTENANCE)
-    try:
-        lock.acquire(timeout_s)
-        try:
-            yield
-        finally:
-            lock.release()
-    finally:
-        lock.close()
+    with maintenance_lock(engine.files, timeout_s):
+        yield
 
 
 def close_journal(engine: Engine) -> None:
