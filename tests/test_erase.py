@@ -409,14 +409,19 @@ def test_void_copies_go_too(store: castore.Store, sides: None) -> None:
 def test_what_recovery_put_aside_goes(store: castore.Store) -> None:
     """Nobody can say what torn bytes are: all of them go."""
     ref = store.put(canary(1), tag="t")
-    quarantine = root_of(store) / "quarantine"
-    quarantine.mkdir()
-    (quarantine / "0-188").write_bytes(canary(1)[:-1])
+    torn = root_of(store) / "quarantine/0-188"
+    torn.parent.mkdir()
+    headless = root_of(store) / "files" / f"{'0' * 32}.cas"
+    making = root_of(store) / "files" / f"{'1' * 32}.cas"
+    for path in (torn, headless):
+        path.write_bytes(bytes(512) + canary(1))
+    making.write_bytes(b"")  # somebody is about to write its header
 
     receipt = castore.erase(store, ref, reason="")
 
-    assert [] == list(quarantine.iterdir())
-    assert "quarantine/0-188" in receipt.removed
+    assert (False, False, True) == (torn.exists(), headless.exists(), making.exists())
+    assert {"quarantine/0-188", f"files/{headless.name}"} <= set(receipt.removed)
+    assert set() == canaries_in(root_of(store))
 
 
 def test_who_names_it_meanwhile_is_asked_again(store: castore.Store) -> None:

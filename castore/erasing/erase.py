@@ -21,11 +21,12 @@ from castore.clock import now_ms
 from castore.digest import format_digest
 from castore.engine import Engine
 from castore.engine.members import members, store_log
+from castore.engine.putting import check_writable
 from castore.engine.view import listed_frames
 from castore.erasing.holders import files_with, inputs_of, void_files
 from castore.erasing.receipt import BEGUN, DONE, PLANNED, Erased, Receipt
 from castore.erasing.scope import Scope, Use, Wish, scope_of
-from castore.erasing.settling import PAUSE_S, clear_quarantine, quarantined, settle
+from castore.erasing.settling import PAUSE_S, remove, settle, unreadable
 from castore.errors import ConflictError, LockedError, NotFoundError
 from castore.formats import file as file_format
 from castore.formats import storelog
@@ -108,14 +109,17 @@ def erase(
         CorruptionError: The store is damaged.
     """
     check_text(reason, "a reason", 0, limits.NAME_SIZE_MAX)
+    run = _Run(engine, wish, reason, level, begun, progress)
+    if dry_run:
+        return run.planned()
+    check_writable(engine)
     deadline = time.monotonic() + timeout_s
     with maintenance(engine, timeout_s):
         conflicts = 0
         while True:
             remove_dropped(engine)
-            run = _Run(engine, wish, reason, level, begun, progress)
             try:
-                return run.planned() if dry_run else run.erased(deadline)
+                return run.erased(deadline)
             except ConflictError:
                 conflicts += 1
                 if conflicts == _TRIES:
@@ -160,7 +164,7 @@ def finish(
 @attrs.define
 class _Run:
     """
-    One try.
+    What `erase` was asked for, and how far it is.
 
     Attributes:
         counts: Whether the erasure counts by now.
@@ -184,18 +188,20 @@ class _Run:
     def erased(self, deadline: float) -> Receipt:
         """Erase, and wait until *deadline* for what can be waited for."""
         engine = self.engine
-        position = engine.refresh().position
+        with engine.state.locked():  # which takes in what a stop left
+            position = engine.view.position
         found = self._survey()
         scope = scope_of(found, self.wish)
         if not (scope.dead or scope.leaving):
             return self._before(scope)
         inputs = self._inputs(found, scope)
         receipt = self._receipt(scope, BEGUN)
-        names = tuple(file_name(item.file.id) for item in inputs)
-        receipt = attrs.evolve(receipt, removed=names + quarantined(engine))
+        names = [file_name(item.file.id) for item in inputs]
+        others = unreadable(engine)
+        receipt = attrs.evolve(receipt, removed=(*names, *others))
         self.begun(receipt)
         engine.pool.forget(scope.dead)
-        clear_quarantine(engine)
+        remove(engine, others)
         done = self._rewrite(scope, inputs, position)
         self.counts = True
         settle(engine, inputs, deadline)

@@ -243,7 +243,7 @@ class _Finder:
         heirs = self._heirs(taken)
         scope.forks = sorted(each for each in heirs if each in found.heads)
         if not self._wish.payloads_only:
-            if heirs and not self._wish.with_forks:
+            if scope.forks and not self._wish.with_forks:
                 raise NeededError(
                     what=f"{len(scope.forks)} segments of other sessions inherit "
                     "entries of this one; erase them with it (with forks), or bodies "
