@@ -7,11 +7,12 @@ Spec: spec/erasing.md.
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import os
 import threading
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -24,7 +25,9 @@ import castore
 
 from castore import limits
 from castore.engine.putting import put_parts
+from castore.engine.upkeep import Upkeep
 from castore.erasing import Receipt, Target, Wish, erase_in, finish
+from castore.erasing.scope import _Finder
 from castore.errors import (
     ConflictError,
     GoneError,
@@ -118,6 +121,7 @@ def test_a_session_goes_whole(store: castore.Store) -> None:
     fork = log.fork(then=[entry(2)])
     other = store.create_session(then=[entry(3)])
     session = store.session(("by", MARK.hex()))
+    store.engine.upkeep.apply_all()  # so that its key stands in the catalog's pages
     start = store.engine.view.position.seq
 
     receipt = castore.erase(store, session, reason="")
@@ -208,21 +212,6 @@ def test_differences_to_it_are_stored_anew(store: castore.Store) -> None:
 
     assert data + b"more" == store.get(like)
     check(store, receipt)
-
-
-def test_files_with_differences_to_it_must_go_too(store: castore.Store) -> None:
-    """Planted: only files with a copy of it are rewritten; the test above finds it."""
-    files_with = erasing.files_with
-
-    def with_copies(found: Any, scope: Any) -> Any:
-        found.records.bases = {}
-        return files_with(found, scope)
-
-    with (
-        patch(erasing, "files_with", with_copies),
-        pytest.raises((AssertionError, castore.CastoreError)),
-    ):
-        test_differences_to_it_are_stored_anew(store)
 
 
 def test_chunks_go_unless_others_have_them(store: castore.Store) -> None:
@@ -530,3 +519,54 @@ def test_a_catalog_in_use_is_waited_for(store: castore.Store) -> None:
 
     assert "done" == castore.erase(store, ref, reason="").state
     assert set() == canaries_in(root_of(store))
+
+
+# --- planted bugs ------------------------------------------------------------
+
+
+def only_copies(found: Any, scope: Any) -> Any:
+    """Files with differences to what goes are left alone."""
+    found.records.bases = {}
+    return files_with(found, scope)
+
+
+files_with = erasing.files_with
+GUARDS = [
+    (erasing, "files_with", only_copies, test_differences_to_it_are_stored_anew),
+    (erasing, "void_files", lambda *_: set(), test_void_copies_go_too),
+    (erasing, "unreadable", lambda *_: [], test_what_recovery_put_aside_goes),
+    (
+        erasing,
+        "_check_unchanged",
+        lambda *_: None,
+        test_who_names_it_meanwhile_is_asked_again,
+    ),
+    (Upkeep, "compact_catalog", lambda *_: None, test_a_session_goes_whole),
+    (_Finder, "_keep_parts", lambda *_: None, test_a_part_of_another_payload_stays),
+    (
+        _Finder,
+        "_left_over",
+        lambda *_: set(),
+        test_what_only_the_session_inherits_goes_with_it,
+    ),
+    (_Finder, "_is_needed", lambda *_: False, test_what_others_need_is_refused_by_name),
+]
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "bug", "test"), GUARDS, ids=lambda it: getattr(it, "__name__", "")
+)
+def test_planted_bug_is_found(
+    where: Any,
+    name: str,
+    bug: Callable[..., Any],
+    test: Callable[..., None],
+    store: castore.Store,
+    request: pytest.FixtureRequest,
+) -> None:
+    """Without a guard, the test that it is for fails."""
+    wanted = inspect.signature(test).parameters
+    given = {each: request.getfixturevalue(each) for each in wanted}
+    found = (AssertionError, castore.CastoreError, pytest.fail.Exception)
+    with patch(where, name, bug), pytest.raises(found):
+        test(**given)

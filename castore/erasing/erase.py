@@ -9,6 +9,7 @@ Spec: spec/erasing.md.
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from collections.abc import Callable, Iterator
@@ -26,8 +27,8 @@ from castore.engine.view import listed_frames
 from castore.erasing.holders import files_with, inputs_of, void_files
 from castore.erasing.receipt import BEGUN, DONE, PLANNED, Erased, Receipt
 from castore.erasing.scope import Scope, Use, Wish, scope_of
-from castore.erasing.settling import PAUSE_S, remove, settle, unreadable
-from castore.errors import ConflictError, LockedError, NotFoundError
+from castore.erasing.settling import FILES, remove, settle, unreadable
+from castore.errors import ConflictError, NotFoundError
 from castore.formats import file as file_format
 from castore.formats import storelog
 from castore.formats.file import file_name
@@ -115,19 +116,12 @@ def erase(
     check_writable(engine)
     deadline = time.monotonic() + timeout_s
     with maintenance(engine, timeout_s):
-        conflicts = 0
-        while True:
+        for _ in range(_TRIES - 1):
             remove_dropped(engine)
-            try:
+            with contextlib.suppress(ConflictError):
                 return run.erased(deadline)
-            except ConflictError:
-                conflicts += 1
-                if conflicts == _TRIES:
-                    raise
-            except LockedError:
-                if run.counts or time.monotonic() >= deadline:
-                    raise
-                time.sleep(PAUSE_S)
+        remove_dropped(engine)
+        return run.erased(deadline)
 
 
 def finish(
@@ -154,21 +148,17 @@ def finish(
         body = storelog.erased(receipt.reason, digests)
         for index, kind, content in _notes(engine, receipt.log_count):
             if (kind, content) == (storelog.ERASED, body):
-                settle(engine, (), time.monotonic() + timeout_s)
+                names = [name for name in receipt.removed if name.startswith(FILES)]
+                settle(engine, names, time.monotonic() + timeout_s)
                 engine.upkeep.compact_catalog()
                 seq = _seq_of(engine, index)
                 return attrs.evolve(receipt, state=DONE, entry=index, seq=seq)
     return None
 
 
-@attrs.define
+@attrs.frozen
 class _Run:
-    """
-    What `erase` was asked for, and how far it is.
-
-    Attributes:
-        counts: Whether the erasure counts by now.
-    """
+    """What `erase` was asked for."""
 
     engine: Engine
     wish: Wish
@@ -176,7 +166,6 @@ class _Run:
     level: int
     begun: Callable[[Receipt], None]
     progress: Progress | None
-    counts: bool = False
 
     def planned(self) -> Receipt:
         """Return what would go."""
@@ -194,7 +183,7 @@ class _Run:
         scope = scope_of(found, self.wish)
         if not (scope.dead or scope.leaving):
             return self._before(scope)
-        inputs = self._inputs(found, scope)
+        inputs = self._inputs(found, scope, deadline)
         receipt = self._receipt(scope, BEGUN)
         names = [file_name(item.file.id) for item in inputs]
         others = unreadable(engine)
@@ -203,8 +192,7 @@ class _Run:
         engine.pool.forget(scope.dead)
         remove(engine, others)
         done = self._rewrite(scope, inputs, position)
-        self.counts = True
-        settle(engine, inputs, deadline)
+        settle(engine, names, deadline)
         if scope.doomed or scope.tags:
             engine.upkeep.compact_catalog()
         return attrs.evolve(receipt, state=DONE, entry=_newest(engine), seq=done.seq)
@@ -219,13 +207,13 @@ class _Run:
         found.raise_faults()
         return found
 
-    def _inputs(self, found: Survey, scope: Scope) -> list[Input]:
+    def _inputs(self, found: Survey, scope: Scope, deadline: float) -> list[Input]:
         engine = self.engine
         engine.leave_side()
         files = files_with(found, scope)
         if engine.view.position.journal in files:
             close_journal(engine)
-        return inputs_of(engine, files | void_files(engine, scope))
+        return inputs_of(engine, files | void_files(engine, scope), deadline)
 
     def _rewrite(
         self, scope: Scope, inputs: list[Input], position: Position

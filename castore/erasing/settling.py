@@ -13,22 +13,22 @@ from collections.abc import Collection
 from castore.engine import Engine
 from castore.errors import CorruptionError, LockedError, NotFoundError
 from castore.formats.file import SIZE, file_name
-from castore.packing.rewrite import Input, is_idle, remove_dropped
+from castore.packing.rewrite import is_idle, remove_dropped
 from castore.reading.files import OpenFile
 
 
+FILES = "files/"
 QUARANTINE = "quarantine"
 PAUSE_S = 0.05
 
 
-def settle(engine: Engine, inputs: Collection[Input], deadline: float) -> None:
+def settle(engine: Engine, names: Collection[str], deadline: float) -> None:
     """
-    See to it that the old files are gone, for good.
+    See to it that the old files, by *names*, are gone for good.
 
     Raises:
         LockedError: Somebody reads the catalog, so that they cannot go yet.
     """
-    names = [item.file.name for item in inputs]
     remove(engine, unreadable(engine))
     while not _is_settled(engine, names):
         if time.monotonic() >= deadline:
@@ -40,7 +40,7 @@ def settle(engine: Engine, inputs: Collection[Input], deadline: float) -> None:
         time.sleep(PAUSE_S)
 
 
-def _is_settled(engine: Engine, names: list[str]) -> bool:
+def _is_settled(engine: Engine, names: Collection[str]) -> bool:
     """Remove what was dropped; return whether nothing of it is left."""
     if not engine.upkeep.sync_catalog():
         return False
