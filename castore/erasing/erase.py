@@ -149,8 +149,8 @@ def finish(
         for index, kind, content in _notes(engine, receipt.log_count):
             if (kind, content) == (storelog.ERASED, body):
                 names = [name for name in receipt.removed if name.startswith(FILES)]
-                settle(engine, names, time.monotonic() + timeout_s)
                 engine.upkeep.compact_catalog()
+                settle(engine, names, time.monotonic() + timeout_s)
                 seq = _seq_of(engine, index)
                 return attrs.evolve(receipt, state=DONE, entry=index, seq=seq)
     return None
@@ -192,9 +192,9 @@ class _Run:
         engine.pool.forget(scope.dead)
         remove(engine, others)
         done = self._rewrite(scope, inputs, position)
-        settle(engine, names, deadline)
         if scope.doomed or scope.tags:
             engine.upkeep.compact_catalog()
+        settle(engine, names, deadline)
         return attrs.evolve(receipt, state=DONE, entry=_newest(engine), seq=done.seq)
 
     def _survey(self) -> Survey:

@@ -24,7 +24,8 @@ PAUSE_S = 0.05
 
 def settle(engine: Engine, names: Collection[str], deadline: float) -> None:
     """
-    See to it that the old files, by *names*, are gone for good.
+    See to it that the old files, by *names*, are gone for good, and so is what the
+    catalog wrote before.
 
     Raises:
         LockedError: Somebody reads the catalog, so that they cannot go yet.
