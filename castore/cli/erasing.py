@@ -110,8 +110,10 @@ def _begun(store: Store, options: argparse.Namespace) -> Receipt | None:
         receipt = Receipt.from_json(json.loads(data))
     except (ValueError, FormatError):
         raise _is_other(path, "is no receipt") from None
-    if receipt.state != "begun" or receipt.store != store.id.hex():
-        raise _is_other(path, "is the receipt of another erasure")
+    if receipt.store != store.id.hex():
+        raise _is_other(path, "is a receipt of another store")
+    if receipt.state != "begun":
+        raise _is_other(path, "is the receipt of an erasure that is done")
     is_other = receipt.reason != options.reason
     is_other |= len(options.targets) != len(receipt.targets)
     for name in options.targets:
@@ -162,6 +164,8 @@ def _lines(receipt: Receipt, options: argparse.Namespace) -> Iterator[str]:
     payloads = count_text(len(receipt.erased), "payload")
     would = options.dry_run
     yield f"{'would erase' if would else 'erased'}: {payloads}, {size_text(size)} raw"
+    for name in receipt.targets:
+        yield f"of: {name}"
     if receipt.segments:
         segments = count_text(len(receipt.segments), "segment")
         yield f"{'would delete' if would else 'deleted'}: {segments}"
