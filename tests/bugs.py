@@ -35,12 +35,46 @@ from castore.reading.frames import Frame
 # The package has functions of the modules' names.
 rewrite = importlib.import_module("castore.packing.rewrite")
 pack = importlib.import_module("castore.packing.pack")
+erasing = importlib.import_module("castore.erasing.erase")
 Bug = AbstractContextManager[object]
 patch = mock.patch.object
 
 
 def nothing(*_: object, **__: object) -> None:
     """Do nothing."""
+
+
+# --- erased and still there ---------------------------------------------------
+
+
+def erased_and_carried_on() -> Bug:
+    """The store log says that it is erased, and packs carry it on."""
+    make: Callable[..., None] = Carrier.__init__
+
+    def making(self: Carrier, *args: Any) -> None:
+        make(self, *args[:2], frozenset(), *args[3:])
+
+    return patch(Carrier, "__init__", making)
+
+
+@contextlib.contextmanager
+def erased_and_not_unlinked() -> Iterator[None]:
+    """An erasure is answered while old files stay for the next maintenance."""
+    with patch(rewrite, "_drop", nothing), patch(erasing, "settle", nothing):
+        yield
+
+
+@contextlib.contextmanager
+def unlinked_and_not_synced() -> Iterator[None]:
+    """Old files are removed, and the folder is not synced behind that."""
+    unlink: Callable[..., None] = rewrite._unlink
+
+    def unlinking(engine: Any, gone: Any) -> None:
+        with patch(type(engine.files), "sync_folder", nothing):
+            unlink(engine, gone)
+
+    with patch(rewrite, "_unlink", unlinking):
+        yield
 
 
 # --- lost ---------------------------------------------------------------------

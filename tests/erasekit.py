@@ -11,6 +11,7 @@ from pathlib import Path
 
 from castore.compress import patch
 from castore.digest import blob_digest
+from castore.errors import CorruptionError
 from castore.formats import frame as frame_format
 from castore.reading.files import OpenFile
 from castore.reading.frames import Frame, walk
@@ -71,7 +72,10 @@ def frames_of(root: Path, path: Path) -> Iterator[Frame]:
     """Yield all whole frames in the file *path*, wherever they stand."""
     if path.parent.name != "files":
         return
-    file = OpenFile(Files(root), bytes.fromhex(path.stem), None)
+    try:
+        file = OpenFile(Files(root), bytes.fromhex(path.stem), None)
+    except CorruptionError:
+        return  # a stop left half a header, and no frame
     for item in walk(file, 188, file.size()):
         if isinstance(item, Frame):
             yield item

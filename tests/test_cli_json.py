@@ -71,6 +71,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "verify": [],
     "gc": [],
     "backup": ["{root}/backup"],
+    "erase": ["by:hand@1", "--reason", "asked", "--receipt", "{root}/receipt"],
     "rebuild": [],
     "stats": [],
     "report": ["-o", "{root}/page.html"],

@@ -228,12 +228,19 @@ BUGS = [
     Planted(packs_not_synced, "versions", LOST, CHECKED),
     Planted(bugs.base_goes_from_under_its_heirs, "versions", LOST, CHECKED),
     Planted(bugs.wrong_base, "versions", "blob|NotFound", CHECKED),
+    Planted(bugs.erased_and_not_unlinked, "erasing", "still there"),
+    Planted(bugs.unlinked_and_not_synced, "erasing", "still there"),
 ]
 
 
 @pytest.mark.parametrize(
     ("workload", "options"),
-    [("packing", DIRECT), ("talk", KILLED_FIRST), ("versions", CHECKED)],
+    [
+        ("packing", DIRECT),
+        ("talk", KILLED_FIRST),
+        ("versions", CHECKED),
+        ("erasing", CHECKED),
+    ],
 )
 def test_nothing_is_found_without_a_bug(
     workload: str, options: Options, tmp_path: Path

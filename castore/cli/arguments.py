@@ -245,7 +245,8 @@ def verify(parser: argparse.ArgumentParser) -> None:
 def erase(parser: argparse.ArgumentParser) -> None:
     """Add what ``erase`` takes."""
     parser.add_argument(
-        "target",
+        "targets",
+        nargs="+",
         metavar="SESSION|SEGMENT@INDEX|REF",
         help="id, key or imported path of a session; an entry; a reference or tag",
     )

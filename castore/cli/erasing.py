@@ -43,7 +43,7 @@ def erase(options: argparse.Namespace, out: Output) -> Exit:
         if receipt is None:
             writer = _Writer(options.receipt, replaces=begun is not None)
             wish = Wish(
-                _target(store, options.target),
+                tuple(_target(store, name) for name in options.targets),
                 options.shared,
                 options.with_forks,
                 options.payloads_only,
@@ -110,12 +110,16 @@ def _begun(store: Store, options: argparse.Namespace) -> Receipt | None:
         receipt = Receipt.from_json(json.loads(data))
     except (ValueError, FormatError):
         raise _is_other(path, "is no receipt") from None
-    if receipt.state != "begun" or receipt.store != store.id.hex():
-        raise _is_other(path, "is the receipt of another erasure")
-    meant = None
-    with contextlib.suppress(CastoreError):  # it may be gone, with its names
-        meant = str(_target(store, options.target))
-    if meant not in (None, receipt.target) or receipt.reason != options.reason:
+    if receipt.store != store.id.hex():
+        raise _is_other(path, "is a receipt of another store")
+    if receipt.state != "begun":
+        raise _is_other(path, "is the receipt of an erasure that is done")
+    is_other = receipt.reason != options.reason
+    is_other |= len(options.targets) != len(receipt.targets)
+    for name in options.targets:
+        with contextlib.suppress(CastoreError):  # it may be gone, with its names
+            is_other |= str(_target(store, name)) not in receipt.targets
+    if is_other:
         raise _is_other(path, "is the receipt of another erasure, which was begun")
     return receipt
 
@@ -160,6 +164,8 @@ def _lines(receipt: Receipt, options: argparse.Namespace) -> Iterator[str]:
     payloads = count_text(len(receipt.erased), "payload")
     would = options.dry_run
     yield f"{'would erase' if would else 'erased'}: {payloads}, {size_text(size)} raw"
+    for name in receipt.targets:
+        yield f"of: {name}"
     if receipt.segments:
         segments = count_text(len(receipt.segments), "segment")
         yield f"{'would delete' if would else 'deleted'}: {segments}"

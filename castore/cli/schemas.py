@@ -205,7 +205,8 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "castore_receipt": "1: version of this form; the receipt's own object",
         "state": "planned (--dry-run), begun or done",
         "store": "store id, 32 hex digits",
-        "target": "session:ID, segment:ID[INDEX], or a reference",
+        "targets": "list of what was asked for: session:ID, segment:ID[INDEX], or a "
+        "reference",
         "reason": "as the store log says it",
         "time_ms": "when it began",
         "log_count": "entries of the store log by then",

@@ -165,16 +165,15 @@ class Upkeep:
 
     def compact_catalog(self) -> None:
         """
-        Write the catalog anew, so that nothing of removed rows is left in it.
+        Write the catalog anew; after `sync_catalog`, nothing of removed rows is left.
 
         Raises:
-            StorageError: There is no room for that, or somebody reads it.
+            StorageError: There is no room for that.
         """
         with self._state.locked():
             catalog = self._state.catalog
             if catalog is not None:
                 catalog.compact()
-                catalog.checkpoint("TRUNCATE")
 
     def condemned(self) -> dict[bytes, int]:
         """Return what gc has condemned: digest to time, ms since 1970."""

@@ -34,8 +34,7 @@ def target_of(what: BlobRef | Session | tuple[Segment, int]) -> Target:
 
 def erase(
     store: Store,
-    what: BlobRef | Session | tuple[Segment, int],
-    *,
+    *what: BlobRef | Session | tuple[Segment, int],
     reason: str,
     shared: bool = False,
     with_forks: bool = False,
@@ -54,8 +53,9 @@ def erase(
     Args:
         store: Where.
 
-        what: A payload; an entry, by segment and index: its body and its payloads;
-            or a session: those of all its entries, and its segments.
+        what: At least one thing: a payload; an entry, by segment and index: its
+            body and its payloads; or a session: those of all its entries, and its
+            segments.
 
         reason: Why. The store's log keeps it for good, so it names nobody.
 
@@ -87,7 +87,9 @@ def erase(
 
         ConflictError: Others kept writing what was to go; nothing was changed.
     """
-    wish = Wish(target_of(what), shared, with_forks, payloads_only)
+    if not what:
+        raise ValueError("nothing is named that should go")
+    wish = Wish(tuple(map(target_of, what)), shared, with_forks, payloads_only)
     return erase_in(
         store.engine,
         wish,

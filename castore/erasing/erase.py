@@ -9,6 +9,7 @@ Spec: spec/erasing.md.
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from collections.abc import Callable, Iterator
@@ -21,12 +22,13 @@ from castore.clock import now_ms
 from castore.digest import format_digest
 from castore.engine import Engine
 from castore.engine.members import members, store_log
+from castore.engine.putting import check_writable
 from castore.engine.view import listed_frames
 from castore.erasing.holders import files_with, inputs_of, void_files
 from castore.erasing.receipt import BEGUN, DONE, PLANNED, Erased, Receipt
 from castore.erasing.scope import Scope, Use, Wish, scope_of
-from castore.erasing.settling import PAUSE_S, clear_quarantine, quarantined, settle
-from castore.errors import ConflictError, LockedError, NotFoundError
+from castore.erasing.settling import FILES, remove, settle, unreadable
+from castore.errors import ConflictError, NotFoundError
 from castore.formats import file as file_format
 from castore.formats import storelog
 from castore.formats.file import file_name
@@ -68,10 +70,7 @@ def erase(
     """
     Remove payloads, and bodies of entries, for good.
 
-    When this returns, no file of the store holds one of them, nor what is stored
-    as a difference to one; entries that stay prove what they proved before. What
-    is not there any more is answered as erased, by the entry of the store log that
-    stands in the same commit. Reads the whole store; rewrites the files concerned.
+    As `castore.erase`, which says more.
 
     Args:
         engine: The store.
@@ -106,27 +105,23 @@ def erase(
             the store; nothing was changed. Or, and it says so, the erasure counts
             and old files could not be removed yet.
 
-        ConflictError: Others kept committing what was to go; nothing was changed.
+        ConflictError: Others kept committing what was to go.
 
-        CorruptionError: The store is damaged; nothing was changed.
+        CorruptionError: The store is damaged.
     """
     check_text(reason, "a reason", 0, limits.NAME_SIZE_MAX)
+    run = _Run(engine, wish, reason, level, begun, progress)
+    if dry_run:
+        return run.planned()
+    check_writable(engine)
     deadline = time.monotonic() + timeout_s
     with maintenance(engine, timeout_s):
-        conflicts = 0
-        while True:
+        for _ in range(_TRIES - 1):
             remove_dropped(engine)
-            run = _Run(engine, wish, reason, level, begun, progress)
-            try:
-                return run.planned() if dry_run else run.erased(deadline)
-            except ConflictError:
-                conflicts += 1
-                if conflicts == _TRIES:
-                    raise
-            except LockedError:
-                if run.counts or time.monotonic() >= deadline:
-                    raise
-                time.sleep(PAUSE_S)
+            with contextlib.suppress(ConflictError):
+                return run.erased(deadline)
+        remove_dropped(engine)
+        return run.erased(deadline)
 
 
 def finish(
@@ -153,21 +148,17 @@ def finish(
         body = storelog.erased(receipt.reason, digests)
         for index, kind, content in _notes(engine, receipt.log_count):
             if (kind, content) == (storelog.ERASED, body):
-                settle(engine, (), time.monotonic() + timeout_s)
+                names = [name for name in receipt.removed if name.startswith(FILES)]
                 engine.upkeep.compact_catalog()
+                settle(engine, names, time.monotonic() + timeout_s)
                 seq = _seq_of(engine, index)
                 return attrs.evolve(receipt, state=DONE, entry=index, seq=seq)
     return None
 
 
-@attrs.define
+@attrs.frozen
 class _Run:
-    """
-    One try.
-
-    Attributes:
-        counts: Whether the erasure counts by now.
-    """
+    """What `erase` was asked for."""
 
     engine: Engine
     wish: Wish
@@ -175,7 +166,6 @@ class _Run:
     level: int
     begun: Callable[[Receipt], None]
     progress: Progress | None
-    counts: bool = False
 
     def planned(self) -> Receipt:
         """Return what would go."""
@@ -187,23 +177,24 @@ class _Run:
     def erased(self, deadline: float) -> Receipt:
         """Erase, and wait until *deadline* for what can be waited for."""
         engine = self.engine
-        position = engine.refresh().position
+        with engine.state.locked():  # which takes in what a stop left
+            position = engine.view.position
         found = self._survey()
         scope = scope_of(found, self.wish)
         if not (scope.dead or scope.leaving):
             return self._before(scope)
-        inputs = self._inputs(found, scope)
+        inputs = self._inputs(found, scope, deadline)
         receipt = self._receipt(scope, BEGUN)
-        names = tuple(file_name(item.file.id) for item in inputs)
-        receipt = attrs.evolve(receipt, removed=names + quarantined(engine))
+        names = [file_name(item.file.id) for item in inputs]
+        others = unreadable(engine)
+        receipt = attrs.evolve(receipt, removed=(*names, *others))
         self.begun(receipt)
         engine.pool.forget(scope.dead)
-        clear_quarantine(engine)
+        remove(engine, others)
         done = self._rewrite(scope, inputs, position)
-        self.counts = True
-        settle(engine, inputs, deadline)
         if scope.doomed or scope.tags:
             engine.upkeep.compact_catalog()
+        settle(engine, names, deadline)
         return attrs.evolve(receipt, state=DONE, entry=_newest(engine), seq=done.seq)
 
     def _survey(self) -> Survey:
@@ -216,13 +207,13 @@ class _Run:
         found.raise_faults()
         return found
 
-    def _inputs(self, found: Survey, scope: Scope) -> list[Input]:
+    def _inputs(self, found: Survey, scope: Scope, deadline: float) -> list[Input]:
         engine = self.engine
         engine.leave_side()
         files = files_with(found, scope)
         if engine.view.position.journal in files:
             close_journal(engine)
-        return inputs_of(engine, files | void_files(engine, scope))
+        return inputs_of(engine, files | void_files(engine, scope), deadline)
 
     def _rewrite(
         self, scope: Scope, inputs: list[Input], position: Position
@@ -252,7 +243,7 @@ class _Run:
         return Receipt(
             state=state,
             store=self.engine.store.hex(),
-            target=str(self.wish.target),
+            targets=tuple(map(str, self.wish.targets)),
             reason=self.reason,
             time_ms=now_ms(),
             log_count=row.count if row else 0,
@@ -277,7 +268,8 @@ class _Run:
             if digest in absent and absent[digest].how == storelog.ERASED
         }
         if not gone:
-            what = f"nothing of {self.wish.target} is there, and nothing was erased"
+            targets = ", ".join(map(str, self.wish.targets))
+            what = f"nothing of {targets} is there, and nothing was erased"
             raise NotFoundError(what=what)
         receipt = self._receipt(scope, DONE)
         index = max(gone.values())

@@ -6,17 +6,22 @@ Spec: spec/erasing.md, "Where it stands".
 
 from __future__ import annotations
 
+import time
+
 from castore.engine import Engine
 from castore.engine.members import members
 from castore.erasing.scope import Scope
-from castore.errors import LockedError
+from castore.errors import ConflictError, LockedError
 from castore.formats import file as file_format
-from castore.packing.rewrite import Input, closed_files, is_free
+from castore.packing.rewrite import Input, closed_files, is_free, is_idle
 from castore.reading.files import OpenFile
 from castore.reading.frames import Gap, walk
 from castore.reading.image import run_headers, stored_blobs
 from castore.reading.survey import Survey
 from castore.storage.holding import flock_holder
+
+
+PAUSE_S = 0.05
 
 
 def files_with(found: Survey, scope: Scope) -> set[bytes]:
@@ -66,20 +71,36 @@ def _may_hold(engine: Engine, file: OpenFile, start: int, scope: Scope) -> bool:
     return False
 
 
-def inputs_of(engine: Engine, files: set[bytes]) -> list[Input]:
+def inputs_of(engine: Engine, files: set[bytes], deadline: float) -> list[Input]:
     """
     Return what has to be rewritten so that none of *files* stays.
 
     A journal takes the older ones with it: the chain of journals ends at the
     first that is dropped.
 
+    Args:
+        engine: The store; its journal was closed if it is one of them.
+
+        files: What has to go.
+
+        deadline: Until when to wait for who writes one of them, as
+            `time.monotonic` counts.
+
     Raises:
         LockedError: A live process writes one of them.
+
+        ConflictError: One was written until now: look again.
     """
     closed = closed_files(engine)
     held = files - {item.file.id for item in closed}
     if held:
-        raise _locked(engine, held)
+        _wait(engine, sorted(map(file_format.file_name, held)), deadline)
+        raise ConflictError(
+            what="files that have to go were written meanwhile; try again",
+            subject="file",
+            expected="closed",
+            actual="written",
+        )
     newest = max(
         (item.file.header.number for item in closed if item.file.id in files),
         default=0,
@@ -91,12 +112,18 @@ def inputs_of(engine: Engine, files: set[bytes]) -> list[Input]:
     ]
 
 
-def _locked(engine: Engine, held: set[bytes]) -> LockedError:
-    paths = [engine.files.path(file_format.file_name(file)) for file in sorted(held)]
-    holders = sorted({flock_holder(path) for path in paths} - {""})
-    who = ", ".join(holders) or "another process"
-    what = (
-        f"{who} writes payloads into {len(held)} files that have to go; nothing was "
-        "changed: try again when the store is closed there, or wait for it"
-    )
-    return LockedError(what=what, holder=", ".join(holders))
+def _wait(engine: Engine, names: list[str], deadline: float) -> None:
+    """Wait until nobody writes the side packs *names* any more."""
+    files = engine.files
+    while held := [n for n in names if files.exists(n) and not is_idle(engine, n)]:
+        if time.monotonic() >= deadline:
+            paths = map(files.path, held)
+            holders = sorted({flock_holder(path) for path in paths} - {""})
+            who = ", ".join(holders) or "another process"
+            what = (
+                f"{who} writes payloads into {len(held)} files that have to go; "
+                "nothing was changed: try again when the store is closed there, or "
+                "wait for it"
+            )
+            raise LockedError(what=what, holder=", ".join(holders))
+        time.sleep(PAUSE_S)

@@ -20,7 +20,7 @@ PLANNED, BEGUN, DONE = "planned", "begun", "done"
 NOT_REACHED = (
     "copies of the store, backups, bundles, and what was restored or exported from it",
     "snapshots of the file system, and blocks that the medium keeps after a removal",
-    "files that an import read; an import takes them in again",
+    "files that were imported: where a whole session went, an import takes it in again",
     "the memory of other processes; what they put again later is stored again",
     "removed files that a process still has open, until it closes them",
     "names: tags, keys of commits, kinds and roles stand in what proves the logs",
@@ -60,7 +60,8 @@ class Receipt:
 
         store: Store id, 32 hex digits.
 
-        target: What was asked for: ``session:ID``, ``segment:ID[INDEX]`` or a name.
+        targets: What was asked for: each ``session:ID``, ``segment:ID[INDEX]`` or a
+            payload's name.
 
         reason: As the store log says it.
 
@@ -89,7 +90,7 @@ class Receipt:
 
     state: str
     store: str
-    target: str
+    targets: tuple[str, ...]
     reason: str
     time_ms: int
     log_count: int

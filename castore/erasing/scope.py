@@ -58,7 +58,7 @@ class Wish:
     What is asked for.
 
     Attributes:
-        target: What.
+        targets: What, at least one thing.
 
         shared: Whether what others need too goes.
 
@@ -67,7 +67,7 @@ class Wish:
         payloads_only: Whether entries stay, of a session too.
     """
 
-    target: Target
+    targets: tuple[Target, ...]
     shared: bool = False
     with_forks: bool = False
     payloads_only: bool = False
@@ -164,7 +164,9 @@ class _Finder:
         self._found = found
         self._wish = wish
         self._scope = Scope()
-        self._own: dict[bytes, Collection[int]] = {}  # entries that are meant
+        # What is meant: payloads by name, and entries by segment.
+        self._payloads: set[bytes] = set()
+        self._own: dict[bytes, Collection[int]] = {}
         self._chunks: dict[bytes, set[bytes]] = {}  # by list, of all its copies
         self._lists: dict[bytes, set[bytes]] = {}  # by chunk
         self._ref_lists = dict(found.records.blobs_of_kind(frame_format.REF_LIST))
@@ -190,27 +192,25 @@ class _Finder:
             for name, blob in self._found.log.tags.items()
             if blob.digest in scope.going
         )
-        if scope.kept and not scope.going | scope.leaving:
-            raise self._refusal()
+        named = scope.kept & self._payloads
+        if named or (scope.kept and not scope.going | scope.leaving):
+            raise self._refusal(named or scope.kept)
         return scope
 
     # --- what is meant -------------------------------------------------------
 
     def _meant(self) -> tuple[set[bytes], set[bytes]]:
         """Return the blobs that are meant, and the ref lists of entries that go."""
-        target = self._wish.target
-        if target.kind == PAYLOAD:
-            return {target.id}, set()
-        if target.kind == ENTRY:
-            log = self._found.logs.get(target.id)
-            while log is not None and target.at < log.fork_index and log.owner:
-                log = self._found.logs.get(log.owner)  # it is inherited
-            if log is None or log.hash_at(target.at) is None:
-                raise NotFoundError(what=f"no entry {target} in this store")
-            self._own[log.segment] = (target.at,)
-        else:
-            self._take_session(target.id)
-        meant: set[bytes] = set()
+        targets = self._wish.targets
+        for target in targets:
+            if target.kind == PAYLOAD:
+                self._payloads.add(target.id)
+            if target.kind == ENTRY:
+                self._take_entry(target)
+        sessions = {target.id for target in targets if target.kind == SESSION}
+        if sessions:
+            self._take_sessions(sessions)
+        meant = set(self._payloads)
         ref_lists: set[bytes] = set()
         for segment, own in self._own.items():
             for run in self._found.runs.get(segment, ()):
@@ -220,19 +220,30 @@ class _Finder:
         # Entries that stay keep their lists: these are what proves them.
         return meant, ref_lists if self._scope.leaving else set()
 
-    def _take_session(self, session: bytes) -> None:
+    def _take_entry(self, target: Target) -> None:
+        log = self._found.logs.get(target.id)
+        while log is not None and target.at < log.fork_index and log.owner:
+            log = self._found.logs.get(log.owner)  # it is inherited
+        if log is None or log.hash_at(target.at) is None:
+            raise NotFoundError(what=f"no entry {target} in this store")
+        own = self._own.setdefault(log.segment, set())
+        self._own[log.segment] = {*own, target.at}
+
+    def _take_sessions(self, sessions: set[bytes]) -> None:
         found, scope = self._found, self._scope
-        taken = {each for each, log in found.logs.items() if log.session == session}
+        owners = {each: log.session for each, log in found.logs.items()}
         # What was deleted and no collection has taken away is of the session too.
         for segment, (_, head) in found.log.deleted.items():
-            if head.session == session and segment in found.runs:
-                taken.add(segment)
-        if not taken or session == found.store:
-            raise NotFoundError(what=f"no session {session.hex()} in this store")
+            if segment in found.runs:
+                owners[segment] = head.session
+        missing = sessions - set(owners.values()) or sessions & {found.store}
+        if missing:
+            raise NotFoundError(what=f"no session {min(missing).hex()} in this store")
+        taken = {segment for segment, each in owners.items() if each in sessions}
         heirs = self._heirs(taken)
         scope.forks = sorted(each for each in heirs if each in found.heads)
         if not self._wish.payloads_only:
-            if heirs and not self._wish.with_forks:
+            if scope.forks and not self._wish.with_forks:
                 raise NeededError(
                     what=f"{len(scope.forks)} segments of other sessions inherit "
                     "entries of this one; erase them with it (with forks), or bodies "
@@ -244,7 +255,7 @@ class _Finder:
             scope.leaving = taken
             heads = ((each, found.heads.get(each)) for each in sorted(taken))
             scope.doomed = {each: head for each, head in heads if head}
-        self._own = dict.fromkeys(taken, range(COUNT_MAX))
+        self._own |= dict.fromkeys(taken, range(COUNT_MAX))
 
     def _heirs(self, taken: AbstractSet[bytes]) -> set[bytes]:
         """Return all other segments that inherit from one of *taken*."""
@@ -344,7 +355,7 @@ class _Finder:
         if _LOG in parties:
             return True
         # A payload that one party names is that party's; entries name their own.
-        allowed = 1 if self._wish.target.kind == PAYLOAD else 0
+        allowed = 1 if digest in self._payloads else 0
         return len(parties) > allowed and not self._wish.shared
 
     def _keep_parts(self) -> None:
@@ -368,8 +379,8 @@ class _Finder:
         named = chunk in scope.uses or chunk in scope.own_uses or chunk in scope.going
         return not named and self._lists[chunk] <= scope.going
 
-    def _refusal(self) -> NeededError:
-        uses = (self._scope.uses[digest] for digest in sorted(self._scope.kept))
+    def _refusal(self, kept: AbstractSet[bytes]) -> NeededError:
+        uses = (self._scope.uses[digest] for digest in sorted(kept))
         places = [use.where for some in uses for use in some]
         listed = ", ".join(places[:_NAMED_COUNT])
         more = len(places) - _NAMED_COUNT

@@ -1,8 +1,8 @@
 """
 Packing: closed files rewritten as packs, with or without what is dead.
 
-`rewrite` is the one way in which files of a store are replaced; `pack` and
-`gc` both end in it.
+`rewrite` is the one way in which files of a store are replaced; `pack`, `gc` and
+`erase` end in it.
 """
 
 from castore.packing.pack import pack

@@ -18,7 +18,7 @@ from castore.engine import Engine
 from castore.engine.change import Append, Change, NewEntry
 from castore.engine.expect import Expect
 from castore.engine.lockfile import maintenance_lock
-from castore.engine.members import members, named_sides
+from castore.engine.members import members, named_sides, store_log
 from castore.engine.putting import keep_bytes
 from castore.errors import CastoreError, StorageError
 from castore.formats import file as file_format
@@ -114,12 +114,12 @@ def closed_files(engine: Engine) -> list[Input]:
 
     Side packs that a live process holds are left out.
     """
-    free = _free_files(engine)
+    free = {file.id for file in _free_files(engine)}
     view = engine.refresh()
     found = []
     for file, stop in members(view, engine.state.opened, engine.store).items():
         opened = engine.state.opened.get(file)
-        busy = opened.header.kind == file_format.SIDE and opened not in free
+        busy = opened.header.kind == file_format.SIDE and file not in free
         if file != view.position.journal and not busy:
             found.append(Input(opened, stop))
     return found
@@ -137,11 +137,12 @@ def _free_files(engine: Engine) -> list[OpenFile]:
 
 def is_free(engine: Engine, file: OpenFile) -> bool:
     """Return whether *file* is no side pack that a live process holds."""
-    return file.header.kind != file_format.SIDE or _is_idle(engine, file)
+    return file.header.kind != file_format.SIDE or is_idle(engine, file.name)
 
 
-def _is_idle(engine: Engine, file: OpenFile) -> bool:
-    fd = engine.files.open(file.name, write=True)
+def is_idle(engine: Engine, name: str) -> bool:
+    """Return whether nobody holds the flock of the file *name*."""
+    fd = engine.files.open(name, write=True)
     try:
         return engine.files.lock(fd)
     finally:
@@ -270,8 +271,10 @@ def remove_dropped(engine: Engine) -> None:
     found = _free_files(engine)
     with engine.state.locked():
         wanted = members(engine.view, engine.state.opened, engine.store)
+        dropped = store_log(engine.view, engine.store).dropped
     gone = [file for file in found if file.id not in wanted]
     if any(file.header.kind == file_format.SIDE for file in gone):
-        named = named_sides(engine.state.opened, wanted)
+        # Commit records name a side pack for good, long after it was dropped.
+        named = named_sides(engine.state.opened, wanted) - dropped
         gone = [file for file in gone if file.id not in named]
     _unlink(engine, gone)

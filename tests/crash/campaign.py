@@ -11,6 +11,7 @@ import shutil
 import typing
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -30,12 +31,14 @@ from crash.recording import (
 from crash.scribe import Scribe
 from crash.workloads import Workload, recorded
 from crash.world import Intended, Seen, Settled, Shown, World, is_gone, look
+from erasekit import canaries_in
 
 from castore import CastoreError, NewEntry, Store, limits
 from castore.catalog import SqliteCatalog
 from castore.digest import blob_digest
 from castore.engine import Engine, catalogs
 from castore.engine.creating import create_store, store_id
+from castore.packing import pack
 from castore.segment import ANY
 from castore.storage import Files
 
@@ -272,14 +275,27 @@ def check_state(
     if with_checkers and world.is_made:
         _check_checkers(root, "before it is opened")
         _check_reading(root, world)
+    _check_erased(root, world.erased)
     with _rebuilt_noted() as rebuilt:
         seen = check_found(files, world)
     if rebuilt and not may_rebuild:
         raise Fault("the catalog leads nowhere: files went before it was synced")
     if goes_on:
         check_goes_on(files, seen)
+    _check_erased(root, world.erased)
+    counting = world.counting(seen)
+    if counting:
+        with Store(Engine(files, store_id(files, writing=True))) as store:
+            pack(store.engine)
+        _check_erased(root, counting)
     if with_checkers:
         _check_checkers(root, "after it was recovered")
+
+
+def _check_erased(root: Path, canaries: AbstractSet[bytes]) -> None:
+    """Nothing of what was erased is in any file, whoever counts it."""
+    if canaries and canaries & canaries_in(root):
+        raise Fault("what was erased is still there")
 
 
 def _check_checkers(root: Path, when: str) -> None:

@@ -21,6 +21,7 @@ from castore import (
     Reference,
     Segment,
     Store,
+    erase,
     limits,
 )
 from castore.digest import blob_digest
@@ -83,10 +84,12 @@ class Scribe:
         name: str = "",
         digest: bytes = b"",
         released: frozenset[bytes] = frozenset(),
+        canaries: frozenset[bytes] = frozenset(),
     ) -> Iterator[list[bytes]]:
         """Note an intent, and that it happened, with the segment put in the list."""
         number = next(_numbers)
-        intent = Intent(number, what, segment, items, key, name, digest, released)
+        named = (segment, items, key, name, digest, released, canaries)
+        intent = Intent(number, what, *named)
         self.files.note(Intended(intent))
         made: list[bytes] = []
         try:
@@ -173,6 +176,25 @@ class Scribe:
                 yes=True,
                 keep_checkpoints=keep_checkpoints,
             )
+
+    def erase(self, *erased: tuple[BlobRef, bytes]) -> None:
+        """Erase payloads, each with its canary."""
+        refs = [ref for ref, _ in erased]
+        released = frozenset(ref.digest for ref in refs)
+        canaries = frozenset(canary for _, canary in erased)
+        with self._intent("erase", released=released, canaries=canaries):
+            erase(self.store, *refs, reason="asked for", shared=True, timeout_s=0)
+
+    def erase_session(self, segment: Segment, *canaries: bytes) -> None:
+        """Erase the session of *segment*, its one segment, whose bodies these are."""
+        deleting = self._intent("delete", segment=segment.id)
+        erasing = self._intent(
+            "erase", segment=segment.id, canaries=frozenset(canaries)
+        )
+        with deleting, erasing:
+            session = self.store.session(segment.session_id)
+            erase(self.store, session, reason="asked for", timeout_s=0)
+        self.logs.pop(segment.id)
 
     def try_append(self, segment: Segment, *wanted: Wanted) -> None:
         """Append to *segment* where that may fail and stay in doubt."""

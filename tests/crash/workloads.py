@@ -17,8 +17,10 @@ import attrs
 
 from crash.recording import Record, RecordingFiles, catalogs_saved
 from crash.scribe import Scribe, Wanted
+from erasekit import canary
 
 from castore import CastoreError, Reference, Segment, limits
+from castore.engine.putting import put_parts
 from castore.gc import collect
 from castore.packing import pack
 
@@ -270,6 +272,39 @@ def large(files: RecordingFiles, rng: random.Random) -> None:
     scribe.store.close()
 
 
+def erasing(files: RecordingFiles, rng: random.Random) -> None:
+    """
+    Payloads and a session erased from journals, packs, side packs, differences and
+    chunk lists, with work in between.
+    """
+    with mock.patch.multiple(limits, JOURNAL_SIZE=3000, SLOT_SIZE_MIN=100):
+        scribe = Scribe(files)
+        segment = scribe.begin(b"begin")
+        doomed = scribe.begin(b"doomed " + canary(0), then=entries(rng, 2))
+        like, refs, data = None, [], rng.randbytes(900)
+        for number in range(1, 6):
+            data = data[:300] + canary(number) + data[316:]
+            like = scribe.store.put(data, like=like)
+            big = scribe.store.put(canary(10 + number) + rng.randbytes(2100))
+            parts = [bytes(300), canary(20 + number) + bytes([number]) * 50]
+            listed = put_parts(scribe.store.engine, parts)
+            refs += [(like, number), (big, 10 + number), (listed, 20 + number)]
+            named = [Reference(f"role.{at}", ref) for at, (ref, _) in enumerate(refs)]
+            scribe.append(segment, ("tool", canary(30 + number), named[-3:]))
+            if number == 3:
+                pack(scribe.store.engine)
+        scribe.reopen()  # which lets go of its side pack
+        segment = scribe.store.segment(segment.id)
+        erased = [refs[at] for at in sorted(rng.sample(range(len(refs)), 4))]
+        body = segment.entry(2).body
+        scribe.erase(*((ref, canary(n)) for ref, n in erased), (body, canary(32)))
+        scribe.append(segment, *entries(rng, 2))
+        scribe.erase_session(doomed, canary(0))
+        scribe.append(segment, *entries(rng, 1))
+        pack(scribe.store.engine)
+        scribe.store.close()
+
+
 @attrs.frozen
 class Workload:
     """
@@ -317,6 +352,7 @@ ALL = {
         Workload(failing, fails=_some_fail),
         Workload(packing),
         Workload(versions),
+        Workload(erasing),
         Workload(large, side_size=limits.SIDE_SIZE_MIN),
     )
 }

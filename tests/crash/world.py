@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from castore import CastoreError, GoneError, Store
+from castore import CastoreError, Entry, GoneError, Segment, Store
 from castore.digest import blob_digest, format_digest
 
 
@@ -30,10 +30,10 @@ class Intent:
     Attributes:
         number: Names it.
 
-        what: ``store``, ``begin``, ``append``, ``tag``, ``untag``, ``delete`` or
-            ``collect``.
+        what: ``store``, ``begin``, ``append``, ``tag``, ``untag``, ``delete``,
+            ``collect`` or ``erase``.
 
-        segment: For ``append`` and ``delete``.
+        segment: For ``append`` and ``delete``; for ``erase`` of a session, its one.
 
         items: Entries of the commit; for ``begin`` the whole log of the new
             segment, inherited entries included.
@@ -44,7 +44,10 @@ class Intent:
 
         digest: That the tag names.
 
-        released: Payloads that may go, though entries name them.
+        released: Payloads that may go, though entries name them; for ``erase`` all
+            of them, or none.
+
+        canaries: What is nowhere in the store once they went.
     """
 
     number: int
@@ -55,6 +58,7 @@ class Intent:
     name: str = ""
     digest: bytes = b""
     released: frozenset[bytes] = frozenset()
+    canaries: frozenset[bytes] = frozenset()
 
 
 @attrs.frozen
@@ -124,6 +128,8 @@ class World:
 
         released: Payloads that may be gone, though entries name them.
 
+        erased: Canaries of which no file holds one any more.
+
         doubtful: What was intended and not settled.
     """
 
@@ -133,6 +139,7 @@ class World:
     tags: dict[str, bytes] = attrs.Factory(dict)
     deleted: set[bytes] = attrs.Factory(set)
     released: set[bytes] = attrs.Factory(set)
+    erased: set[bytes] = attrs.Factory(set)
     doubtful: dict[int, Intent] = attrs.Factory(dict)
 
     def copy(self) -> World:
@@ -171,6 +178,8 @@ class World:
                 self.tags[intent.name] = intent.digest
             case "untag":
                 self.tags.pop(intent.name)
+            case "erase":
+                self.erased |= intent.canaries
             case "delete":
                 self.logs.pop(intent.segment)
                 self.deleted.add(intent.segment)
@@ -209,7 +218,24 @@ class World:
                 yield f"session {key} is lost"
         for digest in seen.gone - self.released:
             yield f"payload {digest.hex()} is gone and was needed"
+        for one in doubtful:
+            if one.what == "erase" and one.released & seen.gone not in (
+                frozenset(),
+                one.released,
+            ):
+                yield "half of an erasure"
         yield from self._tag_faults(seen)
+
+    def counting(self, seen: Seen) -> set[bytes]:
+        """Return the canaries of erasures that were stopped and count."""
+        doubtful = [one for one in self.doubtful.values() if one.what == "erase"]
+        counting = [
+            one
+            for one in doubtful
+            if one.released & seen.gone
+            or (one.segment and one.segment not in seen.logs)
+        ]
+        return {canary for one in counting for canary in one.canaries}
 
     def _tag_faults(self, seen: Seen) -> Iterator[str]:
         for name in {*self.tags, *seen.tags}:
@@ -261,15 +287,24 @@ def look(store: Store) -> Seen:
             logs[segment.id] = tuple(
                 (
                     entry.kind,
-                    blob_digest(body),
+                    digest_of(entry.body.digest) if body is None else blob_digest(body),
                     tuple((ref.role, digest_of(ref.blob.digest)) for ref in entry.refs),
                 )
-                for entry, body in segment.read()
+                for entry, body in _read(segment)
             )
         if session.key:
             keys[session.key] = frozenset(segment.id for segment in segments)
     tags = {name: digest_of(ref.digest) for name, ref in store.tags().items()}
     return Seen(logs, keys, tags, frozenset(gone))
+
+
+def _read(segment: Segment) -> Iterator[tuple[Entry, bytes | None]]:
+    """Yield entries and bodies; no bodies where one of them is gone."""
+    try:
+        yield from list(segment.read())
+    except GoneError:
+        for entry in segment.entries():
+            yield entry, None
 
 
 def is_gone(store: Store, segment: bytes) -> bool:
