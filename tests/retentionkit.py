@@ -147,9 +147,9 @@ class World:
     ) -> tuple[int | None, int | None] | None:
         """Return newest and days for *group* in *log*, None where all stays."""
         own = self.rules.get((log.segment.session_id, group))
-        if own is None and group == "checkpoint" and keep is not None:
-            if only is None or log.segment.id in only:
-                own = (keep, None)
+        is_asked = keep is not None and (only is None or log.segment.id in only)
+        if own is None and group == "checkpoint" and is_asked:
+            own = (keep, None)
         return own or self.rules.get((None, group))
 
     def wanted(self, keep: int | None, only: set[bytes] | None) -> set[bytes]:
@@ -233,7 +233,9 @@ class World:
             if known.digest in self.stored:
                 return known
         data = rng.randbytes(4) + bytes(range(250))
-        ref = self.store.put(data, like=rng.choice(old) if old and number < 0.6 else None)
+        ref = self.store.put(
+            data, like=rng.choice(old) if old and number < 0.6 else None
+        )
         self.refs[ref.digest] = ref
         return ref
 
@@ -260,7 +262,9 @@ class World:
     def do_begin(self, _: Step, rng: random.Random) -> None:
         """Begin a session."""
         made = self.several(rng)
-        segment = self.store.create_session(body=b"begun", then=[new for new, _ in made])
+        segment = self.store.create_session(
+            body=b"begun", then=[new for new, _ in made]
+        )
         self.add_log(segment, None, [item for _, item in made])
 
     def do_append(self, step: Step, rng: random.Random) -> None:
@@ -428,7 +432,11 @@ def play(steps: list[Step], root: Path) -> World:
     """Live *steps* in a new store at *root* and return what came of it; closed."""
     with castore.open(root, create=True) as store:
         world = World(store)
-        with mock.patch("time.time_ns", lambda: world.now_ms * 1_000_000):
+
+        def clock() -> int:
+            return world.now_ms * 1_000_000
+
+        with mock.patch("time.time_ns", clock):
             for step in steps:
                 world.take(step)
             world.read_all()

@@ -39,7 +39,7 @@ LAYERS = [
         "packing",
         "verify",
     },
-    {"gc", "report", "scanning", "sweeping"},
+    {"explaining", "gc", "report", "scanning", "sweeping"},
     {"maintain", "runtime"},
     {"aio"},
     {"cli"},

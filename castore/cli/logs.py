@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from castore.cli.exits import CommandError, Exit
 from castore.cli.opening import open_store, read_store
 from castore.cli.output import Output
 from castore.cli.target import COPY_SIZE, STDOUT, target
-from castore.cli.text import count_text, size_text, time_text
+from castore.cli.text import count_text, parse_entry, size_text, time_text
 from castore.errors import GoneError, NotFoundError
 from castore.formats.entry import REF_LIST_FLAG, Entry
 
@@ -191,9 +190,9 @@ def show(options: argparse.Namespace, out: Output) -> Exit:
     """Say what an entry is, or write its body."""
     from castore.importer import find_segment
 
-    found = re.fullmatch(r"(.+)\[(-?\d+)\]", options.entry)
+    found = parse_entry(options.entry)
     if found is None:
-        what = "show wants SEGMENT[INDEX]; quote it, brackets mean something to shells"
+        what = "show wants SEGMENT[INDEX] or SEGMENT@INDEX; shells want [] quoted"
         raise CommandError(Exit.USAGE, what)
     if options.output is not None and not options.body:
         raise CommandError(Exit.USAGE, "-o is for --body")
@@ -201,9 +200,9 @@ def show(options: argparse.Namespace, out: Output) -> Exit:
         what = "--json says what an entry is, --body writes its bytes: one of them"
         raise CommandError(Exit.USAGE, what)
     with read_store(options) as store:
-        segment = find_segment(store, found[1])
+        segment = find_segment(store, found[0])
         try:
-            entry = segment.entry(int(found[2]))
+            entry = segment.entry(found[1])
         except IndexError as error:
             raise NotFoundError(what=str(error)) from error
         if options.body:

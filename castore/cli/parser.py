@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import NamedTuple, NoReturn
 
 from castore.cli import arguments as args
+from castore.cli import keeping_arguments as keeping
 from castore.cli.exits import CommandError, Exit
 from castore.cli.output import Output
 
@@ -146,6 +147,12 @@ COMMANDS = (
     Command("pack", "rewrite closed files as packs", args.pack, "stores:pack"),
     Command("verify", "check everything, offline", args.verify, "checking:verify"),
     Command("gc", "remove what nothing needs", args.gc, "checking:gc"),
+    Command("policy", "list or set what gc keeps", keeping.policy, "keeping:policy"),
+    Command("pin", "keep an entry; list pins", keeping.pin, "keeping:pin"),
+    Command("unpin", "let go of a pinned entry", keeping.unpin, "keeping:unpin"),
+    Command(
+        "explain", "say why it is kept, or gone", keeping.explain, "keeping:explain"
+    ),
     Command("rebuild", "make the catalog anew", args.none, "stores:rebuild"),
     Command("stats", "print totals", args.none, "stores:stats"),
     Command("report", "write a page about the store", args.report, "reporting:run"),

@@ -129,6 +129,14 @@ def _good() -> dict[str, tuple[str, list[Entry]]]:
                 ("policy", storelog.policy(Rule(None, "checkpoint", 2, 7)), ()),
             ],
         ),
+        "policy_away": (
+            "a rule is taken away by one without numbers, another stays",
+            [
+                ("policy", storelog.policy(Rule(SESSION, "tool", 0, 1)), ()),
+                ("policy", storelog.policy(Rule(None, "tool", 2, None)), ()),
+                ("policy", storelog.policy(Rule(SESSION, "tool", None, None)), ()),
+            ],
+        ),
         "pinned": (
             "two entries are pinned, then one",
             [
