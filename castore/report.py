@@ -8,7 +8,8 @@ Names and paths are gathered only if they are asked for: they may be secrets.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import attrs
 
@@ -33,6 +34,10 @@ FORMS = {
     frame_format.DIFFERENCE: "difference",
     frame_format.CHUNKED: "chunks",
 }
+
+
+_TRIES = 5
+_Answer = TypeVar("_Answer")
 
 
 @attrs.frozen
@@ -154,8 +159,8 @@ def gather(store: Store, *, names: bool = False) -> StoreReport:
         store_id=store.id.hex(), totals=totals, files=files, forms=forms
     )
     try:
-        files.update(_files(engine))
-        forms.update(_forms(engine))
+        files.update(_again(engine, _files))
+        forms.update(_again(engine, _forms))
         sizes = _Sizes(engine)
         marks = mark(engine, None)
         sessions = _sessions(store, sizes, names=names)
@@ -170,6 +175,18 @@ def gather(store: Store, *, names: bool = False) -> StoreReport:
         condemned_count=len(engine.upkeep.condemned()),
         unreadable=f"missing blobs: {len(marks.lost)}" if marks.lost else None,
     )
+
+
+def _again(engine: Engine, ask: Callable[[Engine], _Answer]) -> _Answer:
+    """Return what *ask* finds, asked again where others replaced files meanwhile."""
+    for _ in range(_TRIES):
+        seq = engine.refresh().position.seq
+        try:
+            return ask(engine)
+        except (CorruptionError, NotFoundError):
+            if engine.refresh().position.seq == seq:
+                raise
+    return ask(engine)
 
 
 def _files(engine: Engine) -> dict[str, Amount]:

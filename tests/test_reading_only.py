@@ -374,3 +374,17 @@ def test_what_is_no_store_stays_none(folder: Path) -> None:
             with pytest.raises(NotFoundError):
                 castore.open(folder / name, read_only=True, create=create)
     assert before == snapshot(folder)
+
+
+def test_a_catalog_at_rest_is_opened_anew_once_others_write(folder: Path) -> None:
+    """What SQLite was told never changes is not read any more once it may have."""
+    root = folder / "store"
+    with castore.open(root, create=True) as writer:
+        segment = writer.create_session()
+    reader = castore.open(root, read_only=True)
+    before = reader.engine.state._catalog
+    with castore.open(root) as writer:
+        writer.segment(segment.id).append([NewEntry("tool", b"more")])
+    assert 2 == reader.segment(segment.id).count
+    assert before is not reader.engine.state._catalog
+    reader.close()

@@ -148,6 +148,11 @@ class Database:
             if db is not None:
                 db.close()
 
+    def __del__(self) -> None:
+        if getattr(self, "_db", None) is not None:
+            with contextlib.suppress(StorageError):  # what it holds can be made anew
+                self.close()
+
     @contextlib.contextmanager
     def using(self, begin: str | None = None) -> Iterator[sqlite3.Connection]:
         """Lend the connection, in a transaction that *begin* opens if it is given."""

@@ -60,10 +60,14 @@ class SqliteCatalog:
     meanwhile may come or not.
 
     SQLite keeps ``<path>-wal`` and ``<path>-shm`` beside the file.
+
+    Attributes:
+        is_immutable: Whether it was opened as that.
     """
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, *, is_immutable: bool = False) -> None:
         self._db = db
+        self.is_immutable = is_immutable
 
     @classmethod
     def create(cls, path: str | os.PathLike[str]) -> Self:
@@ -107,7 +111,8 @@ class SqliteCatalog:
             CorruptionError: It is no catalog, or one of another version.
         """
         check = schema.check_tables
-        return cls(Database.open(path, check, read_only=read_only, immutable=immutable))
+        db = Database.open(path, check, read_only=read_only, immutable=immutable)
+        return cls(db, is_immutable=immutable)
 
     @staticmethod
     def is_at_rest(path: str | os.PathLike[str]) -> bool:

@@ -28,7 +28,7 @@ from castore.errors import CorruptionError, NotFoundError, StorageError
 from castore.formats.mark import LockFile
 from castore.reading.files import OpenFiles
 from castore.reading.folder import read_marker
-from castore.reading.mark import LOCK_NAME, MarkWorth, judge_mark, read_lock
+from castore.reading.mark import LOCK, MarkWorth, judge_mark, read_lock
 from castore.storage import Files
 
 
@@ -137,12 +137,12 @@ def _examine(files: Files, diagnosis: Diagnosis, *, deep: bool) -> dict[str, Any
 
 def _locks_exclude(files: Files) -> bool | None:
     """Return whether a second lock is refused, None if that cannot be tried."""
-    if not files.exists(LOCK_NAME):
+    if not files.exists(LOCK):
         return None
     fds: list[int] = []
     try:
-        fds += [files.open(LOCK_NAME)]
-        fds += [files.open(LOCK_NAME)]
+        fds += [files.open(LOCK)]
+        fds += [files.open(LOCK)]
         had = [files.lock(fd) for fd in fds]
     except StorageError:
         return None
@@ -167,7 +167,7 @@ def _judge_catalog(
     opened = OpenFiles(files, store)
     try:
         with catalog:
-            view = View(catalog, opened, store)
+            view = View(catalog, opened, store, _no_newer)
             view.catch_up(lock.journal, lock.end, lock.frame)
             return (
                 _compare(files, store, lock, view.known, diagnosis) if deep else "fits"
@@ -177,6 +177,10 @@ def _judge_catalog(
         return "does not fit"
     finally:
         opened.forget()
+
+
+def _no_newer(gone: NotFoundError) -> View:
+    raise gone
 
 
 def _compare(

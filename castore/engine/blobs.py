@@ -6,12 +6,12 @@ Spec: spec/blob.md; spec/ordering.md, "Reading".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from castore import limits
-from castore.catalog.rows import Catalog
+from castore.catalog.rows import Catalog, Place
 from castore.digest import blob_digest, format_digest
-from castore.engine.frames import FrameCache
+from castore.engine.frames import FrameCache, missing_file
 from castore.errors import CorruptionError, GoneError, NotFoundError
 from castore.formats import frame as frame_format
 from castore.formats.chunked import slices_digest
@@ -25,16 +25,50 @@ from castore.reading.blobs import (
     read_chunk,
     read_record,
 )
+from castore.reading.frames import Frame
 
 
 class Blobs:
     """
     Reads blobs that *view* knows.
+
+    Where a file was packed away between the look-up and the read, *newest* is asked
+    for the blobs of the newest view, and the look-up repeated there.
     """
 
-    def __init__(self, view: Catalog, frames: FrameCache) -> None:
+    def __init__(
+        self,
+        view: Catalog,
+        frames: FrameCache,
+        newest: Callable[[NotFoundError], Blobs],
+    ) -> None:
         self._view = view
         self._frames = frames
+        self._newest = newest
+
+    def locate(
+        self, digest: bytes, gone: Place | None = None
+    ) -> tuple[Place, Frame] | None:
+        """
+        Return where *digest* stands and the frame there, None if it is not stored.
+
+        Args:
+            digest: Name of a blob or list of references.
+
+            gone: Where it stood in an older view, and there is no file any more.
+
+        Raises:
+            CorruptionError: The frame, or its file, is not there or not whole.
+        """
+        place = self._view.find_place(digest)
+        if place is None:
+            return None
+        try:
+            return place, self._frames.get(place.file, place.offset)
+        except NotFoundError as error:
+            if place == gone:
+                raise missing_file(place.file) from error
+            return self._newest(error).locate(digest, place)
 
     def find(self, digest: bytes) -> Record:
         """
@@ -47,10 +81,10 @@ class Blobs:
 
             CorruptionError: The frame it should be in is not whole.
         """
-        place = self._view.find_place(digest)
-        if place is None:
+        found = self.locate(digest)
+        if found is None:
             raise self._absent(digest)
-        frame = self._frames.get(place.file, place.offset)
+        place, frame = found
         if place.record >= len(frame.records):
             raise corrupt_blob(digest, "the index names no such record")
         record = frame.records[place.record]
@@ -79,15 +113,15 @@ class Blobs:
         Return digest and size of the chunks of *digest*: none if it has none or is
         damaged, None if it is not in the store. Does not read it.
         """
-        place = self._view.find_place(digest)
-        if place is None:
-            return None
         try:
-            frame = self._frames.get(place.file, place.offset)
+            found = self.locate(digest)
+            if found is None:
+                return None
+            place, frame = found
             if frame.table[place.record][0] != frame_format.CHUNKED:
                 return ()
             return chunk_list(digest, frame.records[place.record]).chunks
-        except (NotFoundError, CorruptionError):
+        except CorruptionError:
             return ()
 
     def base_depth(self, digest: bytes) -> int | None:

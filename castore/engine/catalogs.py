@@ -70,6 +70,14 @@ def read_catalog(files: Files, store: bytes, lock: LockFile) -> Catalog:
     return rebuilt_in_memory(files, store, lock)
 
 
+def is_current(catalog: Catalog | None, seen: LockFile | None, now: LockFile) -> bool:
+    """Return whether *catalog*, which did for the mark *seen*, does for *now*."""
+    if seen is None or seen.catalog_generation != now.catalog_generation:
+        return False
+    # Who moved the mark may have changed what was opened because nobody would.
+    return not (isinstance(catalog, SqliteCatalog) and catalog.is_immutable)
+
+
 def rebuilt_in_memory(
     files: Files, store: bytes, lock: LockFile | None
 ) -> MemoryCatalog:

@@ -273,7 +273,7 @@ class Committer:
         gc_raised: bool,
         reserve: bool,
     ) -> None:
-        fd = self._state.journal_fd(begin.journal)
+        fd = self._state.journal.fd(begin.journal)
         try:
             self._write(fd, data, begin.end, reserve=reserve)
         except StorageError:

@@ -17,7 +17,6 @@ from castore.engine.engine import Engine
 from castore.engine.expect import Expect
 from castore.engine.journal import first_journal, write_new
 from castore.engine.putting import put_bytes
-from castore.engine.state import LOCK
 from castore.errors import (
     CorruptionError,
     NotFoundError,
@@ -32,6 +31,7 @@ from castore.formats.refuse import placed
 from castore.reading.files import OpenFile
 from castore.reading.frames import find_frame
 from castore.reading.image import commits
+from castore.reading.mark import LOCK
 from castore.storage import FileLock, Files
 
 

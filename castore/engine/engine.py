@@ -138,9 +138,8 @@ class Engine:
         try:
             return self.view.blobs.read(digest)
         except NotFoundError:
-            # Its file was packed away between the look-up and the read.
-            self.refresh()
-            return self.view.blobs.read(digest)
+            # Others may have stored it since this process looked.
+            return self.refresh().blobs.read(digest)
 
     def read_range(self, ref: BlobRef, start: int, stop: int) -> bytes:
         """Return the bytes ``[start, stop)`` of *ref*, checked."""
@@ -150,8 +149,7 @@ class Engine:
         try:
             return self.view.blobs.read_range(ref, start, stop)
         except NotFoundError:
-            self.refresh()
-            return self.view.blobs.read_range(ref, start, stop)
+            return self.refresh().blobs.read_range(ref, start, stop)
 
     def has_blob(self, digest: bytes) -> bool:
         """Return whether *digest* was put here or is stored."""

@@ -10,6 +10,8 @@ import collections
 import threading
 
 from castore import limits
+from castore.errors import CorruptionError
+from castore.formats.file import file_name
 from castore.reading.files import OpenFiles
 from castore.reading.frames import Frame, read_frame
 
@@ -66,3 +68,12 @@ class FrameCache:
         with self._guard:
             self._frames.clear()
             self._size = 0
+
+
+def missing_file(file: bytes) -> CorruptionError:
+    """Return the error for a file that is not there and that the newest view names."""
+    return CorruptionError(
+        what="a file of the store is not there; run castore verify",
+        verdict="missing pack",
+        where=file_name(file),
+    )

@@ -51,6 +51,28 @@ class Tail:
     closed: bool = False
 
 
+class WritableJournal:
+    """The journal that is open for writing; one at a time."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self._held: tuple[bytes, int] | None = None
+
+    def fd(self, journal: bytes) -> int:
+        """Return the descriptor through which *journal* is written."""
+        if self._held is None or self._held[0] != journal:
+            self.let_go()
+            self._held = journal, self._files.open(file_name(journal), write=True)
+        return self._held[1]
+
+    def let_go(self) -> None:
+        """Close the descriptor, if there is one."""
+        # Forgotten first: a close that fails has closed it all the same.
+        held, self._held = self._held, None
+        if held is not None:
+            self._files.close(held[1])
+
+
 def check_mark(file: OpenFile, lock: LockFile) -> None:
     """
     Refuse a journal that does not reach what the mark states.

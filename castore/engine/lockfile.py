@@ -6,9 +6,28 @@ Spec: spec/folder.md, "lock".
 
 from __future__ import annotations
 
+import socket
+import sys
+import time
+
+from pathlib import Path
+
 from castore.formats.mark import SIZE, LockFile, encode_lock
 from castore.reading.mark import read_open_lock
 from castore.storage import Files
+
+
+_COMMAND = " ".join(Path(part).name for part in sys.orig_argv[:2])
+#: What this process is called in the lock file.
+WHO = f"{socket.gethostname()} {_COMMAND}"
+
+
+def described(lock: LockFile | None) -> str:
+    """Return for people who holds the lock, and since when; as *lock* says."""
+    if lock is None:
+        return ""
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(lock.since_ms / 1000))
+    return f"pid {lock.pid} ({lock.holder}) since {since} UTC"
 
 
 class LockText:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import attrs
+
 from castore import limits, merkle
 from castore.catalog.rows import Catalog, Run, SegmentRow
 from castore.engine.expect import newest_head
 from castore.engine.fold import split_peaks
-from castore.engine.frames import FrameCache
-from castore.errors import CorruptionError
+from castore.engine.frames import FrameCache, missing_file
+from castore.errors import CorruptionError, NotFoundError
 from castore.formats.entry import Entry
 from castore.formats.refuse import placed
 from castore.formats.trees import tree_of
@@ -38,13 +40,48 @@ def truncated(segment: bytes, index: int) -> CorruptionError:
     )
 
 
-class Logs:
-    """Entries and trees of the segments that *view* knows."""
+@attrs.frozen(eq=False)
+class Loaded:
+    """
+    A run that was read, and the part ``[first, last)`` of it that is wanted.
+    """
 
-    def __init__(self, view: Catalog, frames: FrameCache, store: bytes) -> None:
+    run: Run
+    first: int
+    last: int
+    frame: Frame
+    header: RunHeader
+    body_frame: Frame
+
+    def entries(self) -> list[Entry]:
+        """Return all entries of the run."""
+        return read_run(self.frame, self.header, self.body_frame.bodies)
+
+    @property
+    def wanted(self) -> slice:
+        """Which of the run's entries are wanted."""
+        return slice(self.first - self.run.first, self.last - self.run.first)
+
+
+class Logs:
+    """
+    Entries and trees of the segments that *view* knows.
+
+    Where a file was packed away between the look-up and the read, *newest* is asked
+    for the logs of the newest view, and the look-up repeated there.
+    """
+
+    def __init__(
+        self,
+        view: Catalog,
+        frames: FrameCache,
+        store: bytes,
+        newest: Callable[[NotFoundError], Logs],
+    ) -> None:
         self._view = view
         self._frames = frames
         self._store = store
+        self._newest = newest
         # The run hashed last: a fork asks for its tree, then for its last entry.
         self._hashed: tuple[Run | None, bytes, list[bytes]] = (None, b"", [])
 
@@ -99,6 +136,33 @@ class Logs:
             raise truncated(run.segment, run.first)
         return frame, header, self._frames.after(frame) if header.bodies else frame
 
+    def loaded(
+        self, row: SegmentRow, start: int, stop: int, *, reverse: bool = False
+    ) -> Iterator[Loaded]:
+        """
+        Yield the runs of ``[start, stop)``, read, the newest first if *reverse*.
+
+        Raises:
+            CorruptionError: ``truncated log``: there is a gap; ``missing pack``.
+        """
+        logs = self
+        gone: Run | None = None
+        while start < stop:
+            runs = logs.runs(row, start, stop)
+            for run, first, last in reversed(list(runs)) if reverse else runs:
+                try:
+                    found = logs.load(run)
+                except NotFoundError as error:
+                    if run == gone:
+                        raise missing_file(run.file) from error
+                    logs, gone = logs._newest(error), run
+                    break
+                yield Loaded(run, first, last, *found)
+                if reverse:
+                    stop = first
+                else:
+                    start = last
+
     def entries(self, row: SegmentRow, start: int, stop: int) -> Iterator[Entry]:
         """
         Yield the entries ``[start, stop)`` of *row*'s log, linked to each other.
@@ -107,13 +171,12 @@ class Logs:
             CorruptionError: ``broken link`` or what a frame is refused for.
         """
         prev: bytes | None = None
-        for run, first, last in self.runs(row, start, stop):
-            frame, header, body_frame = self.load(run)
-            entries = read_run(frame, header, body_frame.bodies)
-            check_link(run.segment, entries[first - run.first], prev)
-            check_last(row, last, entries[last - run.first - 1].hash)
-            yield from entries[first - run.first : last - run.first]
-            prev = entries[last - run.first - 1].hash
+        for part in self.loaded(row, start, stop):
+            entries = part.entries()[part.wanted]
+            check_link(part.run.segment, entries[0], prev)
+            prev = entries[-1].hash
+            check_last(row, part.last, prev)
+            yield from entries
 
     def stored_runs(
         self, row: SegmentRow, start: int, stop: int
@@ -123,17 +186,17 @@ class Logs:
         log, each with the part wanted of it; checked as `entries`.
         """
         prev: bytes | None = None
-        for run, first, last in self.runs(row, start, stop):
-            frame, header, body_frame = self.load(run)
+        for part in self.loaded(row, start, stop):
+            frame, header, bodies = part.frame, part.header, part.body_frame.bodies
             payload = frame.records.payload(header.record)
             place = (frame.file, frame.offset)
             with placed(frame.where):
-                found = read_stored_run(header, payload, place, None, body_frame.bodies)
-            if prev not in (None, found.prev_at(first)):
-                raise broken_link(run.segment, first)
-            prev = found.hash_at(last - 1)
-            check_last(row, last, prev)
-            yield found, first, last
+                found = read_stored_run(header, payload, place, None, bodies)
+            if prev not in (None, found.prev_at(part.first)):
+                raise broken_link(part.run.segment, part.first)
+            prev = found.hash_at(part.last - 1)
+            check_last(row, part.last, prev)
+            yield found, part.first, part.last
 
     def entries_reversed(
         self, row: SegmentRow, start: int, stop: int
@@ -142,13 +205,12 @@ class Logs:
         Yield the entries ``[start, stop)``, newest first; as `entries`.
         """
         following: Entry | None = None
-        for run, first, last in reversed(list(self.runs(row, start, stop))):
-            frame, header, body_frame = self.load(run)
-            entries = read_run(frame, header, body_frame.bodies)
-            check_last(row, last, entries[last - run.first - 1].hash)
-            for entry in reversed(entries[first - run.first : last - run.first]):
+        for part in self.loaded(row, start, stop, reverse=True):
+            entries = part.entries()[part.wanted]
+            check_last(row, part.last, entries[-1].hash)
+            for entry in reversed(entries):
                 if following is not None:
-                    check_link(run.segment, following, entry.hash)
+                    check_link(part.run.segment, following, entry.hash)
                 yield entry
                 following = entry
 
@@ -168,19 +230,18 @@ class Logs:
             read: Asked for the bodies that do not stand beside their entries.
         """
         prev: bytes | None = None
-        for run, first, last in self.runs(row, start, stop):
-            frame, header, body_frame = self.load(run)
-            entries, numbers = read_numbered(frame, header, body_frame.bodies)
-            check_link(run.segment, entries[first - run.first], prev)
-            prev = entries[last - run.first - 1].hash
-            check_last(row, last, prev)
-            payload = body_frame.bodies.payload
-            wanted = slice(first - run.first, last - run.first)
-            for entry, number in zip(entries[wanted], numbers[wanted], strict=True):
+        for part in self.loaded(row, start, stop):
+            bodies = part.body_frame.bodies
+            entries, numbers = read_numbered(part.frame, part.header, bodies)
+            entries, numbers = entries[part.wanted], numbers[part.wanted]
+            check_link(part.run.segment, entries[0], prev)
+            prev = entries[-1].hash
+            check_last(row, part.last, prev)
+            for entry, number in zip(entries, numbers, strict=True):
                 if number is None:
                     yield entry, read(entry.body.digest)
                 else:  # its name was computed from these bytes
-                    yield entry, bytes(payload(number))
+                    yield entry, bytes(bodies.payload(number))
 
     def hashes(self, row: SegmentRow, start: int, stop: int) -> list[bytes]:
         """
@@ -190,12 +251,13 @@ class Logs:
             CorruptionError: As `entries`.
         """
         found: list[bytes] = []
-        for run, first, last in self.runs(row, start, stop):
-            prev, hashes = self._hash_run(run, last - run.first)
-            if found and run.first == first and prev != found[-1]:
-                raise broken_link(run.segment, first)
-            check_last(row, last, hashes[last - run.first - 1])
-            found += hashes[first - run.first : last - run.first]
+        for part in self.loaded(row, start, stop):
+            prev, hashes = self._hash_run(part)
+            if found and part.run.first == part.first and prev != found[-1]:
+                raise broken_link(part.run.segment, part.first)
+            wanted = hashes[part.wanted]
+            check_last(row, part.last, wanted[-1])
+            found += wanted
         return found
 
     def last_hash(self, row: SegmentRow, count: int) -> bytes:
@@ -204,14 +266,15 @@ class Logs:
             return newest_head(row).last
         return self.hashes(row, count - 1, count)[0]
 
-    def _hash_run(self, run: Run, count: int) -> tuple[bytes, list[bytes]]:
-        """Return the ``prev`` of *run* and its first *count* entry hashes, or more."""
+    def _hash_run(self, part: Loaded) -> tuple[bytes, list[bytes]]:
+        """Return the ``prev`` of a run and the hashes of its entries, up to `last`."""
         known, prev, hashes = self._hashed
-        if known != run or len(hashes) < count:
-            frame, header, body_frame = self.load(run)
-            prev = header.prev
-            hashes = run_hashes(frame, header, body_frame.bodies, count)
-            self._hashed = (run, prev, hashes)
+        count = part.last - part.run.first
+        if known != part.run or len(hashes) < count:
+            prev = part.header.prev
+            bodies = part.body_frame.bodies
+            hashes = run_hashes(part.frame, part.header, bodies, count)
+            self._hashed = (part.run, prev, hashes)
         return prev, hashes
 
     def read_tree(

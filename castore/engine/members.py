@@ -8,8 +8,9 @@ Spec: spec/storelog.md, "The files of the store"; spec/file.md.
 
 from __future__ import annotations
 
+from castore.engine.frames import missing_file
 from castore.engine.view import View, listed_frames
-from castore.errors import CorruptionError, NotFoundError
+from castore.errors import NotFoundError
 from castore.formats import file as file_format
 from castore.formats.storelog import StoreLog
 from castore.reading.files import OpenFiles
@@ -50,11 +51,7 @@ def _chain(view: View, opened: OpenFiles, dropped: set[bytes]) -> dict[bytes, in
         try:
             header = opened.get(journal).header
         except NotFoundError:
-            raise CorruptionError(
-                what="a journal of the chain is gone; run castore verify",
-                verdict="missing pack",
-                where=file_format.file_name(journal),
-            ) from None
+            raise missing_file(journal) from None
         journal, stop = header.pred, header.pred_end
     return found
 

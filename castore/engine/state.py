@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
-import sys
 import threading
 import time
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from castore.catalog import SqliteCatalog
 from castore.catalog.rows import Catalog
 from castore.engine import catalogs
-from castore.engine.lockfile import LockText
+from castore.engine.journal import WritableJournal
+from castore.engine.lockfile import WHO, LockText, described
 from castore.engine.recovery import recover
 from castore.engine.reserve import make_reserve
 from castore.engine.view import View
@@ -31,16 +29,13 @@ from castore.errors import (
     NotFoundError,
     StorageError,
 )
-from castore.formats.file import file_name
 from castore.formats.mark import LockFile
 from castore.reading.files import OpenFiles
-from castore.reading.mark import LOCK_NAME, MarkWorth, judge_mark, read_lock
+from castore.reading.mark import LOCK, MarkWorth, judge_mark, read_lock
 from castore.storage import FileLock, Files
 
 
-LOCK = LOCK_NAME
-_COMMAND = " ".join(Path(part).name for part in sys.orig_argv[:2])
-_WHO = f"{socket.gethostname()} {_COMMAND}"
+_TRIES = 5  # to read a store that others change meanwhile
 
 
 class State:
@@ -53,6 +48,8 @@ class State:
         store: Store id.
 
         opened: Its files of frames.
+
+        journal: The one that is written.
 
         read_only: Whether nothing is ever written.
 
@@ -71,6 +68,7 @@ class State:
         self.read_only = read_only
         self.is_copy = False
         self.opened = OpenFiles(files, store)
+        self.journal = WritableJournal(files)
         self.guard = threading.RLock()
         self.seen: LockFile | None = None
         self._text = LockText(files)
@@ -80,7 +78,7 @@ class State:
         self._exact_place: tuple[bytes, int, int, bytes] | None = None
         self._poisoned = ""
         self._closed = False
-        self._journal_fd: tuple[bytes, int] | None = None
+        self._is_moving = False
         self._catalog: Catalog | None = None
         self._view: View | None = None
         self._lock: FileLock | None = None
@@ -88,7 +86,7 @@ class State:
             self._follow_readers()
             return
         files.ensure(LOCK)
-        self._lock = FileLock(files, LOCK, self._holder)
+        self._lock = FileLock(files, LOCK, lambda: described(self._read_lock()))
         try:
             with self.locked():
                 make_reserve(files)
@@ -131,6 +129,13 @@ class State:
                     pass
         return self.view
 
+    def newest(self, gone: NotFoundError) -> View:
+        """Return the newest view, for a reader who met *gone*: a file is not there."""
+        with self.guard:
+            if self._is_moving:
+                raise gone  # this thread is making that view
+        return self.refresh()
+
     def check_usable(self) -> None:
         """
         Raises:
@@ -159,13 +164,6 @@ class State:
         if worth is MarkWorth.EXACT:
             self._exact_place = place
         return worth
-
-    def _holder(self) -> str:
-        seen = self._read_lock()
-        if seen is None:
-            return ""
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seen.since_ms / 1000))
-        return f"pid {seen.pid} ({seen.holder}) since {since} UTC"
 
     # --- the lock ------------------------------------------------------------
 
@@ -214,7 +212,7 @@ class State:
     def _recover(self, seen: LockFile | None, worth: MarkWorth) -> LockFile:
         # Another device or inode: a copy of a store, or one that was put back.
         self.is_copy |= seen is not None and worth is MarkWorth.NONE
-        self._let_journal_go()
+        self.journal.let_go()
         self.opened.forget()
         self._exact_place = None
         with self.poisoned_by_failing():
@@ -246,7 +244,7 @@ class State:
         if catalog_generation is not None:
             generation = catalog_generation
         place = (*self._exact_place, end, frame, seq)
-        holder = (self._pid, now, _WHO)
+        holder = (self._pid, now, WHO)
         seen = LockFile(*place, generation, gc_generation, *holder)
         self._text.write(self.lock_file.fd, seen)
         return seen
@@ -271,21 +269,6 @@ class State:
             if not error.transient:
                 self.poison("a sync failed; open the store again")
             raise
-
-    def journal_fd(self, journal: bytes) -> int:
-        """Return the descriptor through which *journal* is written."""
-        if self._journal_fd is not None and self._journal_fd[0] == journal:
-            return self._journal_fd[1]
-        self._let_journal_go()
-        fd = self.files.open(file_name(journal), write=True)
-        self._journal_fd = (journal, fd)
-        return fd
-
-    def _let_journal_go(self) -> None:
-        # Forgotten first: a close that fails has closed it all the same.
-        held, self._journal_fd = self._journal_fd, None
-        if held is not None:
-            self.files.close(held[1])
 
     @property
     def catalog(self) -> SqliteCatalog | None:
@@ -315,42 +298,59 @@ class State:
         """
         if seen is None:
             raise CorruptionError(what="no mark", verdict="not covered", where=LOCK)
-        generation = seen.catalog_generation
-        stale = self.seen is None or (self.seen.catalog_generation != generation)
-        self.seen = None  # if it stops halfway, nobody takes the view for this
-        if self._view is None or stale:
-            self._use(catalogs.open_catalog(self.files, generation))
-        try:
-            self.view.catch_up(seen.journal, seen.end, seen.frame)
-        except NotFoundError:
-            # A journal between here and there was packed; the catalog is past it.
-            self._use(self._catalog)  # type: ignore[arg-type]
-            self.view.catch_up(seen.journal, seen.end, seen.frame)
+        current = catalogs.is_current(self._catalog, self.seen, seen)
+        with self._moving():
+            if self._view is None or not current:
+                self._use(self._open_catalog(seen))
+            try:
+                self.view.catch_up(seen.journal, seen.end, seen.frame)
+            except NotFoundError:
+                # A journal between here and there was packed; the catalog is past it.
+                known = None if self.read_only else self._catalog
+                self._use(known or self._open_catalog(seen))
+                self.view.catch_up(seen.journal, seen.end, seen.frame)
         self.seen = seen
+
+    def _open_catalog(self, seen: LockFile) -> Catalog:
+        if self.read_only:
+            return catalogs.read_catalog(self.files, self.store, seen)
+        return catalogs.open_catalog(self.files, seen.catalog_generation)
+
+    @contextlib.contextmanager
+    def _moving(self) -> Iterator[None]:
+        """Move the view. If that stops halfway, nobody takes it for what it was."""
+        self.seen = None
+        self._is_moving = True
+        try:
+            yield
+        finally:
+            self._is_moving = False
 
     def _follow_readers(self) -> None:
         """Be up to date without writing; from the files where nothing else helps."""
         with self.guard:
-            seen = self._read_lock()
-            if seen is not None and self._worth(seen) is MarkWorth.EXACT:
-                with contextlib.suppress(CorruptionError, NotFoundError):
-                    self._catch_up_reading(seen)
-            if self._view is None or seen != self.seen:
-                self._use(catalogs.rebuilt_in_memory(self.files, self.store, seen))
-                self.seen = seen
-
-    def _catch_up_reading(self, seen: LockFile) -> None:
-        self.seen = None  # as in `follow`
-        if self._view is None:
-            self._use(catalogs.read_catalog(self.files, self.store, seen))
-        self.view.catch_up(seen.journal, seen.end, seen.frame)
-        self.seen = seen
+            for _ in range(_TRIES):
+                seen = self._read_lock()
+                if seen is not None and self._worth(seen) is MarkWorth.EXACT:
+                    with contextlib.suppress(CorruptionError, NotFoundError):
+                        return self.follow(seen)
+                if self._view is not None and seen == self.seen:
+                    return None
+                try:
+                    self._use(catalogs.rebuilt_in_memory(self.files, self.store, seen))
+                except CorruptionError:
+                    if seen == self._read_lock():
+                        raise  # nobody went on meanwhile, so no file went
+                else:
+                    self.seen = seen
+                    return None
+        what = "the store changes faster than it can be read; try again"
+        raise StorageError(what=what, errno=0, transient=True)
 
     def _use(self, catalog: Catalog) -> None:
-        if isinstance(self._catalog, SqliteCatalog) and self._catalog is not catalog:
-            self._catalog.close()
+        # The one before closes when nobody reads through it any more.
         self._catalog = catalog
-        self._view = View(catalog, self.opened, self.store)
+        self._view = View(catalog, self.opened, self.store, self.newest)
 
     def _rebuild(self, seen: LockFile) -> LockFile:
         generation = catalogs.newest_generation(self.files) + 1
@@ -382,7 +382,7 @@ class State:
             steps.callback(self.opened.forget)
             if self._lock is not None:
                 steps.callback(self._lock.close)
-            steps.callback(self._let_journal_go)
+            steps.callback(self.journal.let_go)
             if isinstance(self._catalog, SqliteCatalog):
                 # Another thread may be at a commit; and closing checkpoints, so
                 # it wants the lock (SQLite's WAL-reset race).
@@ -396,4 +396,4 @@ class State:
         with contextlib.suppress(CastoreError):
             if self._lock is not None:
                 self._lock.close()
-            self._let_journal_go()
+            self.journal.let_go()

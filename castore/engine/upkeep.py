@@ -130,7 +130,7 @@ class Upkeep:
         while self._apply_slice():
             pass
         position = state.view.position
-        fd = state.journal_fd(position.journal)
+        fd = state.journal.fd(position.journal)
         file = state.opened.get(position.journal)
         data = journals.footer(file, position.end, position.frame)
         try:

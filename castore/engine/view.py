@@ -6,7 +6,7 @@ Spec: spec/ordering.md, "Commit" step 2, "Reading", "The catalog".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from castore.catalog import Overlay
 from castore.catalog.rows import Catalog, Facts, Place, Position, Run, SegmentRow
@@ -34,7 +34,8 @@ class View:
     """
     Catalog and overlay, made up to a position on the journals.
 
-    Not for threads: the engine serialises what changes it.
+    Not for threads: the engine serialises what changes it. Its readers may be used by
+    many; where a file was packed away under them, they go on with *newest*'s answer.
 
     Attributes:
         known: Catalog plus overlay; answers as of `position`.
@@ -46,14 +47,22 @@ class View:
         logs: Entries.
     """
 
-    def __init__(self, base: Catalog, files: OpenFiles, store: bytes) -> None:
+    def __init__(
+        self,
+        base: Catalog,
+        files: OpenFiles,
+        store: bytes,
+        newest: Callable[[NotFoundError], View],
+    ) -> None:
         self._base = base
         self._files = files
         self._store = store
         self.frames = FrameCache(files)
         self.known = Overlay(base)
-        self.blobs = Blobs(self.known, self.frames)
-        self.logs = Logs(self.known, self.frames, store)
+        self.blobs = Blobs(self.known, self.frames, lambda error: newest(error).blobs)
+        self.logs = Logs(
+            self.known, self.frames, store, lambda error: newest(error).logs
+        )
         self._side_ends: dict[bytes, int] = {}
         self.pending_size = 0
 
@@ -123,14 +132,14 @@ class View:
         Raises:
             CorruptionError: ``missing blob``: it is not there.
         """
-        place = self.known.find_place(digest)
-        if place is None:
+        found = self.blobs.locate(digest)
+        if found is None:
             raise CorruptionError(
                 what="a list of references is not there",
                 verdict="missing blob",
                 where=f"blob:{digest.hex()}",
             )
-        frame = self.frames.get(place.file, place.offset)
+        place, frame = found
         return decode_ref_list(frame.records.payload(place.record))
 
     # --- catching up ---------------------------------------------------------

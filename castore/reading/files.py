@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 
-from castore.errors import CorruptionError, StorageError
+from castore.errors import CorruptionError, NotFoundError, StorageError
 from castore.formats import file as file_format
 from castore.formats.file import FileHeader, decode_header, file_name
 from castore.formats.refuse import placed
@@ -112,11 +112,13 @@ class OpenFiles:
         return [file for file in found if file is not None]
 
     def headers(self) -> list[OpenFile]:
-        """Return all files whose header is good, in order of id."""
+        """
+        Return all files whose header is good, in order of id.
+
+        One that goes meanwhile is left out.
+        """
         good = []
         for file in self.ids():
-            try:
+            with contextlib.suppress(CorruptionError, NotFoundError):
                 good.append(self.get(file))
-            except CorruptionError:
-                continue
         return good

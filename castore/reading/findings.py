@@ -18,7 +18,6 @@ NOT_COVERED = "not covered"
 
 # Where a thing stands, as findings give it.
 MARKER = "castore.json"
-LOCK = "lock"
 FILES = "files"
 
 

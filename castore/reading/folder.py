@@ -15,8 +15,8 @@ from castore.formats.file import file_name, parse_name
 from castore.formats.marker import NAME, SIZE_MAX, decode_marker
 from castore.formats.refuse import CORRUPT_FRAME, placed, refusal
 from castore.reading.files import OpenFile
-from castore.reading.findings import FILES, LOCK, Findings
-from castore.reading.mark import open_plain
+from castore.reading.findings import FILES, Findings
+from castore.reading.mark import LOCK, open_plain
 from castore.storage import Files
 
 

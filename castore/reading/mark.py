@@ -15,7 +15,7 @@ from castore.formats.mark import SIZE, LockFile, decode_lock
 from castore.storage import Files
 
 
-LOCK_NAME = "lock"
+LOCK = "lock"
 _TRIES = 3
 _NO_PLAIN_FILE = {0, errno.ELOOP, errno.ENXIO, errno.EOPNOTSUPP}
 
@@ -40,7 +40,7 @@ class MarkWorth(enum.Enum):
 
 def read_lock(files: Files) -> LockFile | None:
     """Return what the lock file says, None where it says nothing or is not there."""
-    fd = open_plain(files, LOCK_NAME)
+    fd = open_plain(files, LOCK)
     if fd is None:
         return None
     try:
@@ -74,7 +74,7 @@ def judge_mark(files: Files, lock: LockFile | None) -> MarkWorth:
         return MarkWorth.NONE
     found = _identity(files, file_name(lock.journal))
     if found is None:
-        beside = _identity(files, LOCK_NAME)
+        beside = _identity(files, LOCK)
         same = beside is not None and beside[0] == lock.device
         return MarkWorth.LOWER_BOUND if same else MarkWorth.NONE
     if found != (lock.device, lock.inode):

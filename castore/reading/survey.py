@@ -24,7 +24,7 @@ from castore.formats.storelog import StoreLog
 from castore.reading.collecting import no_search
 from castore.reading.files import OpenFile
 from castore.reading.findings import Finding, Findings
-from castore.reading.folder import read_folder, read_marker
+from castore.reading.folder import Folder, read_folder, read_marker
 from castore.reading.logs import Log
 from castore.reading.mark import MarkWorth, judge_mark, read_lock
 from castore.reading.members import Member
@@ -236,11 +236,9 @@ def _survey(
 ) -> Survey:
     findings = Findings()
     if isinstance(lock, _FromFolder):
-        lock = read_lock(files)
-        if lock is None:
-            findings.notice("lock", "no lock file, or not in its form")
-    worth = judge_mark(files, lock)
-    folder = read_folder(files, store, findings)
+        lock, worth, folder = _read_together(files, store, findings)
+    else:
+        worth, folder = judge_mark(files, lock), read_folder(files, store, findings)
     contents = read_all(files, folder, progress, jobs, needed)
     surveyor = Surveyor(folder, lock, worth, findings, contents)
     surveyor.run()
@@ -260,6 +258,31 @@ def _survey(
         Reader(folder.good),
         sum(len(member.contents.frames) for member in members),
     )
+
+
+def _read_together(
+    files: Files, store: bytes, findings: Findings
+) -> tuple[LockFile | None, MarkWorth, Folder]:
+    """
+    Return a mark and the files that were there when it stood.
+
+    Raises:
+        NotFoundError: Files were replaced meanwhile; begin again.
+    """
+    lock = read_lock(files)
+    worth = judge_mark(files, lock)
+    folder = read_folder(files, store, findings)
+    after = read_lock(files)
+    if lock is None:
+        findings.notice("lock", "no lock file, or not in its form")
+    elif after is not None and _files_of(lock) != _files_of(after):
+        raise NotFoundError(what="files of the store were replaced")
+    return lock, worth, folder
+
+
+def _files_of(lock: LockFile) -> tuple[bytes, int]:
+    """Return what changes with every file that goes."""
+    return lock.journal, lock.gc_generation
 
 
 def _link(member: Member) -> Link:
