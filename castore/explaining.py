@@ -21,7 +21,7 @@ from castore.engine import Engine
 from castore.engine.expect import living
 from castore.engine.members import members, store_log
 from castore.engine.needs import stored_needs
-from castore.errors import StorageError
+from castore.errors import CorruptionError, NotFoundError, StorageError
 from castore.formats import file as file_format
 from castore.formats.entry import Entry
 from castore.formats.storelog import Absence, Rule
@@ -32,6 +32,7 @@ from castore.tracing import Tracer, owner_of
 
 
 BODY, PAYLOAD, LIST = "body", "payload", "list"
+_TRIES = 3
 
 
 @attrs.frozen
@@ -159,6 +160,18 @@ def explain(
     Raises:
         CorruptionError: Something cannot be read.
     """
+    for _ in range(_TRIES):
+        seq = engine.refresh().position.seq
+        try:
+            return _explain(engine, names, limit)
+        except (CorruptionError, NotFoundError):
+            # Where others replaced files meanwhile it is looked at again.
+            if engine.refresh().position.seq == seq:
+                raise
+    return _explain(engine, names, limit)
+
+
+def _explain(engine: Engine, names: Collection[bytes], limit: int) -> list[Explanation]:
     view = engine.refresh()
     log = store_log(view, engine.store)
     policy = Policy.of(log, Terms(now_ms()))
