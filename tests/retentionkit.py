@@ -303,7 +303,7 @@ class World:
         if log is not None:
             entries = log.entries()
             at = step.b % len(entries)
-            owner, index, _ = entries[at]
+            owner, index = entries[at][:2]
             pin = self.store.pin(log.segment.id, at)
             assert (owner.segment.id, index) == pin
             self.pins.add(pin)

@@ -230,7 +230,7 @@ def test_what_comes_while_it_is_deleted(
         store.set_policy("checkpoint", newest=newest, days=days)
         now += 10 * DAY_MS
         ref = payload(segment, 2)
-        acted = []
+        acted: list[str] = []
 
         def act(what: str, done: int, total: int) -> None:
             if what == "rewriting" and not acted:

@@ -177,12 +177,8 @@ def explain(options: argparse.Namespace, out: Output) -> Exit:
 
     with read_store(options) as store, out.progress("explaining"):
         facts = _facts_of(store, options.target)
-        if facts is None:
-            entry = None
-            names = [(None, _digest_of(store, options.target))]
-        else:
-            entry = entry_facts(store.engine, *facts)
-            names = entry.names
+        entry = entry_facts(store.engine, *facts) if facts else None
+        names = entry.names if entry else [(None, _digest_of(store, options.target))]
         digests = [digest for _, digest in names]
         found = explain_all(store.engine, digests, limit=options.limit)
     if entry is not None:

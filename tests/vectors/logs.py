@@ -121,6 +121,13 @@ def _good() -> dict[str, tuple[str, list[Entry]]]:
             ],
         ),
         "lost": ("blobs are given up", [("lost", storelog.erased("", DIGESTS), ())]),
+        "instance": ("a copy of a store", [("instance", storelog.instance(STORE), ())]),
+        **_good_policies(),
+    }
+
+
+def _good_policies() -> dict[str, tuple[str, list[Entry]]]:
+    return {
         "policy": (
             "the newer of two rules for the same; bodies of a session",
             [
@@ -145,7 +152,6 @@ def _good() -> dict[str, tuple[str, list[Entry]]]:
                 ("unpinned", storelog.pinned(SEGMENT, 3), ()),
             ],
         ),
-        "instance": ("a copy of a store", [("instance", storelog.instance(STORE), ())]),
     }
 
 
