@@ -26,7 +26,9 @@ def policy(parser: argparse.ArgumentParser) -> None:
         "--group", metavar="ROLE", help="of payloads: roles up to the first dot"
     )
     what.add_argument(
-        "--bodies", action="store_true", help="of the bodies of entries themselves"
+        "--bodies",
+        action="store_true",
+        help="of the bodies of entries: without all of them no file is restored",
     )
     parser.add_argument(
         "--keep-newest",
