@@ -10,7 +10,8 @@ Text is stored as it came, never normalised.
 By default cbor2 takes longer forms than needed, indefinite lengths, keys given
 twice, and what follows the item; it compiles patterns and builds cycles where a
 tag says so. A content address with two encodings is no address. So a decoder
-here switches all of that off, looks at every type, encodes again and compares.
+here switches all of that off, looks at every type, and encodes an object again to
+compare; of a record it looks at the fronts of all items in the bytes themselves.
 
 No error names a key or shows a value. A path counts positions instead: ``[3]``
 is the fourth item of an array, ``{3}`` the fourth pair of a map.
@@ -235,7 +236,7 @@ def _load(
             max_depth=depth_max,
             semantic_decoders=_NO_TAGS,
         )
-        return value, stream.tell()
+        return value, stream.tell()  # what it read too much, it gave back
     except cbor2.CBORDecodeEOF:
         raise FormatError(f"{name} of {len(data)} bytes ends too early") from None
     except cbor2.CBORDecodeError:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterator
 import attrs
 
 from castore import limits
+from castore.agreeing import named_by_files
 from castore.catalog.rows import Catalog
 from castore.digest import format_digest
 from castore.engine import Engine
@@ -26,7 +27,7 @@ from castore.engine.needs import needs_of
 from castore.engine.reserve import give_up_reserve
 from castore.errors import ConflictError, CorruptionError, LimitError, LostError
 from castore.formats import storelog
-from castore.marking import Marks, digests_of, mark, named_by_files
+from castore.marking import Marks, digests_of, mark
 from castore.packing.rewrite import (
     LEVEL,
     Input,
@@ -185,9 +186,7 @@ def _collect(engine: Engine, options: _Options) -> Report:
     now = time.time_ns() // 1_000_000
     free = {item.file.id for item in closed_files(engine)}
     free.add(engine.view.position.journal)
-    dead = dict(marks.dead)
-    for digest in _named_since(engine, marks):
-        dead.pop(digest, None)
+    dead = set(marks.dead).difference(_named_since(engine, marks))
     before = engine.upkeep.condemned()
     condemned = {digest: before.get(digest, now) for digest in dead}
     due = {
@@ -201,8 +200,10 @@ def _collect(engine: Engine, options: _Options) -> Report:
     due -= held
     for name in marks.lists.keys() - due:
         due.difference_update(marks.lists[name])
-    going = sum(dead[digest].size for digest in due)
-    total = marks.raw_size + sum(place.size for place in dead.values())
+    going, total = 0, marks.raw_size
+    for place in marks.dead.values():
+        going += place.size if place.digest in due else 0
+        total += place.size if place.digest in dead else 0
     if going * _ASK_SHARE > total and not (options.yes or options.dry_run):
         what = f"{len(due)} blobs with {going} of {total} bytes would go"
         raise LimitError(what=f"{what}; say --yes if that is right", limit=total // 2)
@@ -375,7 +376,7 @@ def _files_with(digest: bytes, engine: Engine, marks: Marks) -> set[bytes]:
         # Nobody else moves what is dead: this holds the maintenance lock.
         place = marks.dead.get(name) or engine.view.known.find_place(name)
         if place is not None:
-            files |= {place.file} | marks.copies.get(name, set())
+            files |= {place.file} | marks.copies.get(name, frozenset())
     return files
 
 

@@ -1,6 +1,8 @@
 """
 The mark of garbage collection: everything that a root leads to.
 
+Another one, which has to agree before anything goes, is in `castore.agreeing`.
+
 Roots are the heads of all living segments, the store log and the tags. The
 references are read from the entries in the files, never from the catalog.
 
@@ -16,23 +18,22 @@ from collections.abc import Collection, Iterable, Iterator
 import attrs
 
 from castore import limits
-from castore.catalog.rows import Place, Position, SegmentRow
+from castore.catalog.columns import PlaceIndex
+from castore.catalog.rows import Position, SegmentRow
 from castore.engine import Engine
 from castore.engine.frames import FrameCache
 from castore.engine.logs import Logs
 from castore.engine.members import members, store_log
-from castore.engine.needs import stored_needs
-from castore.errors import CorruptionError
-from castore.formats import frame as frame_format
-from castore.formats.entry import Entry, decode_ref_list
+from castore.engine.needs import Need, needs_of, stored_needs
+from castore.formats.entry import Entry
 from castore.reading.collecting import no_search
 from castore.reading.digestset import DigestSet
-from castore.reading.parts import processor_count
-from castore.reading.stored import BlobPlace, StoredRun, Want, digests_in
-from castore.reading.survey import Progress, Survey, survey
+from castore.reading.frames import Frame
+from castore.reading.stored import StoredRun, Want, digests_in
 
 
 CHECKPOINT = "checkpoint"
+_KEPT_MIN = 256  # records from which a table is decoded only once
 
 
 @attrs.frozen
@@ -76,7 +77,7 @@ class Marks:
         position: Up to where this mark looked.
     """
 
-    dead: dict[bytes, Place] = attrs.Factory(dict)
+    dead: PlaceIndex = attrs.Factory(PlaceIndex)
     live_count: int = 0
     lost: set[bytes] = attrs.Factory(set)
     explained: set[bytes] = attrs.Factory(set)
@@ -86,7 +87,7 @@ class Marks:
     raw_size: int = 0
     heirs: dict[bytes, set[bytes]] = attrs.Factory(dict)
     lists: dict[bytes, tuple[bytes, ...]] = attrs.Factory(dict)
-    copies: dict[bytes, set[bytes]] = attrs.Factory(dict)
+    copies: dict[bytes, frozenset[bytes]] = attrs.Factory(dict)
     position: Position | None = None
 
 
@@ -113,8 +114,8 @@ def mark(
     """
     Return everything that the roots lead to.
 
-    Reads every living entry once and the tables of all frames. Takes some 80 bytes
-    of memory for each name and 300 more for what is dead.
+    Reads every living entry once and the tables of all frames. Takes some 100 bytes
+    of memory for each name and 60 more for what is dead.
 
     Args:
         engine: The store.
@@ -136,9 +137,9 @@ def _mark(
     marks = Marks(position=engine.refresh().position)
     marker = _Marker(engine)
     marks.root_count = marker.run(keep_checkpoints, logs)
-    chunks = _close(engine, marker.names, marks)
+    chunks = _close(engine, marker, marks)
     _sort(engine, marker.names, marks)
-    marks.lists = {name: chunks[name] for name in chunks.keys() & marks.dead.keys()}
+    marks.lists = {name: chunks[name] for name in chunks if name in marks.dead}
     return marks
 
 
@@ -184,13 +185,14 @@ class _Marker:
         self._store = engine.store
         self._view = engine.view
         # Each frame is read once: few are kept, and nobody else's go for them.
-        frames = FrameCache(engine.state.opened, limits.BLOCK_SIZE)
+        self._frames = FrameCache(engine.state.opened, 4 * limits.BLOCK_SIZE)
         self._logs = Logs(
             engine.view.known,
-            frames,
+            self._frames,
             engine.store,
             lambda error: engine.state.newest(error).logs,
         )
+        self._needs: dict[tuple[bytes, int], list[Need]] = {}
 
     def run(self, keep_checkpoints: int | None, logs: Collection[bytes] | None) -> int:
         """Go through all roots; return how many there are."""
@@ -208,9 +210,25 @@ class _Marker:
                 stop = max((heir.fork_index for heir in heirs), default=row.fork_index)
             for run in self._logs.stored_runs(row, row.fork_index, stop):
                 self._take_run(*run, keep)
+                self._keep_needs(run[0])
         tags = known.tags()
         self.names.others.update(row.digest for row in tags)
         return len(alive) + len(tags)
+
+    def _keep_needs(self, run: StoredRun) -> None:
+        """Keep what the frames of *run* say where their tables are large."""
+        frames = [self._frames.get(run.file, run.offset)]
+        if run.header.bodies:
+            frames.append(self._frames.after(frames[0]))
+        for frame in frames:
+            place = (frame.file, frame.offset)
+            if frame.header.record_count > _KEPT_MIN and place not in self._needs:
+                self._needs[place] = list(needs_of(frame))
+
+    def needs_of(self, frame: Frame) -> Iterable[Need]:
+        """Return what *frame* says, from what was kept where that was."""
+        kept = self._needs.get((frame.file, frame.offset))
+        return needs_of(frame) if kept is None else kept
 
     def _take_run(
         self, run: StoredRun, start: int, stop: int, keep: set[tuple[bytes, int]] | None
@@ -285,12 +303,12 @@ def _kept_checkpoints(
 
 
 def _close(
-    engine: Engine, names: _Names, marks: Marks
+    engine: Engine, marker: _Marker, marks: Marks
 ) -> dict[bytes, tuple[bytes, ...]]:
     """Follow chunk lists; return the chunks of each."""
-    known = engine.view.known
+    known, names = engine.view.known, marker.names
     files = members(engine.view, engine.state.opened, engine.store)
-    marks.heirs, chunks = stored_needs(engine, files)
+    marks.heirs, chunks = stored_needs(engine, files, marker.needs_of)
     for name in names.wanted(chunks):
         if known.find_place(name) is not None:
             names.others.update(chunks[name])
@@ -308,7 +326,7 @@ def _sort(engine: Engine, named: _Names, marks: Marks) -> None:
         kept = {group: each.part(first) for group, each in named.kept.items()}
         names = named.others.part(first).union(*kept.values())
         stored = known.names(bytes((first,)), stop)
-        marks.dead.update(known.find_places(list(stored - names)))
+        marks.dead.extend(known.find_places(list(stored - names)).values())
         for digest in names - stored:
             (marks.explained if digest in absent else marks.lost).add(digest)
         for group, found in kept.items():
@@ -329,77 +347,3 @@ def _sort(engine: Engine, named: _Names, marks: Marks) -> None:
         for base, names in marks.heirs.items()
         if base in marks.dead
     }
-
-
-def named_by_files(
-    engine: Engine,
-    due: Collection[bytes],
-    heirs: Collection[bytes],
-    *,
-    progress: Progress | None = None,
-) -> tuple[set[bytes], dict[bytes, set[bytes]]]:
-    """
-    Return which of *due* living entries and tags lead to, from the files alone, and
-    the files in which each of *due* and *heirs* stands.
-
-    The second mark: no catalog has a say in it. Released checkpoints are in it.
-
-    Args:
-        engine: The store.
-
-        due: Names that seem dead.
-
-        heirs: Names of what is stored against them.
-
-        progress: Told how many of how many bytes were read.
-
-    Raises:
-        CorruptionError: The files are damaged.
-    """
-    wanted = frozenset(due)
-    found = survey(
-        engine.files,
-        store=engine.store,
-        progress=progress,
-        jobs=processor_count(),
-        needed=wanted,
-    )
-    found.raise_faults()
-    named = {blob.digest for blob in found.log.tags.values()} & wanted
-    lists = dict(found.records.blobs_of_kind(frame_format.REF_LIST))
-    for log in found.logs.values():
-        named.update(wanted.intersection(log.bodies()))
-        for want in log.wants():
-            # What the store log's own entries name are tags, taken above.
-            if log.segment == found.store and want.role is not None:
-                continue
-            if want.digest in wanted:
-                named.add(want.digest)
-            if want.flags:
-                listed = _read_list(engine, want.digest, lists)
-                named.update(wanted.intersection(listed))
-    return named, _files_of(found, wanted | set(heirs))
-
-
-def _read_list(
-    engine: Engine, digest: bytes, lists: dict[bytes, BlobPlace]
-) -> Iterator[bytes]:
-    place = lists.get(digest)
-    if place is None:
-        raise CorruptionError(
-            what="a list of references is not there",
-            verdict="missing blob",
-            where=f"blob:{digest.hex()}",
-        )
-    frame = engine.view.frames.get(place.file, place.offset)
-    listed = decode_ref_list(frame.records[place.record].payload)
-    return (ref.blob.digest for ref in listed)
-
-
-def _files_of(found: Survey, wanted: Collection[bytes]) -> dict[bytes, set[bytes]]:
-    files: dict[bytes, set[bytes]] = {}
-    for blobs in found.records.blobs:
-        for digest in blobs.names():
-            if digest in wanted:
-                files.setdefault(digest, set()).add(blobs.file)
-    return files

@@ -330,6 +330,28 @@ def test_decode_says_where(data: str, where: str) -> None:
         decode_record(bytes.fromhex(data))
 
 
+AROUND = [(b"", b""), (b"\x00", b"\x80"), (b"\x41x", b"\x18\x80")]
+
+
+@pytest.mark.parametrize(("before", "after"), AROUND)
+@pytest.mark.parametrize("kind", [0x40, 0x60])
+@pytest.mark.parametrize("size", [0, 23, 24, 31, 32, 33, 255, 256, 65_535, 65_536])
+def test_strings_of_any_size(size: int, kind: int, before: bytes, after: bytes) -> None:
+    """A string has one front, whatever its size and whatever stands around it."""
+    content = (b"\x80" if kind == 0x40 else b"x") * size
+    fronts = [bytes((kind | size,))] if size < 24 else []
+    for step, most in enumerate((255, 65_535, (1 << 32) - 1)):
+        if size <= most:
+            fronts.append(bytes((kind | 24 + step,)) + size.to_bytes(1 << step))
+    array = bytes((0x81 + bool(before) + bool(after),))
+    right, *wrong = (b"".join((array, before, each, content, after)) for each in fronts)
+
+    assert right == codec.encode_record(codec.decode_record(right, size_max=1 << 20))
+    for data in wrong:
+        with pytest.raises(FormatError):
+            codec.decode_record(data, size_max=1 << 20)
+
+
 def nested(depth: int) -> list[Any]:
     """Return *depth* arrays inside one another."""
     value: list[Any] = []
@@ -347,6 +369,9 @@ def test_depth_of_records() -> None:
         decode_record(deeper)
     with pytest.raises(FormatError):
         codec.encode_record([deepest])
+    for deep in (b"\x82\x01" + deeper[1:], b"\x82" + deeper[1:] + b"\x00"):
+        with pytest.raises(FormatError):
+            decode_record(deep)
     data = codec.encode_record([deepest], depth_max=5)
     assert codec.decode_record(data, size_max=9, depth_max=5) == [deepest]
     with pytest.raises(FormatError):

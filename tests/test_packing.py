@@ -21,6 +21,8 @@ from hypothesis import strategies as st
 import castore
 
 from castore import limits
+from castore.catalog import SqliteCatalog
+from castore.engine import upkeep
 from castore.errors import StorageError
 from castore.formats import file as file_format
 from castore.formats import frame as frame_format
@@ -382,3 +384,41 @@ def test_entries_with_many_references_are_packed(
         entries = list(segment.entries(1))
         assert [names] * 60 == [[ref.blob for ref in entry.refs] for entry in entries]
     assert verify(tmp_path / "store").ok
+
+
+@pytest.mark.parametrize("failing", [None, 0, 2])
+def test_places_move_in_slices(
+    store: castore.Store, monkeypatch: pytest.MonkeyPatch, failing: int | None
+) -> None:
+    """
+    Where the catalog fails in the midst of what a packing moved, the packing counts
+    all the same, and everything is found, here and by others.
+    """
+    log = store.create_session()
+    bodies = [b"body %d" % number for number in range(40)]
+    log.append([castore.NewEntry("e", body) for body in bodies])
+    apply, slices = SqliteCatalog.apply, []
+
+    def applying(self: SqliteCatalog, facts: Any, position: Any) -> None:
+        if len(facts) == 1 and facts[0].places and not facts[0].segments:
+            slices.append(len(facts[0].places))
+            if len(slices) - 1 == failing:
+                raise StorageError(what="no room", errno=28, transient=True)
+        apply(self, facts, position)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(upkeep, "_MOVED_COUNT", 7)
+        patched.setattr(SqliteCatalog, "apply", applying)
+        done = pack(store.engine)
+
+    assert done.seq is not None
+    assert max(slices) == 7
+    assert (len(slices) > 5) == (failing is None)
+    assert bodies == [body for _, body in log.read()][-40:]
+    with castore.open(store.engine.files.root) as other:
+        found = other.segment(log.id).read()
+        assert bodies == [body for _, body in found][-40:]
+    assert verify(store.engine.files.root).ok
+    dump = store.engine.view.known.dump()
+    store.engine.rebuild()
+    assert dump.places == store.engine.view.known.dump().places

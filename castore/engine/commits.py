@@ -218,8 +218,9 @@ class Committer:
                 continue
             frame, item = built
             if staged is not view.known:
-                moved = Facts(places=list(request.change.moved))
-                staged.apply([moved, item.facts], item.after)
+                places = list(request.change.moved)
+                moved = [Facts(places=places)] if places else []
+                staged.apply([*moved, item.facts], item.after)
             ending = Ending(ending.file_hash, item.after, ending.group_start)
             data.append(frame)
             made.append(item)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 from castore import limits
+from castore.catalog.columns import PlaceList, PlaceSet, SortedPlaces
 from castore.catalog.rows import Place, Run, SegmentRow
 from castore.codec import encode_record
 from castore.engine import Engine
@@ -21,7 +22,6 @@ from castore.formats import frame as frame_format
 from castore.formats.entry import Entry
 from castore.formats.frame import Record
 from castore.formats.stored import stored_form
-from castore.packing.placing import PlaceList, PlaceSet, SortedPlaces
 from castore.packing.versions import Versions
 from castore.packing.writer import Block, Descriptor, PackWriter
 from castore.reading.blobs import chunk_list

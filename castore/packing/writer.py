@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from castore import limits
+from castore.catalog.columns import SortedPlaces
 from castore.catalog.rows import Place, Run
 from castore.engine.journal import footer_frame
 from castore.engine.state import State
@@ -20,7 +21,6 @@ from castore.formats import frame as frame_format
 from castore.formats.file import FileHeader, encode_header, file_name
 from castore.formats.frame import finish, seal_part
 from castore.formats.storelog import Listing
-from castore.packing.placing import SortedPlaces
 
 
 Descriptor = list[Any]

@@ -92,10 +92,12 @@ def decode_entries(given: Input) -> Any:
     rows = entries_of(stored, first_index=index, prev=prev, bodies=places)
     for at, (digest, time_ms, form, body) in enumerate(rows, index):
         if len(form) == 5:
-            start = entry_format.parse_start(form[4])
+            begun = entry_format.parse_start(form[4])
             ids = {name: unhex(given[name]) for name in ("session", "segment")}
-            check_start(start, **ids, index=at, prev=prev)
-        hashed = encode_record([1, at, prev, time_ms, form[1], *body, *form[3:]])
+            check_start(begun, **ids, index=at, prev=prev)
+        refs, *start = form[3:]
+        fields = [1, at, prev, time_ms, form[1], *body, list(refs), *start]
+        hashed = encode_record(fields)
         forms.append({"hashed": short(hashed), "hash": digest})
         prev = digest
     return {"entries": forms}

@@ -1,14 +1,18 @@
 """
-Places of millions of blobs, in columns: what maintenance keeps of them.
+Places of millions of blobs, in columns: what maintenance keeps in memory of them.
 """
 
 from __future__ import annotations
 
+import bisect
+
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, ValuesView
 
 from castore.catalog.rows import Place
-from castore.digest import SIZE
+
+
+_SIZE = 32  # bytes of a digest
 
 
 class PlaceSet:
@@ -60,15 +64,63 @@ class PlaceList:
     def __len__(self) -> int:
         return len(self._sizes)
 
+    def __getitem__(self, at: int) -> Place:
+        return Place(
+            self.digest(at),
+            self._files[self._in_file[at]],
+            self._offsets[at],
+            self._records[at],
+            self._sizes[at],
+        )
+
     def __iter__(self) -> Iterator[Place]:
-        for at in range(len(self)):
-            yield Place(
-                bytes(self._digests[at * SIZE : at * SIZE + SIZE]),
-                self._files[self._in_file[at]],
-                self._offsets[at],
-                self._records[at],
-                self._sizes[at],
-            )
+        return map(self.__getitem__, range(len(self)))
+
+    def digest(self, at: int) -> bytes:
+        """Return the digest of the place at number *at*."""
+        return bytes(self._digests[at * _SIZE : at * _SIZE + _SIZE])
+
+
+class PlaceIndex(Mapping[bytes, Place]):
+    """
+    Places by digest, in order of that; 56 bytes for each.
+    """
+
+    def __init__(self) -> None:
+        self._list = PlaceList()
+
+    def extend(self, places: Iterable[Place]) -> None:
+        """Take in *places*, all of them behind those that are here."""
+        for place in sorted(places, key=lambda place: place.digest):
+            self._list.add(place)
+
+    def __len__(self) -> int:
+        return len(self._list)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return map(self._list.digest, range(len(self._list)))
+
+    def __getitem__(self, digest: bytes) -> Place:
+        count, key = len(self._list), self._list.digest
+        at = bisect.bisect_left(range(count), digest, key=key)
+        if at == count or key(at) != digest:
+            raise KeyError(digest)
+        return self._list[at]
+
+    def values(self) -> ValuesView[Place]:
+        """Return the places in order of digest."""
+        return _Values(self, self._list)
+
+
+class _Values(ValuesView[Place]):
+    """The values of a `PlaceIndex`, each without a search."""
+
+    def __init__(self, index: PlaceIndex, places: PlaceList) -> None:
+        super().__init__(index)
+        self._list = places
+
+    def __iter__(self) -> Iterator[Place]:
+        return iter(self._list)
 
 
 class SortedPlaces:
