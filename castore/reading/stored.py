@@ -147,7 +147,9 @@ class Wants(Sequence[Want]):
     @classmethod
     def of(cls, wants: Iterable[tuple[Any, ...]]) -> Wants:
         """Return the columns of *wants*, each in the order of `Want`'s fields."""
-        columns = list(zip(*wants, strict=True)) or [()] * len(Want._fields)
+        columns = list(zip(*wants, strict=True))
+        if not columns:
+            return _NO_WANTS  # as most runs of one entry
         entries, roles, digests, sizes, flags, slices = columns
         return cls(
             _column("Q", entries),
@@ -174,6 +176,9 @@ class Wants(Sequence[Want]):
             self.flags,
             map(self.slices.get, range(len(self))),
         )
+
+
+_NO_WANTS = Wants((), (), b"", (), b"", {})
 
 
 @attrs.frozen(eq=False)
