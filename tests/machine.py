@@ -22,7 +22,7 @@ from twin import Handle, Twin
 import castore
 
 from castore import NewEntry, Store, limits
-from castore.catalog.rows import read_facts
+from castore.catalog.comparing import read_facts
 from castore.engine import Engine
 from castore.gc import RoleCount, collect
 from castore.packing import pack
