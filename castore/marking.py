@@ -11,6 +11,7 @@ Spec: spec/checking.md, step 8; spec/storelog.md.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 
 from collections.abc import Collection, Iterable, Iterator
@@ -25,6 +26,7 @@ from castore.engine.frames import FrameCache
 from castore.engine.logs import Logs
 from castore.engine.members import members, store_log
 from castore.engine.needs import Need, needs_of, stored_needs
+from castore.errors import NotFoundError
 from castore.formats.entry import Entry
 from castore.reading.collecting import no_search
 from castore.reading.digestset import DigestSet
@@ -217,13 +219,14 @@ class _Marker:
 
     def _keep_needs(self, run: StoredRun) -> None:
         """Keep what the frames of *run* say where their tables are large."""
-        frames = [self._frames.get(run.file, run.offset)]
-        if run.header.bodies:
-            frames.append(self._frames.after(frames[0]))
-        for frame in frames:
-            place = (frame.file, frame.offset)
-            if frame.header.record_count > _KEPT_MIN and place not in self._needs:
-                self._needs[place] = list(needs_of(frame))
+        with contextlib.suppress(NotFoundError):  # packed away: it is asked again
+            frames = [self._frames.get(run.file, run.offset)]
+            if run.header.bodies:
+                frames.append(self._frames.after(frames[0]))
+            for frame in frames:
+                place = (frame.file, frame.offset)
+                if frame.header.record_count > _KEPT_MIN and place not in self._needs:
+                    self._needs[place] = list(needs_of(frame))
 
     def needs_of(self, frame: Frame) -> Iterable[Need]:
         """Return what *frame* says, from what was kept where that was."""
