@@ -17,7 +17,7 @@ from castore.cli.opening import open_store, read_store
 from castore.cli.output import Output
 from castore.cli.target import COPY_SIZE, STDOUT, target
 from castore.cli.text import count_text, parse_entry, size_text, time_text
-from castore.errors import GoneError, NotFoundError
+from castore.errors import NotFoundError
 from castore.formats.entry import REF_LIST_FLAG, Entry
 
 
@@ -78,12 +78,10 @@ def _file_in(store: Store, row: Listed) -> FileFacts | None:
 
     What has no label is found by no path, and was no import.
     """
-    from castore.importer import facts_of
+    from castore.importer import facts_in
 
-    try:
-        return facts_of(store, store.segment(row.id))
-    except (NotFoundError, GoneError):
-        return None  # it was deleted while others were listed
+    found = store.engine.view.known.find_segment(row.id)
+    return facts_in(store, found) if found else None  # None: deleted meanwhile
 
 
 def fork(options: argparse.Namespace, out: Output) -> Exit:

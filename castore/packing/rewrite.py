@@ -119,12 +119,12 @@ def closed_files(engine: Engine) -> list[Input]:
 
     Side packs that a live process holds are left out.
     """
-    free = _free_files(engine)
+    free = {file.id for file in _free_files(engine)}
     view = engine.refresh()
     found = []
     for file, stop in members(view, engine.state.opened, engine.store).items():
         opened = engine.state.opened.get(file)
-        busy = opened.header.kind == file_format.SIDE and opened not in free
+        busy = opened.header.kind == file_format.SIDE and file not in free
         if file != view.position.journal and not busy:
             found.append(Input(opened, stop))
     return found
