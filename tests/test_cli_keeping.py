@@ -181,6 +181,21 @@ def test_parts_are_kept_by_what_they_are_parts_of(shop: Shop) -> None:
     )
 
 
+def test_what_a_live_process_holds_is_said(shop: Shop) -> None:
+    """Garbage in a file that somebody writes stays until that ends."""
+    with castore.open(shop.store) as other:
+        ref = other.put(os.urandom(2_000_000), tag="gone")
+        other.untag("gone")
+        held = blob_of(shop, str(ref))
+        text = shop("explain", str(ref)).text
+    after = blob_of(shop, str(ref))
+
+    assert [("unneeded", True), ("unneeded", False)] == [
+        (found["state"], found["is_held"]) for found in (held, after)
+    ]
+    assert "a live process writes" in text
+
+
 def test_entries_are_explained(shop: Shop) -> None:
     """Of an entry it is told who has it, and why its body and payloads are there."""
     shop.do("pin", "by:hand@2")

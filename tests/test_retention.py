@@ -212,13 +212,16 @@ RACES = {"fork": fork_below, "pin": pin_it, "policy": keep_all, "append": go_on}
 
 
 @pytest.mark.parametrize("race", RACES)
-@pytest.mark.parametrize("guarded", [True, False])
+@pytest.mark.parametrize(
+    ("when", "guarded"),
+    [("looking again, in the files", True), ("rewriting", True), ("rewriting", False)],
+)
 def test_what_comes_while_it_is_deleted(
-    race: str, guarded: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+    race: str, when: str, guarded: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    What a fork, pin, policy or entry keeps that comes behind both marks stays; and
-    without the guard it would not.
+    What a fork, pin, policy or entry keeps that comes behind one mark or both stays;
+    and without the guard it would not.
     """
     if not guarded:
         monkeypatch.setattr(gc, "kept_since", lambda *_: iter(()))
@@ -233,7 +236,7 @@ def test_what_comes_while_it_is_deleted(
         acted: list[str] = []
 
         def act(what: str, done: int, total: int) -> None:
-            if what == "rewriting" and not acted:
+            if what == when and not acted:
                 acted.append(what)
                 with castore.open(folder / "store") as other:
                     RACES[race](other, other.segment(segment.id))
@@ -315,6 +318,19 @@ def test_what_was_asked_goes_between_session_and_store(store: castore.Store) -> 
 
     counts = [sum(store.has(payload(log, at)) for at in range(1, 7)) for log in logs]
     assert [2, 3] == counts
+
+
+def test_what_waits_comes_alive_with_its_policy_gone(store: castore.Store) -> None:
+    """What a policy released is condemned like any garbage, and kept again without."""
+    segment = store.create_session(then=[checkpoint(store) for _ in range(5)])
+    store.set_policy("checkpoint", newest=1)
+    first = gc.collect(store.engine, grace_s=3600, yes=True)
+    store.set_policy("checkpoint")
+    second = gc.collect(store.engine, grace_s=0, yes=True)
+
+    assert (4, 0) == (first.condemned_blob_count, second.deleted_blob_count)
+    assert {} == store.engine.upkeep.condemned()
+    assert all(store.has(payload(segment, at)) for at in range(1, 6))
 
 
 def test_policies_are_checked_before_they_are_written(store: castore.Store) -> None:
