@@ -96,7 +96,8 @@ def collect(
 
         keep_checkpoints: In each log keep the references of role group
             ``checkpoint`` of the newest so many entries that have some, and
-            release those of the older ones; None keeps all.
+            release those of the older ones: in place of a policy of all sessions
+            for that group. None: as policies say; without one all stay.
 
         logs: Ids of the segments that *keep_checkpoints* is about; all by
             default. What another log holds too stays.
