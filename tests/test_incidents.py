@@ -24,8 +24,6 @@ import attrs
 import bugs
 import pytest
 
-from test_orders import not_asked_again
-
 import castore
 
 from castore import (
@@ -590,7 +588,7 @@ def missing_is_counted() -> Iterator[None]:
 
 #: What happens, and each guard against it.
 INCIDENTS: dict[Callable[[Path], None], list[Bug]] = {
-    stored_while_it_is_deleted: [not_asked_again],
+    stored_while_it_is_deleted: [bugs.not_asked_again],
     unreadable_reference: [unreadable_is_passed_over],
     shared_by_sessions: [one_session_is_the_root],
     used_again_within_its_grace: [condemned_for_ever],

@@ -11,7 +11,6 @@ Spec: spec/ordering.md, "Packing and deleting", "Commit", "Recovery".
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import random
 import shutil
@@ -20,7 +19,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import attrs
 import bugs
@@ -45,7 +43,6 @@ from orderscene import (
 )
 
 from castore import CastoreError
-from castore.engine.state import State
 
 
 ALL = 10  # budget from which all orders of each case are tried
@@ -143,34 +140,6 @@ def test_two_writers(case: Case, kills: bool, folder: Path, budget: float) -> No
 # --- it finds what it is for ----------------------------------------------------
 
 
-def not_asked_again() -> AbstractContextManager[object]:
-    """What writers believe to be stored is not asked again after a deletion."""
-    write_mark = State.write_mark
-
-    def writing(self: State, *args: Any, **options: Any) -> Any:
-        return write_mark(self, *args, **{**options, "gc_raised": False})
-
-    return mock.patch.object(State, "write_mark", writing)
-
-
-@contextlib.contextmanager
-def recovered_unnoticed() -> Iterator[None]:
-    """The same where a recovery is what makes the deletion count: a bug there was."""
-    recover = State._recover
-
-    def recovering(self: State, *args: Any) -> Any:
-        with not_asked_again():
-            return recover(self, *args)
-
-    with mock.patch.object(State, "_recover", recovering):
-        yield
-
-
-def taken_from_the_living() -> AbstractContextManager[object]:
-    """The side pack of a process that lives is taken for one that nobody writes."""
-    return mock.patch.object(orderscene.rewrite, "_is_idle", return_value=True)
-
-
 @attrs.frozen
 class Planted:
     """
@@ -187,11 +156,11 @@ class Planted:
 
 
 BUGS = [
-    Planted(not_asked_again, ((hit,),)),
-    Planted(not_asked_again, ((tag,),), grace_s=orderscene.HOUR_S),
-    Planted(not_asked_again, ((like,),)),
-    Planted(recovered_unnoticed, ((hit,),), kills=True),
-    Planted(taken_from_the_living, ((large,),)),
+    Planted(bugs.not_asked_again, ((hit,),)),
+    Planted(bugs.not_asked_again, ((tag,),), grace_s=orderscene.HOUR_S),
+    Planted(bugs.not_asked_again, ((like,),)),
+    Planted(bugs.recovered_unnoticed, ((hit,),), kills=True),
+    Planted(bugs.taken_from_the_living, ((large,),)),
     Planted(bugs.collected_beside_writers, ((hit,),)),
     Planted(bugs.collected_beside_writers, ((move,),)),
     Planted(bugs.collected_beside_writers, ((delete,), (hit,))),
