@@ -209,6 +209,34 @@ def wrong_base(_pause_s: float = 0.0) -> Iterator[None]:
         yield
 
 
+def not_asked_again(_pause_s: float = 0.0) -> Bug:
+    """What writers believe to be stored is not asked again after a deletion."""
+    write_mark = State.write_mark
+
+    def writing(self: State, *args: Any, **options: Any) -> Any:
+        return write_mark(self, *args, **{**options, "gc_raised": False})
+
+    return patch(State, "write_mark", writing)
+
+
+@contextlib.contextmanager
+def recovered_unnoticed(_pause_s: float = 0.0) -> Iterator[None]:
+    """The same where a recovery is what makes the deletion count: a bug there was."""
+    recover = State._recover
+
+    def recovering(self: State, *args: Any) -> Any:
+        with not_asked_again():
+            return recover(self, *args)
+
+    with patch(State, "_recover", recovering):
+        yield
+
+
+def taken_from_the_living(_pause_s: float = 0.0) -> Bug:
+    """The side pack of a process that lives is taken for one that nobody writes."""
+    return patch(rewrite, "_is_idle", return_value=True)
+
+
 # --- never at rest --------------------------------------------------------------
 
 

@@ -48,9 +48,16 @@ LOST = (
 )
 SEEDS = range(5)
 DIRECT = Options(
-    per_step=1.5, made_only=True, again=0, doubtful=0, check_every=0, fault_count_max=1
+    per_step=1.5,
+    made_only=True,
+    again=0,
+    doubtful=0,
+    check_every=0,
+    rest_every=0,
+    fault_count_max=1,
 )
 CHECKED = attrs.evolve(DIRECT, check_every=8)
+RESTING = attrs.evolve(DIRECT, rest_every=2)
 KILLED_FIRST = attrs.evolve(DIRECT, first=Stop(power=False), doubtful=1)
 
 
@@ -225,6 +232,9 @@ BUGS = [
     Planted(packs_not_synced, "packing", LOST),
     Planted(bugs.unlinked_before_listed, "packing", LOST),
     Planted(unlinked_before_catalog, "packing", "catalog leads nowhere"),
+    Planted(bugs.unlinked_before_listed, "collecting", LOST),
+    Planted(unlinked_before_catalog, "collecting", "catalog leads nowhere"),
+    Planted(bugs.packs_left_behind, "collecting", "garbage", RESTING),
     Planted(packs_not_synced, "versions", LOST, CHECKED),
     Planted(bugs.base_goes_from_under_its_heirs, "versions", LOST, CHECKED),
     Planted(bugs.wrong_base, "versions", "blob|NotFound", CHECKED),
@@ -237,6 +247,7 @@ BUGS = [
     ("workload", "options"),
     [
         ("packing", DIRECT),
+        ("collecting", RESTING),
         ("talk", KILLED_FIRST),
         ("versions", CHECKED),
         ("erasing", CHECKED),

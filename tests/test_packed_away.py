@@ -25,6 +25,7 @@ import pytest
 import castore
 
 from castore import (
+    GoneError,
     LockedError,
     NewEntry,
     NotFoundError,
@@ -37,7 +38,10 @@ from castore.catalog.rows import Catalog
 from castore.engine import Engine
 from castore.engine.creating import store_id
 from castore.engine.state import State
+from castore.formats.frame import Record
+from castore.gc import collect
 from castore.importer import find_segment, import_paths, restore
+from castore.packing import pack
 from castore.packing.rewrite import close_journal, closed_files, maintenance, rewrite
 from castore.reading import survey as surveys
 from castore.report import gather
@@ -405,3 +409,52 @@ def test_a_catalog_closed_too_early_is_found(folder: Path) -> None:
 
     with mock.patch.object(State, "_use", closing):
         assert "closed" in str(faults(folder, read_bodies, read_only=True))
+
+
+@pytest.mark.parametrize("at", range(5))
+def test_a_chain_that_is_turned_around(at: int, folder: Path) -> None:
+    """
+    Whoever is halfway along a chain of bases when packing turns it around, and so
+    comes back to where it began, looks again.
+    """
+    with castore.open(folder / "store", create=True) as store:
+        segment = store.create_session()
+        data, ref = DICE.randbytes(5000), None
+        for number in range(4):
+            data = data[:100] + b"%d" % number + data[100:]
+            ref = store.put(data, like=ref)
+            refs = [Reference("state.a", ref)]
+            segment.append([NewEntry("x", b"%d" % number, refs)])
+    assert ref is not None
+    with castore.open(folder / "store") as reader, castore.open(folder / "store") as it:
+        find, numbers = reader.engine.view.blobs.find, itertools.count()
+
+        def finding(digest: bytes) -> Record:
+            if next(numbers) == at:
+                assert pack(it.engine).seq is not None
+            return find(digest)
+
+        with mock.patch.object(reader.engine.view.blobs, "find", finding):
+            assert data == reader.get(ref)
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize("read", ["entries", "backwards", "read"])
+def test_deleted_while_it_is_read(read: str, read_only: bool, folder: Path) -> None:
+    """A log that is deleted and collected before it is read on is gone, not damaged."""
+    root = folder / "store"
+    with castore.open(root, create=True) as store:
+        segment = store.create_session()
+        segment.append([NewEntry("x", SMALLS[2])])
+    with (
+        castore.open(root, read_only=read_only) as reader,
+        castore.open(root) as other,
+    ):
+        log = reader.segment(segment.id)
+        backwards = log.entries(reverse=True)
+        lazy = {"entries": log.entries(), "backwards": backwards, "read": log.read()}
+        other.segment(segment.id).delete()
+        collect(other.engine, grace_s=0, yes=True)
+
+        with pytest.raises(GoneError):
+            list(lazy[read])

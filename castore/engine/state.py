@@ -217,7 +217,8 @@ class State:
         self._exact_place = None
         with self.poisoned_by_failing():
             tail = recover(self.files, self.opened, self.store, seen, worth)
-        return self.write_mark(tail.journal, tail.end, tail.frame, tail.seq, seen)
+        # What was behind the mark may have deleted blobs that others believe in.
+        return self.write_mark(*tail.mark, seen, gc_raised=True)
 
     def write_mark(
         self,

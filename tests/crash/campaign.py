@@ -18,7 +18,7 @@ from unittest import mock
 
 import attrs
 
-from crash.checkers import CHECKERS
+from crash.checkers import CHECKERS, files_left
 from crash.disk import CatalogState, Data, Disk, Image, LockState, Names, Stop
 from crash.placing import place
 from crash.recording import (
@@ -38,6 +38,7 @@ from castore.catalog import SqliteCatalog
 from castore.digest import blob_digest
 from castore.engine import Engine, catalogs
 from castore.engine.creating import create_store, store_id
+from castore.gc import collect
 from castore.packing import pack
 from castore.segment import ANY
 from castore.storage import Files
@@ -106,6 +107,8 @@ class Options:
 
         go_on_every: Of how many states one is appended to, too.
 
+        rest_every: Of how many states one is collected at last; 0 for none.
+
         catalogs: States of the catalog that are tried.
 
         fault_count_max: Faults after which it ends.
@@ -119,6 +122,7 @@ class Options:
     doubtful: int = 4
     check_every: int = 8
     go_on_every: int = 1
+    rest_every: int = 8
     catalogs: tuple[CatalogState, ...] = _CATALOGS
     fault_count_max: int = 5
 
@@ -204,6 +208,26 @@ def _check_shown(store: Store, world: World) -> Seen:
     return seen
 
 
+def check_comes_to_rest(files: Files, seen: Seen) -> None:
+    """
+    Collect what was found, and again; nothing that is shown goes.
+
+    Raises:
+        Fault: It does, or garbage stays.
+    """
+    try:
+        with Store(Engine(files, store_id(files, writing=True))) as store:
+            collect(store.engine, grace_s=0, yes=True, level=1)
+            again = collect(store.engine, grace_s=0, yes=True, level=1)
+            if look(store) != seen:
+                raise Fault("what is shown changed when garbage was collected")
+            left = files_left(store)
+    except CastoreError as error:
+        raise Fault(f"collecting: {type(error).__name__}: {error}") from error
+    if again.deleted_blob_count or left:
+        raise Fault(f"garbage is left: {again.deleted_blob_count} blobs, {left}")
+
+
 def check_goes_on(files: Files, seen: Seen) -> Seen:
     """
     Append to what was found, open it again and return what it shows then.
@@ -250,6 +274,7 @@ def check_state(
     may_rebuild: bool,
     goes_on: bool,
     with_checkers: bool,
+    rests: bool = False,
 ) -> None:
     """
     Look at the state *image* in the new folder *root*.
@@ -267,6 +292,8 @@ def check_state(
 
         with_checkers: Whether readers and checkers look at it too.
 
+        rests: Whether it is collected at last.
+
     Raises:
         Fault: It breaks a promise.
     """
@@ -281,13 +308,15 @@ def check_state(
     if rebuilt and not may_rebuild:
         raise Fault("the catalog leads nowhere: files went before it was synced")
     if goes_on:
-        check_goes_on(files, seen)
+        seen = check_goes_on(files, seen)
     _check_erased(root, world.erased)
     counting = world.counting(seen)
     if counting:
         with Store(Engine(files, store_id(files, writing=True))) as store:
             pack(store.engine)
         _check_erased(root, counting)
+    if rests:
+        check_comes_to_rest(files, seen)
     if with_checkers:
         _check_checkers(root, "after it was recovered")
 
@@ -396,6 +425,8 @@ class Campaign:
                 goes_on=count % options.go_on_every == 0,
                 with_checkers=bool(options.check_every)
                 and count % options.check_every == 0,
+                rests=bool(options.rest_every)
+                and count % options.rest_every == 1 % options.rest_every,
             )
         except Exception as fault:  # noqa: BLE001 - any error but a typed one is a fault
             found = f"{self.workload.name} seed {self.seed}{where}, {stop}: {fault!r}"

@@ -11,6 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from castore import Store
+from castore.engine.members import store_log
+from castore.formats.file import SIDE, SIZE, file_name
+from castore.reading.survey import survey
 from castore.verify import verify
 
 
@@ -43,6 +47,21 @@ def faults_by_reference(root: Path) -> Faults:
     return [
         (one["verdict"], one["where"]) for one in findings if one["severity"] == "fault"
     ]
+
+
+def files_left(store: Store) -> list[str]:
+    """
+    Return the files of *store* that are garbage, of those that maintenance removes.
+
+    What it leaves, so far: `test_gc_left`.
+    """
+    files = store.engine.files
+    dropped = store_log(store.engine.refresh(), store.id).dropped
+    found = survey(files, store=store.id).garbage
+    names = {file: file_name(file) for file in found}
+    whole = [file for file in found if files.size_of(names[file]) >= SIZE]
+    kinds = {file: store.engine.state.opened.get(file).header.kind for file in whole}
+    return [names[file] for file in whole if file not in dropped or kinds[file] != SIDE]
 
 
 CHECKERS: dict[str, Callable[[Path], Faults]] = {

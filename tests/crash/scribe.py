@@ -160,8 +160,17 @@ class Scribe:
             segment.delete()
         self.logs.pop(segment.id)
 
-    def collect(self, keep_checkpoints: int | None = None) -> None:
-        """Collect what is dead, and all but the newest checkpoints of each log."""
+    def collect(
+        self, keep_checkpoints: int | None = None, *, grace_s: float = 0
+    ) -> None:
+        """
+        Collect what is dead, and all but the newest checkpoints of each log; with
+        a grace what was condemned by an earlier call, as if it were that long ago.
+        """
+        upkeep = self.store.engine.upkeep
+        before = dict.fromkeys(upkeep.condemned(), 0)
+        if grace_s and before:
+            upkeep.condemn(before)
         named: set[bytes] = set()
         kept: set[bytes] = set()
         for log in self.logs.values():
@@ -172,7 +181,7 @@ class Scribe:
         with self._intent("collect", released=frozenset(named - kept)):
             collect(
                 self.store.engine,
-                grace_s=0,
+                grace_s=grace_s,
                 yes=True,
                 keep_checkpoints=keep_checkpoints,
             )

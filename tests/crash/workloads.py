@@ -26,6 +26,7 @@ from castore.packing import pack
 
 
 Fails = Callable[[str, int], int]
+_GRACE_S = 3600
 
 
 def text(rng: random.Random, size: int) -> bytes:
@@ -206,6 +207,37 @@ def packing(files: RecordingFiles, rng: random.Random) -> None:
     scribe.store.close()
 
 
+def collecting(files: RecordingFiles, rng: random.Random) -> None:
+    """
+    Garbage in journals, packs and side packs that is condemned, comes alive again in
+    part, goes after its grace; and some that goes at once.
+    """
+    with mock.patch.multiple(limits, JOURNAL_SIZE=4000, OVERLAY_COMMIT_COUNT=4):
+        scribe = Scribe(files)
+        segment = scribe.begin(b"begin", key=("test", "c"))
+        doomed = scribe.begin(b"doomed", then=entries(rng, 3))
+        fork = scribe.fork(doomed, 2, b"heir", entries(rng, 1))
+        dead = [rng.randbytes(size) for size in (300, 2500, 900)]
+        for data in dead:
+            scribe.tag("goes", data)
+        scribe.untag("goes")
+        scribe.delete(doomed)
+        scribe.collect(grace_s=_GRACE_S)
+        again = scribe.store.put(dead[0])
+        scribe.append(segment, ("tool", b"alive again", [Reference("x", again)]))
+        scribe.collect(grace_s=_GRACE_S)
+        scribe.tag("again", dead[1])
+        scribe.append(fork, *entries(rng, 2))
+        scribe.reopen()
+        scribe.untag("again")
+        scribe.collect(grace_s=_GRACE_S)
+        scribe.tag("late", dead[2])
+        scribe.collect()
+        segment = scribe.store.segment(segment.id)
+        scribe.append(segment, ("tool", b"", [Reference("x", again)]))
+        scribe.store.close()
+
+
 def versions(files: RecordingFiles, rng: random.Random) -> None:
     """
     Payloads of slots, stored against each other: forks go on from them, packs turn
@@ -351,6 +383,7 @@ ALL = {
         Workload(threads),
         Workload(failing, fails=_some_fail),
         Workload(packing),
+        Workload(collecting),
         Workload(versions),
         Workload(erasing),
         Workload(large, side_size=limits.SIDE_SIZE_MIN),
