@@ -70,7 +70,8 @@ def mark_catalog(path):
 def mark_files(path):
     with castore.open(path) as store:
         marks = mark(store.engine, None)
-        return took(partial(named_by_files, store.engine, marks.dead, ()))
+        terms = marks.policy.terms
+        return took(partial(named_by_files, store.engine, marks.dead, (), terms))
 
 
 def collect_all(path):

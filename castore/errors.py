@@ -90,7 +90,7 @@ class LostError(CastoreError):
         names: What is lost, in the form ``blake3:...``, as far as it is known.
     """
 
-    names: tuple[str, ...] = ()
+    names: tuple[str, ...]
 
 
 @attrs.define

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import time
 
 from collections.abc import Callable, Collection, Iterator
 
@@ -25,7 +24,7 @@ from castore.catalog.rows import Catalog
 from castore.clock import now_ms
 from castore.collecting.accepting import accept_lost as write_lost
 from castore.collecting.accepting import check_lost
-from castore.collecting.deleting import Bounds, How, delete
+from castore.collecting.deleting import NO_BOUNDS, Bounds, How, Limits, delete
 from castore.collecting.plan import (
     check_plan,
     plan_hash,
@@ -56,7 +55,7 @@ from castore.marking import Marks, kept_since, mark, names_since
 from castore.packing.rewrite import LEVEL, closed_files, maintenance, remove_dropped
 
 
-__all__ = ["Later", "Progress", "Report", "RoleCount", "collect"]
+__all__ = ["Bounds", "Later", "Progress", "Report", "RoleCount", "collect"]
 
 _TRIES = 3
 _ASK_SHARE = 2  # deleting more than 1/2 of the store wants a yes
@@ -80,8 +79,7 @@ def collect(
     accept_lost: Collection[bytes] = (),
     yes: bool = False,
     level: int = LEVEL,
-    max_duration_s: float | None = None,
-    max_rewrite_bytes: int | None = None,
+    bounds: Bounds = NO_BOUNDS,
     progress: Progress = _tell_nobody,
 ) -> Report:
     """
@@ -94,44 +92,38 @@ def collect(
     Args:
         engine: The store.
 
-        grace_s: Seconds from condemned to deleted; 0 condemns and deletes in
-            one run.
+        grace_s: Seconds from condemned to deleted; 0: both in one run.
 
         keep_checkpoints: In each log keep the references of role group
             ``checkpoint`` of the newest so many entries that have some, and
-            release those of the older ones; None keeps all.
+            release those of the older ones: in place of a policy of all sessions
+            for that group. None: as policies say; without one all stay.
 
         logs: Ids of the segments that *keep_checkpoints* is about; all by
             default. What another log holds too stays.
 
-        dry_run: Change nothing, but that the plan is remembered. Bounds are not
-            weighed.
+        dry_run: Only remember the plan. Bounds are not weighed.
 
-        plan: Hash of a plan that a dry run gave: delete nothing outside of it, and
-            nothing at all if it differs by more than what came alive since.
+        plan: Hash of a plan of a dry run: what is not in it stays; and all of it, if
+            it differs by more than what came alive since.
 
-        accept_lost: Names of all that is needed, missing and unexplained: from now
-            on the store log says that it is lost, and no later run stops at it.
+        accept_lost: Names of all that is needed, missing and unexplained: the store
+            log says from now on that it is lost.
 
         yes: Go on where more than half of the raw bytes would go.
 
         level: Of zstd, for files that are rewritten.
 
-        max_duration_s: Begin no further part of the deletion after so many seconds.
-
-        max_rewrite_bytes: Write so many bytes anew at most, about. Files in which
-            nothing lives go first, then those that give most for each byte.
+        bounds: Of the run; what does not fit in goes another time.
 
         progress: Told at each step.
 
     Raises:
-        LostError: References lead nowhere and nothing explains it. Nothing was
-            deleted.
+        LostError: References lead nowhere and nothing explains it.
 
         FormatError: *accept_lost* names something else. Nothing was done.
 
-        ConflictError: The plan is not known, or not what would go now. Nothing was
-            deleted.
+        ConflictError: The plan is not known, or not what would go now.
 
         CorruptionError: Something cannot be read. Nothing was deleted.
 
@@ -141,29 +133,9 @@ def collect(
 
         LockedError: Somebody else maintains the store.
     """
-    until = None if max_duration_s is None else time.monotonic() + max_duration_s
-    run = _Run(
-        engine,
-        grace_s,
-        keep_checkpoints,
-        logs,
-        dry_run,
-        plan,
-        frozenset(accept_lost),
-        yes,
-        level,
-        Bounds(until, max_rewrite_bytes),
-        progress,
-    )
-    with maintenance(engine):
-        remove_dropped(engine)
-        for _ in range(_TRIES - 1):
-            try:
-                return run.collect()
-            except ConflictError as error:
-                if error.subject != "blob":
-                    raise
-        return run.collect()
+    lost, terms = frozenset(accept_lost), (keep_checkpoints, logs)
+    asked = (grace_s, terms, dry_run, plan, lost, yes, level, bounds.begin(), progress)
+    return _Run(engine, *asked).go()
 
 
 @attrs.define
@@ -172,16 +144,27 @@ class _Run:
 
     engine: Engine
     grace_s: float
-    keep_checkpoints: int | None
-    logs: Collection[bytes] | None
+    terms: tuple[int | None, Collection[bytes] | None]
     dry_run: bool
     plan: bytes | None
     lost: frozenset[bytes]
     yes: bool
     level: int
-    bounds: Bounds
+    limits: Limits
     progress: Progress
     accepted_count: int = 0
+
+    def go(self) -> Report:
+        """Collect, under the maintenance lock."""
+        with maintenance(self.engine):
+            remove_dropped(self.engine)
+            for _ in range(_TRIES - 1):
+                try:
+                    return self.collect()
+                except ConflictError as error:
+                    if error.subject != "blob":
+                        raise
+            return self.collect()
 
     def collect(self) -> Report:
         """Mark, condemn, delete."""
@@ -216,7 +199,7 @@ class _Run:
 
     def _mark(self) -> Marks:
         self.progress("marking", 0, 0)
-        marks = mark(self.engine, self.keep_checkpoints, self.logs)
+        marks = mark(self.engine, *self.terms)
         check_lost(marks, self.lost)
         if self.lost:
             write_lost(self.engine, marks, self.lost, dry_run=self.dry_run)
@@ -280,7 +263,7 @@ class _Run:
     def _how(self, due: set[bytes], marks: Marks) -> How:
         engine = self.engine
         return How(
-            bounds=self.bounds,
+            limits=self.limits,
             level=self.level,
             files_of=_homes(engine, due, marks),
             guard=lambda names: functools.partial(_check_dead, engine, names, marks),

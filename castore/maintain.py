@@ -12,7 +12,7 @@ from castore import limits
 from castore.clock import now_ms
 from castore.engine import Engine
 from castore.errors import CastoreError, LockedError
-from castore.gc import Progress, collect
+from castore.gc import Bounds, Progress, collect
 from castore.gc import Report as Collection
 from castore.packing import Packing, pack
 from castore.packing.rewrite import LEVEL
@@ -79,7 +79,7 @@ def maintain(
         max_duration_s: Begin nothing more after so many seconds. Packing ends
             after half of it; a collection marks, and deletes a part at least.
 
-        max_rewrite_bytes: As of `castore.gc.collect`.
+        max_rewrite_bytes: As of `castore.gc.Bounds`.
 
         share: As of `castore.sweeping.sweep`.
 
@@ -154,8 +154,7 @@ class _Run:
             keep_checkpoints=self.keep_checkpoints,
             yes=self.yes,
             level=self.level,
-            max_duration_s=self._left_s(),
-            max_rewrite_bytes=self.max_rewrite_bytes,
+            bounds=Bounds(self._left_s(), self.max_rewrite_bytes),
             progress=self.progress,
         )
 

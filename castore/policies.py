@@ -51,7 +51,8 @@ class Policies:
 
         Args:
             group: Of roles: the part before the first dot. None for the bodies of
-                entries, whose hashes and proofs stay valid without them.
+                entries, whose hashes and proofs stay valid without them; but who
+                reads a log from its beginning, or restores a file, needs them all.
 
             session: Id of the session whose logs are meant; None for all that have
                 no policy of their own for the group.

@@ -6,6 +6,7 @@ Spec: spec/checking.md, step 8; spec/storelog.md, "What is kept".
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,7 @@ from castore.engine import Engine
 from castore.engine.frames import FrameCache
 from castore.engine.logs import Logs
 from castore.engine.needs import Need, needs_of
+from castore.errors import NotFoundError
 from castore.formats.stored import decode_stored, times_of
 from castore.reading.digestset import DigestSet
 from castore.reading.frames import Frame
@@ -145,13 +147,14 @@ class Tracer:
 
     def _keep_needs(self, run: StoredRun) -> None:
         """Keep what the frames of *run* say where their tables are large."""
-        frames = [self._frames.get(run.file, run.offset)]
-        if run.header.bodies:
-            frames.append(self._frames.after(frames[0]))
-        for frame in frames:
-            place = (frame.file, frame.offset)
-            if frame.header.record_count > _KEPT_MIN and place not in self._needs:
-                self._needs[place] = list(needs_of(frame))
+        with contextlib.suppress(NotFoundError):  # packed away: it is asked again
+            frames = [self._frames.get(run.file, run.offset)]
+            if run.header.bodies:
+                frames.append(self._frames.after(frames[0]))
+            for frame in frames:
+                place = (frame.file, frame.offset)
+                if frame.header.record_count > _KEPT_MIN and place not in self._needs:
+                    self._needs[place] = list(needs_of(frame))
 
     def needs_of(self, frame: Frame) -> Iterable[Need]:
         """Return what *frame* says, from what was kept where that was."""

@@ -22,10 +22,12 @@ from twin import Handle, Twin
 import castore
 
 from castore import NewEntry, Store, limits
-from castore.catalog.rows import read_facts
+from castore.catalog.comparing import read_facts
 from castore.engine import Engine
+from castore.engine.view import listed_frames, places_of
 from castore.gc import RoleCount, collect
 from castore.packing import pack
+from castore.reading.survey import survey
 from castore.writing import new_id
 
 
@@ -325,6 +327,23 @@ class StoreMachine(Twin):
         engine.upkeep.condemn(past)
         self.model.condemned = dict.fromkeys(found, True)
 
+    def in_live_sides(self, engine: Engine) -> set[bytes]:
+        """
+        Return what stands in the side packs that live handles hold.
+
+        Even if a pack has it too: from there it would come back, as long as a
+        commit says that it counts.
+        """
+        busy = {each.store.engine._side.id for each in self.handles}
+        opened = engine.state.opened
+        extents = survey(engine.files).members
+        return {
+            place.digest
+            for file in busy & extents.keys()
+            for frame in listed_frames(opened.get(file), extents[file])
+            for place in places_of(frame)
+        }
+
     def collect(self, handle: Handle, keep: int | None, when: str, how: str) -> None:
         """Collect: exactly what nothing leads to goes."""
         model, engine = self.model, handle.store.engine
@@ -332,9 +351,7 @@ class StoreMachine(Twin):
             self.wait_long(engine)
         found = model.collect(keep)
         dead = model.stored.keys() - found.live
-        files = {each.digest: each.file for each in engine.refresh().known.places()}
-        busy = {each.store.engine._side.id for each in self.handles}
-        held = {name for name in dead if files[name] in busy}
+        held = dead & self.in_live_sides(engine)
         due = model.due(dead, held, at_once=when == "at once")
         sizes = dict(model.stored)
         going = sum(sizes[name] for name in due)

@@ -22,6 +22,7 @@ import castore
 from castore import NewEntry, Reference
 from castore.digest import blob_digest
 from castore.errors import GoneError, NotFoundError
+from castore.explaining import explain
 from castore.formats.entry import encode_ref_list
 from castore.formats.storelog import ALL
 from castore.gc import Report, RoleCount, collect
@@ -147,9 +148,9 @@ class World:
     ) -> tuple[int | None, int | None] | None:
         """Return newest and days for *group* in *log*, None where all stays."""
         own = self.rules.get((log.segment.session_id, group))
-        if own is None and group == "checkpoint" and keep is not None:
-            if only is None or log.segment.id in only:
-                own = (keep, None)
+        is_asked = keep is not None and (only is None or log.segment.id in only)
+        if own is None and group == "checkpoint" and is_asked:
+            own = (keep, None)
         return own or self.rules.get((None, group))
 
     def wanted(self, keep: int | None, only: set[bytes] | None) -> set[bytes]:
@@ -233,7 +234,9 @@ class World:
             if known.digest in self.stored:
                 return known
         data = rng.randbytes(4) + bytes(range(250))
-        ref = self.store.put(data, like=rng.choice(old) if old and number < 0.6 else None)
+        ref = self.store.put(
+            data, like=rng.choice(old) if old and number < 0.6 else None
+        )
         self.refs[ref.digest] = ref
         return ref
 
@@ -260,7 +263,9 @@ class World:
     def do_begin(self, _: Step, rng: random.Random) -> None:
         """Begin a session."""
         made = self.several(rng)
-        segment = self.store.create_session(body=b"begun", then=[new for new, _ in made])
+        segment = self.store.create_session(
+            body=b"begun", then=[new for new, _ in made]
+        )
         self.add_log(segment, None, [item for _, item in made])
 
     def do_append(self, step: Step, rng: random.Random) -> None:
@@ -299,7 +304,7 @@ class World:
         if log is not None:
             entries = log.entries()
             at = step.b % len(entries)
-            owner, index, _ = entries[at]
+            owner, index = entries[at][:2]
             pin = self.store.pin(log.segment.id, at)
             assert (owner.segment.id, index) == pin
             self.pins.add(pin)
@@ -408,6 +413,31 @@ class World:
         found.pop("tag", None)
         assert found == expected
 
+    def explain_all(self) -> None:
+        """Ask why each name is kept, or not: the answer is the model's."""
+        keeping: dict[bytes, set[tuple[bytes, int, str | None]]] = {}
+        for log in self.living():
+            entries = log.entries()
+            for at, (owner, index, item) in enumerate(entries):
+                for group, name in item.names():
+                    if self.keeps(log, entries, at, group, None, None):
+                        naming = owner.segment.id, index, group
+                        keeping.setdefault(name, set()).add(naming)
+        names = sorted({name for some in self.named().values() for name in some})
+        for found in explain(self.store.engine, names, limit=1000):
+            name = found.digest
+            kept = [
+                (each.segment, each.index, each.role and each.role.split(".")[0])
+                for each in found.kept
+                if each.segment != self.store.id
+            ]
+            assert set(kept) == keeping.get(name, set())
+            assert all(each.hold is not None for each in found.kept)
+            assert bool(found.tags) == (name in self.tags.values())
+            is_there = name in self.stored
+            states = {"kept"} if found.is_needed else {"unneeded", "condemned"}
+            assert found.state in (states if is_there else {"absent"})
+
     def read_all(self) -> None:
         """Read what must be there, and be told why of what is not."""
         for digest, ref in self.refs.items():
@@ -428,8 +458,13 @@ def play(steps: list[Step], root: Path) -> World:
     """Live *steps* in a new store at *root* and return what came of it; closed."""
     with castore.open(root, create=True) as store:
         world = World(store)
-        with mock.patch("time.time_ns", lambda: world.now_ms * 1_000_000):
+
+        def clock() -> int:
+            return world.now_ms * 1_000_000
+
+        with mock.patch("time.time_ns", clock):
             for step in steps:
                 world.take(step)
+            world.explain_all()
             world.read_all()
     return world

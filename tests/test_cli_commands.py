@@ -13,6 +13,7 @@ import pytest
 from clikit import Shop, call
 
 from castore.store import open as open_store
+from castore.writing import NewEntry
 
 
 @pytest.fixture
@@ -253,6 +254,42 @@ def test_ls_lists_the_newest_commit_first(shop: Shop) -> None:
 
     assert ["a.jsonl", "b.jsonl"] == paths
     assert 1 == len(shop("ls", "--limit", "1").lines)
+
+
+def test_ls_names_each_segment(shop: Shop) -> None:
+    """By its file's path, else its session's key, else not; all by their ids."""
+    with open_store(shop.store) as store:
+        keyed = store.create_session(key=("tool", "one"))
+        keyed.append([NewEntry("line", b"1"), NewEntry("line", b"2")])
+        made = [store.create_session(), keyed, keyed.fork(2)]
+        heads = [segment.head for segment in made]
+        made[0].delete()
+        deleted = store.create_session(key=("tool", "gone"))
+        deleted.append([NewEntry("line")])
+        heir = deleted.fork(2)
+        deleted.delete()  # and goes on below its heir
+    rows = {row["segment_id"]: row for row in shop.do("ls")["segments"]}
+
+    assert 5 == len(rows) == len(shop("ls").lines)
+    assert {made[0].id.hex(), deleted.id.hex()}.isdisjoint(rows)
+    assert rows[heir.id.hex()]["session_key"] == "tool:gone"
+    for segment, head in zip(made[1:], heads[1:], strict=True):
+        fork = bool(head.fork_index)
+        assert rows[segment.id.hex()] == {
+            "segment_id": segment.id.hex(),
+            "session_id": keyed.session_id.hex(),
+            "session_key": "tool:one",
+            "path": None,
+            "format": None,
+            "fork_of": keyed.id.hex() if fork else None,
+            "fork_index": head.fork_index,
+            "entries": head.count,
+            "revision": head.revision,
+            "seq": head.seq,
+            "time_ms": head.time_ms,
+        }
+    line = next(each for each in shop("ls").lines if made[2].id.hex() in each)
+    assert line.endswith("3 entries  tool:one  fork at 2")
 
 
 def test_log_lists_entries_and_no_contents(shop: Shop) -> None:

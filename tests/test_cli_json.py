@@ -31,6 +31,7 @@ def shop(tmp_path: Path) -> Shop:
     with open_store(shop.store) as store:
         state = Reference("checkpoint", store.put(b"state"))
         store.create_session(key=("by", "hand"), then=[NewEntry("turn", b"", [state])])
+    shop("pin", "by:hand@1")
     return shop
 
 
@@ -70,7 +71,12 @@ ARGUMENTS: dict[str, list[str]] = {
     "pack": [],
     "verify": [],
     "gc": [],
+    "backup": ["{root}/backup"],
     "erase": ["by:hand@1", "--reason", "asked", "--receipt", "{root}/receipt"],
+    "policy": ["--group", "checkpoint", "--keep-newest", "3", "by:hand"],
+    "pin": ["by:hand@1"],
+    "unpin": ["by:hand@1"],
+    "explain": ["by:hand@1"],
     "rebuild": [],
     "stats": [],
     "report": ["-o", "{root}/page.html"],

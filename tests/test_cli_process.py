@@ -105,7 +105,15 @@ def test_help_imports_nothing_but_the_parser(shop: Shop) -> None:
     )
     assert {
         f"castore.cli.{name}"
-        for name in ("arguments", "exits", "output", "parser", "progress", "text")
+        for name in (
+            "arguments",
+            "exits",
+            "keeping_arguments",
+            "output",
+            "parser",
+            "progress",
+            "text",
+        )
     } == {name for name in new if name.startswith("castore.cli.")}
 
 

@@ -28,7 +28,7 @@ CLASSES: dict[type[CastoreError], tuple[dict[str, Any], str]] = {
         {"verdict": "corrupt frame", "where": "files/9f.cas@188"},
         f"corrupt frame: files/9f.cas@188: {WHAT}",
     ),
-    errors.LostError: ({}, WHAT),
+    errors.LostError: ({"names": ("blake3:00",)}, WHAT),
     errors.NeededError: ({"by": ("tag:kept",)}, WHAT),
     errors.ConflictError: (
         {"subject": "head", "expected": 2, "actual": 3},

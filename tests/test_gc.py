@@ -99,7 +99,10 @@ def test_dry_run_equals_run(store: castore.Store) -> None:
     again = collect(store.engine, grace_s=0, yes=True)
 
     assert size == unchanged
-    assert attrs.evolve(dry, dry_run=False, freed_bytes=run.freed_bytes) == run
+    done = ("freed_bytes", "stored_bytes", "rewritten_bytes")
+    files = ("files_kept", "files_rewritten", "files_dropped", "files_written")
+    facts = {name: getattr(run, name) for name in (*done, *files)}
+    assert attrs.evolve(dry, dry_run=False, **facts) == run
     assert 0 == again.deleted_blob_count
     assert 2 == len(list(segment.read()))
 

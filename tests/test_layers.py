@@ -40,7 +40,7 @@ LAYERS = [
         "verify",
     },
     {"collecting"},
-    {"backup", "erasing", "gc", "report", "scanning", "sweeping"},
+    {"backup", "erasing", "explaining", "gc", "report", "scanning", "sweeping"},
     {"maintain", "runtime"},
     {"aio"},
     {"cli"},

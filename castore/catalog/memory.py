@@ -9,6 +9,7 @@ import threading
 
 from collections.abc import Iterator, Sequence
 
+from castore.catalog.comparing import sorted_facts
 from castore.catalog.rows import (
     AbsenceRow,
     Counts,
@@ -25,7 +26,6 @@ from castore.catalog.rows import (
     SessionRow,
     TagRow,
     listed,
-    sorted_facts,
 )
 
 

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from castore.catalog import schema
+from castore.catalog.comparing import sorted_facts
 from castore.catalog.database import Database, damaged, is_at_rest
 from castore.catalog.rows import (
     AbsenceRow,
@@ -32,7 +33,6 @@ from castore.catalog.rows import (
     SegmentRow,
     SessionRow,
     TagRow,
-    sorted_facts,
 )
 from castore.catalog.writing import write
 

@@ -8,7 +8,6 @@ import operator
 import sqlite3
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import attrs
 
@@ -18,13 +17,7 @@ from castore.catalog.schema import summed
 
 
 _LISTS = tuple(field.name for field in attrs.fields(Facts))
-_NUMBER = {
-    table: (
-        f"SELECT no FROM {table} WHERE id = ?",  # noqa: S608 - our own two words
-        f"INSERT INTO {table} (id) VALUES (?)",  # noqa: S608
-    )
-    for table in ("file", "segment")
-}
+_ASK_COUNT = 256  # ids looked up by one statement
 _REMOVE_SEGMENT = (
     "DELETE FROM run WHERE segment = (SELECT no FROM segment WHERE id = ?)",
     "DELETE FROM node WHERE segment = (SELECT no FROM segment WHERE id = ?)",
@@ -53,6 +46,7 @@ def write(db: sqlite3.Connection, facts: Sequence[Facts], position: Position) ->
     """Write *facts* and *position*, within the caller's transaction."""
     for batch in _batches(facts):
         _drop_files(db, batch.drop_files)
+        _add_segments(db, batch)
         _add_stored(db, batch)
         _add_others(db, batch)
         _remove(db, batch)
@@ -98,6 +92,11 @@ def _drop_files(db: sqlite3.Connection, files: Sequence[bytes]) -> None:
         db.execute(f"DELETE FROM {table} WHERE file IN ({listed})")  # noqa: S608
 
 
+def _add_segments(db: sqlite3.Connection, facts: Facts) -> None:
+    newest = {segment.id: segment for segment in facts.segments}
+    db.executemany(_ADD_SEGMENT, map(summed, newest.values()))
+
+
 def _add_stored(db: sqlite3.Connection, facts: Facts) -> None:
     files = _numbers(
         db,
@@ -108,20 +107,20 @@ def _add_stored(db: sqlite3.Connection, facts: Facts) -> None:
     # so that of equal digests the last one still wins.
     db.executemany(
         "INSERT OR REPLACE INTO place VALUES (?, ?, ?, ?, ?)",
-        [
+        (
             (digest, files[file], offset, record, size)
             for digest, file, offset, record, size in sorted(
                 facts.places, key=operator.attrgetter("digest")
             )
-        ],
+        ),
     )
     segments = _numbers(db, "segment", {run.segment for run in facts.runs})
     db.executemany(
         "INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?, ?, ?)",
-        [
+        (
             (segments[segment], first, count, files[file], offset, record)
             for segment, first, count, file, offset, record in facts.runs
-        ],
+        ),
     )
     reaches: dict[int, int] = {}
     for run in facts.runs:
@@ -134,35 +133,29 @@ def _add_stored(db: sqlite3.Connection, facts: Facts) -> None:
 
 
 def _add_others(db: sqlite3.Connection, facts: Facts) -> None:
-    newest = {segment.id: segment for segment in facts.segments}
-    db.executemany(_ADD_SEGMENT, _summed(newest.values()))
     named = {node.segment for node in facts.nodes}
     named |= {key.segment for key in facts.keys}
     named |= {label.segment for label in facts.labels}
     segments = _numbers(db, "segment", named)
     db.executemany(
         "INSERT OR REPLACE INTO node VALUES (?, ?, ?, ?, ?)",
-        [(segments[segment], *rest) for segment, *rest in _summed(facts.nodes)],
+        ((segments[segment], *rest) for segment, *rest in map(summed, facts.nodes)),
     )
     db.executemany(
         "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        [(segments[segment], *rest) for segment, *rest in _summed(facts.keys)],
+        ((segments[segment], *rest) for segment, *rest in map(summed, facts.keys)),
     )
     db.executemany(
         "INSERT OR REPLACE INTO label VALUES (?, ?)",
         [(digest, segments[segment]) for digest, segment in facts.labels],
     )
     for statement, rows in (
-        ("INSERT OR REPLACE INTO session VALUES (?, ?, ?, ?)", _summed(facts.sessions)),
-        ("INSERT OR REPLACE INTO tag VALUES (?, ?, ?, ?, ?)", _summed(facts.tags)),
-        ("INSERT OR REPLACE INTO deleted VALUES (?, ?, ?, ?)", _summed(facts.deleted)),
-        ("INSERT OR REPLACE INTO absence VALUES (?, ?, ?, ?)", _summed(facts.absences)),
+        ("INSERT OR REPLACE INTO session VALUES (?, ?, ?, ?)", facts.sessions),
+        ("INSERT OR REPLACE INTO tag VALUES (?, ?, ?, ?, ?)", facts.tags),
+        ("INSERT OR REPLACE INTO deleted VALUES (?, ?, ?, ?)", facts.deleted),
+        ("INSERT OR REPLACE INTO absence VALUES (?, ?, ?, ?)", facts.absences),
     ):
-        db.executemany(statement, rows)
-
-
-def _summed(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    return list(map(summed, rows))
+        db.executemany(statement, map(summed, rows))
 
 
 def _remove(db: sqlite3.Connection, facts: Facts) -> None:
@@ -179,14 +172,27 @@ def _remove(db: sqlite3.Connection, facts: Facts) -> None:
 
 def _numbers(db: sqlite3.Connection, table: str, ids: set[bytes]) -> dict[bytes, int]:
     """Return the number of each of *ids* in *table*, given one now if it has none."""
-    select, insert = _NUMBER[table]
-    numbers = {}
-    for each in sorted(ids):
-        found = db.execute(select, (each,)).fetchall()
-        if not found:
-            db.execute(insert, (each,))
-            found = db.execute(select, (each,)).fetchall()
-        if len(found) != 1 or not isinstance(found[0][0], int):
-            raise damaged(f"its index of {table}s is broken")
-        numbers[each] = found[0][0]
+    numbers = _known_numbers(db, table, sorted(ids))
+    missing = sorted(ids - numbers.keys())
+    if missing:
+        insert = f"INSERT INTO {table} (id) VALUES (?)"  # noqa: S608 - our own words
+        db.executemany(insert, [(each,) for each in missing])
+        numbers |= _known_numbers(db, table, missing)
+    if numbers.keys() != ids:
+        raise damaged(f"its index of {table}s is broken")
+    return numbers
+
+
+def _known_numbers(
+    db: sqlite3.Connection, table: str, ids: Sequence[bytes]
+) -> dict[bytes, int]:
+    rows: list[tuple[bytes, int]] = []
+    for at in range(0, len(ids), _ASK_COUNT):
+        some = ids[at : at + _ASK_COUNT]
+        marks = ", ".join("?" * len(some))
+        query = f"SELECT id, no FROM {table} WHERE id IN ({marks})"  # noqa: S608
+        rows += db.execute(query, some).fetchall()
+    numbers = dict(rows)
+    if len(numbers) != len(rows) or not all(isinstance(no, int) for _, no in rows):
+        raise damaged(f"its index of {table}s is broken")
     return numbers

@@ -43,7 +43,7 @@ def gc(options: argparse.Namespace, out: Output) -> Exit:
 
     Says nothing to who wants it quiet where somebody else is at it.
     """
-    from castore.gc import collect
+    from castore.gc import Bounds, collect
 
     if options.print_systemd:
         return _print_units(options, out)
@@ -59,8 +59,7 @@ def gc(options: argparse.Namespace, out: Output) -> Exit:
                     plan=plan,
                     accept_lost=lost,
                     yes=options.yes,
-                    max_duration_s=options.max_duration,
-                    max_rewrite_bytes=options.max_rewrite_bytes,
+                    bounds=Bounds(options.max_duration, options.max_rewrite_bytes),
                     progress=progress.step,
                 )
             meter.samples = [*samples_of_gc(report)]

@@ -15,7 +15,7 @@ import attrs
 
 from castore import limits
 from castore.catalog import Catalog, SqliteCatalog
-from castore.catalog.rows import read_facts, sorted_facts
+from castore.catalog.comparing import read_facts, sorted_facts
 from castore.cli.exits import Exit
 from castore.cli.opening import store_path
 from castore.cli.output import Output

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 
 from collections.abc import Iterator
@@ -17,8 +16,8 @@ from castore.cli.exits import CommandError, Exit
 from castore.cli.opening import open_store, read_store
 from castore.cli.output import Output
 from castore.cli.target import COPY_SIZE, STDOUT, target
-from castore.cli.text import count_text, size_text, time_text
-from castore.errors import GoneError, NotFoundError
+from castore.cli.text import count_text, parse_entry, size_text, time_text
+from castore.errors import NotFoundError
 from castore.formats.entry import REF_LIST_FLAG, Entry
 
 
@@ -79,12 +78,10 @@ def _file_in(store: Store, row: Listed) -> FileFacts | None:
 
     What has no label is found by no path, and was no import.
     """
-    from castore.importer import facts_of
+    from castore.importer import facts_in
 
-    try:
-        return facts_of(store, store.segment(row.id))
-    except (NotFoundError, GoneError):
-        return None  # it was deleted while others were listed
+    found = store.engine.view.known.find_segment(row.id)
+    return facts_in(store, found) if found else None  # None: deleted meanwhile
 
 
 def fork(options: argparse.Namespace, out: Output) -> Exit:
@@ -191,9 +188,9 @@ def show(options: argparse.Namespace, out: Output) -> Exit:
     """Say what an entry is, or write its body."""
     from castore.importer import find_segment
 
-    found = re.fullmatch(r"(.+)\[(-?\d+)\]", options.entry)
+    found = parse_entry(options.entry)
     if found is None:
-        what = "show wants SEGMENT[INDEX]; quote it, brackets mean something to shells"
+        what = "show wants SEGMENT[INDEX] or SEGMENT@INDEX; shells want [] quoted"
         raise CommandError(Exit.USAGE, what)
     if options.output is not None and not options.body:
         raise CommandError(Exit.USAGE, "-o is for --body")
@@ -201,9 +198,9 @@ def show(options: argparse.Namespace, out: Output) -> Exit:
         what = "--json says what an entry is, --body writes its bytes: one of them"
         raise CommandError(Exit.USAGE, what)
     with read_store(options) as store:
-        segment = find_segment(store, found[1])
+        segment = find_segment(store, found[0])
         try:
-            entry = segment.entry(int(found[2]))
+            entry = segment.entry(found[1])
         except IndexError as error:
             raise NotFoundError(what=str(error)) from error
         if options.body:

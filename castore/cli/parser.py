@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import NamedTuple, NoReturn
 
 from castore.cli import arguments as args
+from castore.cli import keeping_arguments as keeping
 from castore.cli import maintenance_arguments as upkeep
 from castore.cli.exits import CommandError, Exit
 from castore.cli.output import Output
@@ -151,6 +152,12 @@ COMMANDS = (
         "backup", "copy the store, or what is new of it", upkeep.backup, "backing:run"
     ),
     Command("erase", "remove something for good", args.erase, "erasing:erase"),
+    Command("policy", "list or set what gc keeps", keeping.policy, "keeping:policy"),
+    Command("pin", "keep an entry; list pins", keeping.pin, "keeping:pin"),
+    Command("unpin", "let go of a pinned entry", keeping.unpin, "keeping:unpin"),
+    Command(
+        "explain", "say why it is kept, or gone", keeping.explain, "keeping:explain"
+    ),
     Command("rebuild", "make the catalog anew", args.none, "stores:rebuild"),
     Command("stats", "print totals", args.none, "stores:stats"),
     Command("report", "write a page about the store", args.report, "reporting:run"),

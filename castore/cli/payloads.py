@@ -25,7 +25,7 @@ from castore.store import Store
 def put(options: argparse.Namespace, out: Output) -> Exit:
     """Take a payload in under a tag, so that it stays, and print its reference."""
     with open_store(options) as store:
-        like = _resolve(store, options.like) if options.like else None
+        like = resolve(store, options.like) if options.like else None
         if options.file == STDOUT:
             ref = _put(store, sys.stdin.buffer, like)
         else:
@@ -48,7 +48,7 @@ def get(options: argparse.Namespace, out: Output) -> Exit:
     """Write a payload, checked."""
     check_output(options, "payload")
     with read_store(options) as store:
-        ref = _resolve(store, options.ref)
+        ref = resolve(store, options.ref)
         if not store.has(ref):
             store.get(ref)  # raises why it is not there
         with (
@@ -64,7 +64,7 @@ def get(options: argparse.Namespace, out: Output) -> Exit:
     return Exit.DONE
 
 
-def _resolve(store: Store, name: str) -> BlobRef:
+def resolve(store: Store, name: str) -> BlobRef:
     """Return the payload that *name*, a reference or tag, means."""
     tagged = store.tags().get(name)
     if tagged is not None:
@@ -92,7 +92,7 @@ def tag(options: argparse.Namespace, out: Output) -> Exit:
             kept = store.tags().get(name)
             store.untag(name)
             return _tell_tags({name: kept} if kept else {}, out)
-        ref = _resolve(store, options.ref)
+        ref = resolve(store, options.ref)
         store.tag(name, ref)
         return _tell_tags({name: ref}, out)
 

@@ -228,6 +228,47 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "removed": "list of files that went",
         "not_reached": "list of texts: what castore cannot reach",
     },
+    "policy": {
+        "policies": "list of those that are there, or that was set or taken away",
+        "policies[].session_id": "32 hex digits; null: all that have no own one",
+        "policies[].group": "of roles; null: bodies of entries",
+        "policies[].newest": "entries of a log, the newest, or null",
+        "policies[].days": "or null",
+        "policies[].keeps_all": "whether newest is more than any log has",
+    },
+    "pin": {
+        "pins": "list of those that are there, or the one that was set",
+        "pins[].segment_id": "segment that owns the entry",
+        "pins[].index": "of the entry",
+    },
+    "unpin": {
+        "pins": "list of the one that was taken away",
+        "pins[].segment_id": "segment that owns the entry",
+        "pins[].index": "of the entry",
+    },
+    "explain": {
+        "entry": "null, or object: segment_id (its owner), index, kind, time_ms, "
+        "is_start, is_pinned, logs (segments whose logs have it)",
+        "blobs": "list: the payload; or body, lists and payloads of the entry",
+        "blobs[].role": "of the payload in the entry; null for its body",
+        "blobs[].ref": "blake3:<64 hex digits>",
+        "blobs[].state": "kept; condemned; unneeded: by anything, and not condemned "
+        "yet; absent: an entry says why; lost: nothing does; unknown",
+        "blobs[].size": "bytes, or null: not there",
+        "blobs[].tags": "names of tags that keep it",
+        "blobs[].kept": "list of entries that keep it, some: segment_id, index, what "
+        "(body, payload, list), role, log (id of the segment whose log keeps it), by "
+        "(no policy, start, pinned, newest, days)",
+        "blobs[].kept_count": "how many there are",
+        "blobs[].chunk_of": "references of kept payloads of which it is a part",
+        "blobs[].released": "list of entries that name it and keep it not, as kept",
+        "blobs[].released_count": "how many there are",
+        "blobs[].base_count": "differences to it, stored anew when it goes",
+        "blobs[].condemned_ms": "since when, or null",
+        "blobs[].goes_ms": "from when it may go, or null",
+        "blobs[].is_held": "whether it stands in a file that a live process writes",
+        "blobs[].absence": "verdict of the last entry that says why it went, or null",
+    },
     "rebuild": {
         "sessions": "count",
         "segments": "count",

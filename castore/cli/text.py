@@ -119,3 +119,9 @@ def parse_time(text: str) -> int:
     if found.tzinfo is None:
         found = found.replace(tzinfo=UTC)
     return round(found.timestamp() * 1000)
+
+
+def parse_entry(text: str) -> tuple[str, int] | None:
+    """Return segment and index from ``SEGMENT[3]`` or ``SEGMENT@3``; None for else."""
+    found = re.fullmatch(r"(.+)(?:\[(-?\d+)\]|@(-?\d+))", text, re.ASCII | re.DOTALL)
+    return (found[1], int(found[2] or found[3])) if found else None

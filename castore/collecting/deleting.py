@@ -27,17 +27,42 @@ Guard = Callable[[Catalog], None]
 @attrs.frozen
 class Bounds:
     """
-    How much one run may do.
+    How much one run may do; None for no bound.
 
     Attributes:
-        until: Begin nothing more at this `time.monotonic`, but for the first part;
-            None for no bound.
+        max_duration_s: Begin no further part of the deletion after so many seconds;
+            one part at least is done.
 
-        rewrite_size: Write so many bytes anew at most, None for no bound.
+        max_rewrite_bytes: Write so many bytes anew at most, about. Files in which
+            nothing lives go first, then those that give most for each byte.
     """
 
-    until: float | None = None
-    rewrite_size: int | None = None
+    max_duration_s: float | None = None
+    max_rewrite_bytes: int | None = None
+
+    def begin(self) -> Limits:
+        """Return what they come to for a run that begins now."""
+        spend = self.max_duration_s
+        until = None if spend is None else time.monotonic() + spend
+        return Limits(until, self.max_rewrite_bytes)
+
+
+NO_BOUNDS = Bounds()
+
+
+@attrs.frozen
+class Limits:
+    """
+    The bounds of a run that goes on.
+
+    Attributes:
+        until: By `time.monotonic`, None for no bound.
+
+        rewrite_size: Bytes, None for no bound.
+    """
+
+    until: float | None
+    rewrite_size: int | None
 
     @property
     def are_there(self) -> bool:
@@ -51,7 +76,7 @@ class How:
     How it is done.
 
     Attributes:
-        bounds: Of the run.
+        limits: Of the run.
 
         level: Of zstd.
 
@@ -64,7 +89,7 @@ class How:
         tell: Told the raw bytes written.
     """
 
-    bounds: Bounds
+    limits: Limits
     level: int
     files_of: FilesOf
     guard: Callable[[Collection[bytes]], Guard]
@@ -85,7 +110,7 @@ def delete(engine: Engine, due: Collection[bytes], how: How, work: Work) -> None
     inputs = _inputs(engine, wanted)
     deleter = _Deleter(engine, how, work)
     room = engine.files.free_size() > sum(item.file.size() for item in inputs)
-    if room and not how.bounds.are_there:
+    if room and not how.limits.are_there:
         files = {item.file.id for item in inputs}
         names = frozenset(name for name in due if files.issuperset(how.files_of(name)))
         if names:
@@ -172,13 +197,13 @@ class _Deleter:
 
     def _obstacle(self, part: Part) -> str:
         """Return why *part* cannot be replaced now, empty if it can."""
-        bounds = self._how.bounds
-        late = bounds.until is not None and time.monotonic() >= bounds.until
+        limits = self._how.limits
+        late = limits.until is not None and time.monotonic() >= limits.until
         if late and self._work.deleted:
             return TIME
         if not part.cost:
             return ""
-        most = bounds.rewrite_size
+        most = limits.rewrite_size
         if most is not None and self._spent + part.cost > most:
             return BYTES
         return "" if self._has_room(part.cost) else ROOM

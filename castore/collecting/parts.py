@@ -7,11 +7,12 @@ is written. Files between which something that goes has copies, or heirs, go tog
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import attrs
 
 from castore.catalog.rows import Catalog, Place
+from castore.formats import file as file_format
 from castore.packing.rewrite import Input
 
 
@@ -80,7 +81,15 @@ class Chooser:
             home = frozenset(files_of(name))
             if home <= self._inputs.keys():
                 self._homes.setdefault(home, set()).add(name)
-        self._raw, self._dead = _sizes(known.places(), self._inputs, due)
+        # By file and frame, what stands there: its raw size, never 0.
+        self._frames: dict[bytes, dict[int, int]] = {file: {} for file in self._inputs}
+        self._due: dict[bytes, Place] = {}
+        for place in known.places():
+            frames = self._frames.get(place.file)
+            if frames is not None:
+                frames[place.offset] = frames.get(place.offset, 0) + _weight(place)
+                if place.digest in due:
+                    self._due[place.digest] = place
 
     def together(self) -> list[Part]:
         """Return all in as many parts as can be, the best first."""
@@ -113,13 +122,32 @@ class Chooser:
         inputs = tuple(self._inputs[file] for file in sorted(files))
         found = (names for home, names in self._homes.items() if home <= files)
         names: frozenset[bytes] = frozenset().union(*found)
-        cost = sum(self._cost(item) for item in inputs)
+        dead: dict[tuple[bytes, int], int] = {}
+        for name in names:
+            place = self._due[name]
+            key = (place.file, place.offset)
+            dead[key] = dead.get(key, 0) + _weight(place)
+        cost = sum(self._cost(item, dead) for item in inputs)
         return Part(inputs, names, cost, sum(map(_size, inputs)) - cost)
 
-    def _cost(self, item: Input) -> int:
-        raw = self._raw.get(item.file.id, 0)
-        alive = raw - self._dead.get(item.file.id, 0)
-        return _size(item) * alive // raw if raw else 0
+    def _cost(self, item: Input, dead: Mapping[tuple[bytes, int], int]) -> int:
+        """
+        Return about how many bytes of a file are written anew without what is *dead*.
+
+        What stands between frames with blobs is taken for a part of these.
+        """
+        file = item.file.id
+        frames = sorted(self._frames[file].items())
+        ends = [*(offset for offset, _ in frames), item.stop]
+        cost = ends[0] - file_format.SIZE
+        for (offset, weight), end in zip(frames, ends[1:], strict=True):
+            alive = weight - dead.get((file, offset), 0)
+            cost += -(-(end - offset) * alive // weight)
+        return cost
+
+
+def _weight(place: Place) -> int:
+    return place.size + 1
 
 
 def _worth(part: Part) -> tuple[bool, float, list[bytes]]:
@@ -129,20 +157,6 @@ def _worth(part: Part) -> tuple[bool, float, list[bytes]]:
 
 def _size(item: Input) -> int:
     return item.file.size()
-
-
-def _sizes(
-    places: Iterator[Place], files: Mapping[bytes, object], due: Collection[bytes]
-) -> tuple[dict[bytes, int], dict[bytes, int]]:
-    """Return the raw bytes in each of *files*, and of these what is *due*."""
-    raw: dict[bytes, int] = {}
-    dead: dict[bytes, int] = {}
-    for place in places:
-        if place.file in files:
-            raw[place.file] = raw.get(place.file, 0) + place.size
-            if place.digest in due:
-                dead[place.file] = dead.get(place.file, 0) + place.size
-    return raw, dead
 
 
 class _Groups:

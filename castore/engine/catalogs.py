@@ -13,6 +13,7 @@ from castore.catalog.rows import Catalog, Facts, Position
 from castore.engine.reserve import NAME as RESERVE
 from castore.errors import CorruptionError, NotFoundError, StorageError
 from castore.formats.mark import LockFile
+from castore.reading.collecting import no_search
 from castore.storage import Files
 
 
@@ -111,7 +112,8 @@ def new_catalog(
     """Write a catalog of *facts*; what stood under the name goes."""
     remove_catalogs(files, below=generation + 1)
     catalog = SqliteCatalog.create(files.path(catalog_name(generation)))
-    catalog.apply([facts], position)
+    with no_search():
+        catalog.apply([facts], position)
     catalog.checkpoint("TRUNCATE")
     return catalog
 

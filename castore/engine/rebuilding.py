@@ -67,9 +67,10 @@ def _facts_of_survey(
         absences=absences(found.log),
         keys=_keys(found),
     )
-    for log in found.logs.values():
-        _add_log(facts, log, found)
     facts.sessions = _sessions(found)
+    found.runs.clear()  # those that count stand in logs, which go one by one now
+    while found.logs:
+        _add_log(facts, found.logs.popitem()[1], found)
     return facts, _position(found, lock)
 
 

@@ -19,7 +19,6 @@ from castore.formats.file import file_name
 from castore.formats.mark import LockFile
 from castore.reading.files import OpenFile, OpenFiles
 from castore.reading.mark import MarkWorth
-from castore.reading.survey import survey
 from castore.storage import Files
 
 
@@ -46,6 +45,9 @@ def recover(
         file = newest_journal(opened, bound)
         if bound is not None and bound.journal != file.id:
             # An older mark, or a newer journal that is gone: the whole tells.
+            # What that imports would slow every start of the command.
+            from castore.reading.survey import survey
+
             survey(files, store=store, lock=lock).raise_faults()
         # Who made it was perhaps stopped before its sync; what follows leans on it.
         files.sync(file.fd)

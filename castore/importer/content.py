@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 import attrs
 
+from castore.catalog.rows import SegmentRow
 from castore.codec import decode_object, encode_object
 from castore.engine.expect import living
 from castore.errors import FormatError, NotFoundError
@@ -72,15 +73,17 @@ class FileFacts:
 
 def facts_of(store: Store, segment: Segment) -> FileFacts | None:
     """Return what is known of the file in *segment*, None if it was no import."""
-    return facts_in(store, segment.entry(segment.fork_index))
+    return facts_in(store, living(store.engine.refresh().known, segment.id))
 
 
-def facts_in(store: Store, start: Entry) -> FileFacts | None:
-    """Return what the start entry of a segment tells; as `facts_of`."""
+def facts_in(store: Store, row: SegmentRow) -> FileFacts | None:
+    """Return what is known of the file in *row*; as `facts_of`, of what is known."""
+    logs = store.engine.view.logs
+    start = next(logs.entries(row, row.fork_index, row.fork_index + 1))
     if all(ref.role != PATH_ROLE for ref in start.refs):
         return None
     try:
-        told = decode_object(store.get(start.body))
+        told = decode_object(store.engine.read_blob(start.body.digest))
     except FormatError:
         return None
     if not isinstance(told, dict):

@@ -17,15 +17,23 @@ import queue
 import subprocess
 import sys
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
 from types import TracebackType
-from typing import Self
+from typing import Any, BinaryIO, Self
+
+import attrs
 
 from castore.errors import CastoreError
-from castore.reading.contents import Part, read_part
+from castore.formats.commit import Commit
+from castore.formats.entry import Start
+from castore.formats.head import Head
+from castore.reading.contents import FrameContents, Part, read_part
 from castore.reading.files import OpenFile, OpenFiles
+from castore.reading.image import RunHeader
 from castore.reading.parts import Span
+from castore.reading.stored import StoredBlobs, StoredRun, Wants
 from castore.storage import Files
 
 
@@ -126,6 +134,45 @@ def _tell(process: _Process, value: str | Span) -> None:
         process.stdin.flush()
 
 
+#: What a part has one or more of for each frame.
+_KINDS: tuple[type, ...] = (
+    FrameContents,
+    StoredBlobs,
+    StoredRun,
+    Wants,
+    RunHeader,
+    Start,
+    Head,
+    Commit,
+)
+# By themselves attrs objects go as dicts made in Python: twice the time to write.
+_FIELDS = {kind: [field.name for field in attrs.fields(kind)] for kind in _KINDS}
+_VALUES = {kind: attrgetter(*names) for kind, names in _FIELDS.items()}
+_SETTERS = {  # of their slots, frozen or not
+    kind: [getattr(kind, name).__set__ for name in names]
+    for kind, names in _FIELDS.items()
+}
+
+
+def _reduced(part: object) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    kind = type(part)
+    return _made, (kind, _VALUES[kind](part))
+
+
+def _made(kind: type, values: tuple[object, ...]) -> object:
+    part: object = object.__new__(kind)
+    for put, value in zip(_SETTERS[kind], values, strict=True):
+        put(part, value)
+    return part
+
+
+def _answer(part: Part | None, answers: BinaryIO) -> None:
+    pickler = pickle.Pickler(answers, pickle.HIGHEST_PROTOCOL)
+    pickler.dispatch_table = dict.fromkeys(_FIELDS, _reduced)
+    pickler.dump(part)
+    answers.flush()
+
+
 def serve() -> None:
     """
     Read what standard input asks for until it ends: a folder, then spans.
@@ -144,5 +191,4 @@ def serve() -> None:
         with contextlib.suppress(CastoreError):
             file = opened.get(span.file)
             part = read_part(file, span.start, span.end, span.stop)
-        pickle.dump(part, answers, pickle.HIGHEST_PROTOCOL)
-        answers.flush()
+        _answer(part, answers)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import attrs
@@ -206,6 +206,9 @@ def _spans(
     runs: Sequence[StoredRun], start: int, stop: int
 ) -> Iterator[tuple[int, int, list[StoredRun]]]:
     """Yield consecutive ranges, each with the runs that hold all of its entries."""
+    if len(runs) == 1 and runs[0].first <= start < stop <= runs[0].stop:
+        yield start, stop, list(runs)  # as of most logs, where there are very many
+        return
     order = sorted(range(len(runs)), key=lambda at: (-runs[at].first, -at))
     active: list[int] = []
     while start < stop:
@@ -228,7 +231,7 @@ def _choose(active: list[StoredRun], index: int, name: bytes | None) -> StoredRu
 
 
 def grow_tree(
-    log: Log, tree: merkle.Tree, peaks: list[bytes], wanted: Iterable[int]
+    log: Log, tree: merkle.Tree, peaks: list[bytes], wanted: Collection[int]
 ) -> None:
     """
     Append the good own entries to a tree; sets `peaks`, `nodes`, `snapshots`.
@@ -246,7 +249,8 @@ def grow_tree(
         wanted: Counts at which children want to know the peaks.
     """
     peaks = list(peaks)
-    stops = sorted({*wanted, *([log.head.count] if log.head else ())})
+    end = log.head.count if log.head else None
+    stops = sorted({*wanted, *([end] if end is not None else ())})
     count = log.fork_index
     for run, start, stop in log.pieces:
         for level, latest in _subtrees(run, start, min(stop, log.good), tree, stops):
@@ -256,9 +260,10 @@ def grow_tree(
             count += 1 << level
             at = bisect.bisect_left(stops, count)
             if stops[at : at + 1] == [count]:
-                log.snapshots[count] = list(peaks)
-    if log.head and log.head.count in log.snapshots:
-        log.peaks = log.snapshots[log.head.count]
+                if count == end:
+                    log.peaks = list(peaks)
+                if count in wanted:
+                    log.snapshots[count] = list(peaks)
 
 
 def _subtrees(

@@ -256,7 +256,7 @@ def _survey(
         surveyor.log,
         surveyor.logs,
         Reader(folder.good),
-        sum(len(member.contents.frames) for member in members),
+        surveyor.frame_count,
     )
 
 

@@ -68,6 +68,8 @@ class Surveyor:
 
         torn: Where the newest journal is torn.
 
+        frame_count: Whole frames of the members.
+
         records: What the members hold.
 
         logs: The logs that anybody wants.
@@ -87,6 +89,7 @@ class Surveyor:
         self.members: list[Member] = []
         self.garbage: list[bytes] = []
         self.torn: tuple[bytes, int] | None = None
+        self.frame_count = 0
         self.records = Records()
         self.logs: dict[bytes, Log] = {}
         self._folder = folder
@@ -115,7 +118,15 @@ class Surveyor:
             judge_member(member, self._findings)
         judge_commits(self.records, self._store, self._findings)
         self._findings.extend(self._log_findings)
+        self._let_go_of_frames()
         self.logs = self._walk_logs()
+
+    def _let_go_of_frames(self) -> None:
+        """Keep the last frame of each file: what they hold stands in `records`."""
+        self.frame_count = sum(len(each.contents.frames) for each in self.members)
+        members = (member.contents for member in self.members)
+        for contents in (*self._good.values(), *members):
+            del contents.frames[:-1]
 
     # --- step 3: which files count -------------------------------------------
 

@@ -10,11 +10,8 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
 import stat
-import subprocess
 import sys
-import uuid
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -313,11 +310,14 @@ class Files:
     def free_size(self) -> int:
         """Return the bytes that the file system would still take."""
         with _translated("asking for free space"):
-            return shutil.disk_usage(self.root).free
+            facts = os.statvfs(self.root)
+            return facts.f_bavail * facts.f_frsize
 
 
 def _boot_id() -> bytes:
     if sys.platform == "darwin":
+        import subprocess
+
         command = ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"]
         text = subprocess.run(  # noqa: S603 - a fixed command
             command, check=True, capture_output=True
@@ -328,4 +328,4 @@ def _boot_id() -> bytes:
         raise UnsupportedError(
             what=f"castore keeps stores on Linux and macOS, not on {sys.platform}"
         )
-    return uuid.UUID(text.strip()).bytes
+    return bytes.fromhex(text.strip().replace("-", ""))

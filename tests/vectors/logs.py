@@ -121,12 +121,27 @@ def _good() -> dict[str, tuple[str, list[Entry]]]:
             ],
         ),
         "lost": ("blobs are given up", [("lost", storelog.erased("", DIGESTS), ())]),
+        "instance": ("a copy of a store", [("instance", storelog.instance(STORE), ())]),
+        **_good_policies(),
+    }
+
+
+def _good_policies() -> dict[str, tuple[str, list[Entry]]]:
+    return {
         "policy": (
             "the newer of two rules for the same; bodies of a session",
             [
                 ("policy", storelog.policy(Rule(None, "checkpoint", 1, None)), ()),
                 ("policy", storelog.policy(Rule(SESSION, None, None, 30)), ()),
                 ("policy", storelog.policy(Rule(None, "checkpoint", 2, 7)), ()),
+            ],
+        ),
+        "policy_away": (
+            "a rule is taken away by one without numbers, another stays",
+            [
+                ("policy", storelog.policy(Rule(SESSION, "tool", 0, 1)), ()),
+                ("policy", storelog.policy(Rule(None, "tool", 2, None)), ()),
+                ("policy", storelog.policy(Rule(SESSION, "tool", None, None)), ()),
             ],
         ),
         "pinned": (
@@ -137,7 +152,6 @@ def _good() -> dict[str, tuple[str, list[Entry]]]:
                 ("unpinned", storelog.pinned(SEGMENT, 3), ()),
             ],
         ),
-        "instance": ("a copy of a store", [("instance", storelog.instance(STORE), ())]),
     }
 
 
