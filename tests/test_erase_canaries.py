@@ -149,7 +149,9 @@ def erase_some(planted: Planted) -> tuple[set[bytes], set[castore.BlobRef]]:
 def check(planted: Planted) -> None:
     """Erase some; none of it may be anywhere, and all else must be whole."""
     root = planted.store.engine.files.root
-    before = canaries_in(root)
+    # Compressed bytes may look like a canary that there never was.
+    real = {canary(number) for number in range(1, planted.count + 1)}
+    before = canaries_in(root) & real
     logs = [planted.store.segment(log) for log in planted.logs]
     proofs = {log.id: (log.prove(log.count - 1), log.head) for log in logs}
 
@@ -157,7 +159,7 @@ def check(planted: Planted) -> None:
 
     # No canary of what went is left; every other one is where it was.
     assert erased <= before
-    assert before - erased == canaries_in(root)
+    assert before - erased == canaries_in(root) & real
     assert set() == tails_in(root, erased)
     report = verify(root, jobs=1)
     assert (True, ()) == (report.ok, report.findings)
