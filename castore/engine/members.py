@@ -32,15 +32,23 @@ def members(view: View, opened: OpenFiles, store: bytes) -> dict[bytes, int]:
     Return the files of the store, each with the offset up to which it counts.
 
     Reads the store log. A side pack counts up to the last frame in which a place
-    stands.
+    stands. The catalog may be ahead of *view*: journals and packs that it alone
+    knows are none of this state.
     """
     log = store_log(view, store)
     found = {file: listing.size for file, listing in log.listed.items()}
     found.update(_chain(view, opened, log.dropped))
     for file, offset in view.known.last_offsets().items():
-        if file not in found and file not in log.dropped:
+        if file not in found and file not in log.dropped and _is_side(opened, file):
             found[file] = view.frames.get(file, offset).end
     return found
+
+
+def _is_side(opened: OpenFiles, file: bytes) -> bool:
+    try:
+        return opened.get(file).header.kind == file_format.SIDE
+    except NotFoundError:
+        raise missing_file(file) from None
 
 
 def _chain(view: View, opened: OpenFiles, dropped: set[bytes]) -> dict[bytes, int]:
