@@ -8,6 +8,8 @@ Spec: spec/storelog.md, "The files of the store"; spec/file.md.
 
 from __future__ import annotations
 
+from castore.catalog.rows import Position
+from castore.engine.engine import Engine
 from castore.engine.frames import missing_file
 from castore.engine.view import View, listed_frames
 from castore.errors import NotFoundError
@@ -25,6 +27,21 @@ def store_log(view: View, store: bytes) -> StoreLog:
         for entry, body in view.read_log(row, 0, row.count):
             log.apply(entry.index, entry.kind, body, entry.refs)
     return log
+
+
+def files_now(engine: Engine) -> tuple[Position, dict[bytes, int]]:
+    """
+    Return a position, and the files of the store there as `members` does.
+
+    Who reads may have to look anew, and is further on then. A journal that was the
+    newest must never be taken for a closed one that ends where it ended before.
+    """
+    while True:
+        view = engine.refresh()
+        position = view.position
+        files = members(view, engine.state.opened, engine.store)
+        if engine.view is view and view.position == position:
+            return position, files
 
 
 def members(view: View, opened: OpenFiles, store: bytes) -> dict[bytes, int]:
