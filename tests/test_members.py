@@ -52,6 +52,8 @@ def overtaken(
         if next(turns) == turn:
             writer.create_session(then=[NewEntry("a", b"acknowledged")])
             close_journal(writer.engine)
+            writer.create_session(then=[NewEntry("a", b"in the next one")])
+            writer.engine.upkeep.apply_all()
             if looks:
                 reader.engine.refresh()
         return found
