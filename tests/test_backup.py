@@ -7,6 +7,7 @@ Spec: spec/backup.md.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import random
 import shutil
 import threading
@@ -45,6 +46,7 @@ from castore.storage import Files
 from castore.verify import verify
 
 
+members = importlib.import_module("castore.engine.members")
 DICE = random.Random(3)
 
 
@@ -97,7 +99,6 @@ def shown(target: Path) -> Contents:
     """Return the contents of a backup, which must be good."""
     report = verify(target)
     assert report.ok, report.findings
-    assert () == report.findings
     with castore.open(target, read_only=True) as copy:
         return contents(copy)
 
@@ -117,6 +118,7 @@ def test_all_is_there(store: Store, folder: Path) -> None:
     assert contents(store) == shown(folder / "copy")
     assert store.engine.view.position.seq == done.seq
     assert done.file_count == done.copied_count
+    assert () == verify(folder / "copy").findings
     assert not inodes(folder / "copy") & inodes(folder / "store")
 
 
@@ -186,6 +188,20 @@ def test_a_side_pack_that_was_cut(store: Store, folder: Path) -> None:
     backup(engine, folder / "copy")
 
     assert contents(store) == shown(folder / "copy")
+
+
+def test_a_reader_of_the_backup_goes_on(store: Store, folder: Path) -> None:
+    """Who has a backup open while it is renewed finds everything, and what is new."""
+    backup(store.engine, folder / "copy")
+    with castore.open(folder / "copy", read_only=True) as reader:
+        before = contents(reader)
+        grow(store)
+        pack(store.engine)
+        backup(store.engine, folder / "copy")
+        for log, entries in before.items():
+            found = [body for _, body in reader.segment(log).read()]
+            assert [parts[0] for parts in entries] == found
+        assert contents(store) == contents(reader)
 
 
 # --- links -----------------------------------------------------------------------
@@ -378,10 +394,30 @@ class WatchedFiles(Files):
         return super().identity(fd)
 
 
-def beside(folder: Path, at: int, *, link: bool, read_only: bool) -> int:
+def repack(writer: Store) -> None:
+    """Have all files replaced; something is added, and something goes."""
+    writer.put(DICE.randbytes(3000), tag="goes")
+    writer.untag("goes")
+    pack(writer.engine)
+    collect(writer.engine, grace_s=0, yes=True)
+    grow(writer, 1)
+
+
+#: What another process does: all is replaced, or it goes on into new journals.
+MEANWHILE: list[Callable[[Store], None]] = [repack, grow]
+
+
+def beside(
+    folder: Path,
+    at: int,
+    meanwhile: Callable[[Store], None],
+    *,
+    link: bool,
+    read_only: bool,
+) -> int:
     """
-    Make a backup while all is packed, and something is added and something goes,
-    before its open number *at*; return how many opens there were.
+    Make a backup while somebody else does something before its open number *at*;
+    return how many opens there were.
     """
     made = castore.open(folder / "store", create=True)
     count = 0
@@ -399,11 +435,7 @@ def beside(folder: Path, at: int, *, link: bool, read_only: bool) -> int:
             number, count = count, count + 1
             if number == at:
                 opening, files.opening = files.opening, None
-                writer.put(DICE.randbytes(3000), tag="goes")
-                writer.untag("goes")
-                pack(writer.engine)
-                collect(writer.engine, grace_s=0, yes=True)
-                grow(writer, 1)
+                meanwhile(writer)
                 files.opening = opening
 
         files.opening = turn
@@ -416,19 +448,29 @@ def beside(folder: Path, at: int, *, link: bool, read_only: bool) -> int:
     return count
 
 
-def go_beside(folder: Path, *, link: bool, read_only: bool) -> int:
-    """Have it all packed before each open once; return how many there were."""
+def go_beside(
+    folder: Path,
+    meanwhile: Callable[[Store], None] = repack,
+    *,
+    link: bool = False,
+    read_only: bool = True,
+) -> int:
+    """Have that happen before each open once; return how many there were."""
     at = 0
-    while at < beside(folder / str(at), at, link=link, read_only=read_only):
+    how = {"link": link, "read_only": read_only}
+    while at < beside(folder / str(at), at, meanwhile, **how):
         at += 1
     return at
 
 
+@pytest.mark.parametrize("meanwhile", MEANWHILE, ids=lambda step: step.__name__)
 @pytest.mark.parametrize("read_only", [False, True], ids=["writing", "reading"])
 @pytest.mark.parametrize("link", [False, True], ids=["copied", "linked"])
-def test_packed_away_meanwhile(folder: Path, *, link: bool, read_only: bool) -> None:
-    """Files that go while they are copied are in the backup, or their packs are."""
-    assert go_beside(folder, link=link, read_only=read_only) > 10
+def test_something_happens_meanwhile(
+    folder: Path, meanwhile: Callable[[Store], None], *, link: bool, read_only: bool
+) -> None:
+    """What goes while it is copied is in the backup; what comes, as a whole or not."""
+    assert go_beside(folder, meanwhile, link=link, read_only=read_only) > 6
 
 
 def test_files_taken_one_after_another_are_found(folder: Path) -> None:
@@ -437,7 +479,16 @@ def test_files_taken_one_after_another_are_found(folder: Path) -> None:
         mock.patch.object(snapshot, "_TRIES", 1),
         pytest.raises((CastoreError, AssertionError)),
     ):
-        go_beside(folder, link=False, read_only=True)
+        go_beside(folder)
+
+
+def test_a_catalog_that_is_ahead_is_found(folder: Path) -> None:
+    """Who takes the files that the catalog knows by now has a half of what came."""
+    with (
+        mock.patch.object(members, "_is_side", return_value=True),
+        pytest.raises((CastoreError, AssertionError)),
+    ):
+        go_beside(folder, grow)
 
 
 def test_generations_that_nobody_compares_are_found(folder: Path) -> None:
@@ -446,7 +497,7 @@ def test_generations_that_nobody_compares_are_found(folder: Path) -> None:
         mock.patch.object(snapshot, "_generation", return_value=1),
         pytest.raises((CastoreError, AssertionError)),
     ):
-        go_beside(folder, link=False, read_only=True)
+        go_beside(folder)
 
 
 def test_beside_writers_and_maintenance(folder: Path) -> None:

@@ -87,7 +87,7 @@ def take_snapshot(engine: Engine) -> Snapshot:
             if _generation(engine) == before:
                 raise
             continue
-        if _generation(engine) == before:
+        if found is not None and _generation(engine) == before:
             return found
     what = "files of the store vanish as fast as they are opened; try again"
     raise StorageError(what=what, errno=0, transient=True)
@@ -98,14 +98,15 @@ def _generation(engine: Engine) -> int:
     return lock.gc_generation if lock else 0
 
 
-def _look(engine: Engine) -> Snapshot:
+def _look(engine: Engine) -> Snapshot | None:
+    """Return what the store is; None if a file had gone, and it was asked anew."""
     opened, store = engine.state.opened, engine.store
     with engine.reading() as view:
         position = view.position
         log = store_log(view, store)
         stops = members(view, opened, store)
-        if view.position != position:  # a file had gone, and it was looked up anew
-            raise NotFoundError(what="files of the store were replaced")
+        if view.position != position or engine.view is not view:
+            return None
     taken = [
         _taken(opened.get(file), stop, position.journal) for file, stop in stops.items()
     ]

@@ -8,6 +8,8 @@ Spec: spec/storelog.md, "The files of the store"; spec/file.md.
 
 from __future__ import annotations
 
+from castore.catalog.rows import Position
+from castore.engine.engine import Engine
 from castore.engine.frames import missing_file
 from castore.engine.view import View, listed_frames
 from castore.errors import NotFoundError
@@ -27,20 +29,43 @@ def store_log(view: View, store: bytes) -> StoreLog:
     return log
 
 
+def files_now(engine: Engine) -> tuple[Position, dict[bytes, int]]:
+    """
+    Return a position, and the files of the store there as `members` does.
+
+    Who reads may have to look anew, and is further on then. A journal that was the
+    newest must never be taken for a closed one that ends where it ended before.
+    """
+    while True:
+        view = engine.refresh()
+        position = view.position
+        files = members(view, engine.state.opened, engine.store)
+        if engine.view is view and view.position == position:
+            return position, files
+
+
 def members(view: View, opened: OpenFiles, store: bytes) -> dict[bytes, int]:
     """
     Return the files of the store, each with the offset up to which it counts.
 
     Reads the store log. A side pack counts up to the last frame in which a place
-    stands.
+    stands. The catalog may be ahead of *view*: journals and packs that it alone
+    knows are none of this state.
     """
     log = store_log(view, store)
     found = {file: listing.size for file, listing in log.listed.items()}
     found.update(_chain(view, opened, log.dropped))
     for file, offset in view.known.last_offsets().items():
-        if file not in found and file not in log.dropped:
+        if file not in found and file not in log.dropped and _is_side(opened, file):
             found[file] = view.frames.get(file, offset).end
     return found
+
+
+def _is_side(opened: OpenFiles, file: bytes) -> bool:
+    try:
+        return opened.get(file).header.kind == file_format.SIDE
+    except NotFoundError:
+        raise missing_file(file) from None
 
 
 def _chain(view: View, opened: OpenFiles, dropped: set[bytes]) -> dict[bytes, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from castore.engine import Engine
-from castore.engine.members import members
+from castore.engine.members import files_now
 from castore.erasing.scope import Scope
 from castore.errors import ConflictError, LockedError
 from castore.formats import file as file_format
@@ -48,12 +48,11 @@ def void_files(engine: Engine, scope: Scope) -> set[bytes]:
     Bytes that are no whole frame may be anything. The newest journal is left out:
     what comes there now is committed after this, or by nobody.
     """
-    stops = members(engine.refresh(), engine.state.opened, engine.store)
-    newest = engine.view.position.journal
+    position, stops = files_now(engine)
     found = set()
     for file in engine.state.opened.headers():
         start = stops.get(file.id, file_format.SIZE)
-        if file.id != newest and _may_hold(engine, file, start, scope):
+        if file.id != position.journal and _may_hold(engine, file, start, scope):
             found.add(file.id)
     return found
 
