@@ -217,9 +217,8 @@ class State:
         self._exact_place = None
         with self.poisoned_by_failing():
             tail = recover(self.files, self.opened, self.store, seen, worth)
-        # What was behind the mark may have deleted blobs that others believe in.
         place = (tail.journal, tail.end, tail.frame, tail.seq)
-        return self.write_mark(*place, seen, gc_raised=True)
+        return self.write_mark(*place, seen, gc_raised=True)  # it may have deleted
 
     def write_mark(
         self,
