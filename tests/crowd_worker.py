@@ -206,13 +206,13 @@ def _read_one(store: Store, rng: random.Random) -> int:
     sessions = list(store.sessions())
     try:
         segments = rng.choice(sessions).segments() if sessions else []
-    except NotFoundError:
-        return 0  # the session went
+    except (GoneError, NotFoundError):
+        return 0  # one of them went between two looks, or the session
     if not segments:
         return 0
     segment = rng.choice(segments)
-    count = segment.count
     try:
+        count = segment.count
         indices = [entry.index for entry in _all_read(store, segment)]
     except (GoneError, NotFoundError):
         if not _is_deleted(store, segment):

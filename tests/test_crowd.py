@@ -43,14 +43,12 @@ def test_crowd(folder: Path, budget: float) -> None:
 
 # --- it finds what it is for ----------------------------------------------------
 
-LOST = "not what|NotFound|Gone|missing|corrupt|lost"
+LOST = "not what|NotFound|Gone|missing|corrupt|lost|truncated"
 
 #: A bug, and what it is found by.
 BUGS: list[tuple[Bug, str]] = [
-    (bugs.taken_from_the_living, LOST),
-    (partial(bugs.collected_beside_writers, 0.3), LOST),
     (bugs.record_dropped, LOST),
-    (partial(bugs.packs_left_behind, 0.3), "garbage"),
+    (partial(bugs.unlinked_before_listed, 0.3), LOST + "|StorageError"),
 ]
 
 
