@@ -25,7 +25,7 @@ from castore import NewEntry, Store, limits
 from castore.catalog.comparing import read_facts
 from castore.engine import Engine
 from castore.engine.view import listed_frames, places_of
-from castore.gc import RoleCount, collect
+from castore.gc import Report, RoleCount, collect
 from castore.packing import pack
 from castore.reading.survey import survey
 from castore.writing import new_id
@@ -356,6 +356,9 @@ class StoreMachine(Twin):
         sizes = dict(model.stored)
         going = sum(sizes[name] for name in due)
         is_refused = 2 * going > sum(sizes.values()) and how == "ask"
+        grace_s = 0 if when == "at once" else HOUR_S
+        wanted: dict[str, Any] = {"grace_s": grace_s, "keep_checkpoints": keep}
+        dry = collect(engine, **wanted, dry_run=True)
         if not is_refused and how != "dry":
             self._collected(due, dead, due & found.released)
         with (
@@ -363,16 +366,11 @@ class StoreMachine(Twin):
             if is_refused
             else contextlib.nullcontext()
         ):
-            report = collect(
-                engine,
-                grace_s=0 if when == "at once" else HOUR_S,
-                keep_checkpoints=keep,
-                yes=how == "yes",
-                dry_run=how == "dry",
-            )
+            report = collect(engine, **wanted, yes=how == "yes", dry_run=how == "dry")
         self.sync(handle)
         if is_refused:
             return
+        self._collected_as_told(engine, dry, report, wanted)
         assert {
             "root_count": found.root_count,
             "retained_blob_count": len(found.live),
@@ -388,6 +386,22 @@ class StoreMachine(Twin):
             },
             "dry_run": how == "dry",
         }.items() <= attrs.asdict(report, recurse=False).items()
+
+    def _collected_as_told(
+        self, engine: Engine, dry: Report, report: Report, wanted: dict[str, Any]
+    ) -> None:
+        """What a dry run says is what happens, and then there is nothing to do."""
+        assert report == attrs.evolve(
+            dry,
+            dry_run=report.dry_run,
+            freed_bytes=report.freed_bytes,
+            next_ms=report.next_ms,
+        )
+        assert (report.next_ms is None) == (not report.condemned_blob_count)
+        if not report.dry_run:
+            again = collect(engine, **wanted)
+            assert (0, 0) == (again.deleted_blob_count, again.freed_bytes)
+            assert report.next_ms == again.next_ms
 
     def _collected(self, due: set[bytes], dead: set[bytes], named: set[bytes]) -> None:
         if due:

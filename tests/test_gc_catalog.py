@@ -14,6 +14,7 @@ import io
 import itertools
 import random
 import shutil
+import sqlite3
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +26,15 @@ import pytest
 
 import castore
 
-from castore import CastoreError, GoneError, NewEntry, Reference, Store, limits
+from castore import (
+    CastoreError,
+    CorruptionError,
+    GoneError,
+    NewEntry,
+    Reference,
+    Store,
+    limits,
+)
 from castore.catalog import SqliteCatalog
 from castore.catalog.rows import Facts
 from castore.cli import main
@@ -340,6 +349,23 @@ def test_what_lives_stays(
         )
         assert not outcome.lost, outcome
         assert outcome.is_met or outcome.is_seen, outcome
+
+
+@pytest.mark.parametrize("value", ["x", 0.5, b"x", -5])
+def test_a_condemned_row_that_nobody_wrote(value: object, folder: Path) -> None:
+    """What cannot be a time is damage, and deletes nothing."""
+    with castore.open(folder / "store", create=True) as store:
+        ref = store.put(b"dead" * 99, tag="t")
+        store.untag("t")
+        collect(store.engine, grace_s=HOURS_25_S, yes=True)
+    (path,) = (folder / "store").glob("catalog-1-*.sqlite")
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE condemned SET at_ms = ?", (value,))
+        db.commit()
+    with castore.open(folder / "store") as store:
+        with pytest.raises(CorruptionError, match="catalog"):
+            collect(store.engine, grace_s=HOURS_25_S, yes=True)
+        assert b"dead" * 99 == store.get(ref)
 
 
 # --- what is not so yet ---------------------------------------------------------

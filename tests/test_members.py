@@ -104,7 +104,7 @@ def test_two_looks_that_differ_are_found(root: Path) -> None:
     def once(engine: Any) -> Any:
         view = engine.refresh()
         found = members.members(view, engine.state.opened, engine.store)
-        return view.position, found
+        return view.position.journal, found
 
     with mock.patch.object(rewrite, "files_now", once):
         assert not closed(root)

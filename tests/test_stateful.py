@@ -146,7 +146,11 @@ class CheckedMachine(StoreMachine):
 
 _count = settings.default.max_examples if settings.default else 100
 
+DEEP = 5000  # examples of the profile by which a run takes 100,000 steps
+
 TestStore = CheckedMachine.TestCase
 TestStore.settings = settings(
-    max_examples=max(10, _count // 8), stateful_step_count=60, deadline=None
+    max_examples=max(10, _count // 8),
+    stateful_step_count=60 if _count < DEEP else 160,
+    deadline=None,
 )

@@ -223,6 +223,13 @@ class LastOffset(NamedTuple):
     offset: int
 
 
+class Condemned(NamedTuple):
+    """A blob that gc found dead, and when first, ms since 1970."""
+
+    digest: bytes
+    at_ms: int
+
+
 ALL: dict[str, tuple[Callable[..., Any], str]] = {  # by field of `Facts`
     "places": (Place, PLACE),
     "runs": (Run, RUN),
@@ -241,6 +248,7 @@ _ROWS: list[Callable[..., Any]] = [
     Listed,
     Position,
     LastOffset,
+    Condemned,
     *(kind for kind, _ in ALL.values()),
 ]
 _TYPES: dict[Callable[..., Any], tuple[Any, ...]] = {

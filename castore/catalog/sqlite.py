@@ -318,8 +318,8 @@ class SqliteCatalog:
 
     def condemned(self) -> dict[bytes, int]:
         """Return what gc has condemned: digest to time, ms since 1970."""
-        rows = self._db.fetch("SELECT digest, at_ms FROM condemned")
-        return dict(rows)
+        rows = self._rows(schema.Condemned, "SELECT digest, at_ms FROM condemned")
+        return {row.digest: row.at_ms for row in rows}
 
     def condemn(self, blobs: dict[bytes, int]) -> None:
         """Make *blobs*, digest to time, all that is condemned."""

@@ -8,7 +8,6 @@ Spec: spec/storelog.md, "The files of the store"; spec/file.md.
 
 from __future__ import annotations
 
-from castore.catalog.rows import Position
 from castore.engine.engine import Engine
 from castore.engine.frames import missing_file
 from castore.engine.view import View, listed_frames
@@ -29,19 +28,19 @@ def store_log(view: View, store: bytes) -> StoreLog:
     return log
 
 
-def files_now(engine: Engine) -> tuple[Position, dict[bytes, int]]:
+def files_now(engine: Engine) -> tuple[bytes, dict[bytes, int]]:
     """
-    Return a position, and the files of the store there as `members` does.
+    Return the newest journal, and the files of the store as `members` does.
 
-    Who reads may have to look anew, and is further on then. A journal that was the
-    newest must never be taken for a closed one that ends where it ended before.
+    The view may move meanwhile. A journal that was the newest must never be taken
+    for a closed one that ends where it ended before.
     """
     while True:
         view = engine.refresh()
-        position = view.position
+        journal = view.position.journal
         files = members(view, engine.state.opened, engine.store)
-        if engine.view is view and view.position == position:
-            return position, files
+        if engine.view.position.journal == journal:  # there is no way back to one
+            return journal, files
 
 
 def members(view: View, opened: OpenFiles, store: bytes) -> dict[bytes, int]:
@@ -70,7 +69,8 @@ def _is_side(opened: OpenFiles, file: bytes) -> bool:
 
 def _chain(view: View, opened: OpenFiles, dropped: set[bytes]) -> dict[bytes, int]:
     found = {}
-    journal, stop = view.position.journal, view.position.end
+    position = view.position
+    journal, stop = position.journal, position.end
     while journal != file_format.NO_ID and journal not in dropped:
         found[journal] = stop
         try:

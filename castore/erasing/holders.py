@@ -48,11 +48,11 @@ def void_files(engine: Engine, scope: Scope) -> set[bytes]:
     Bytes that are no whole frame may be anything. The newest journal is left out:
     what comes there now is committed after this, or by nobody.
     """
-    position, stops = files_now(engine)
+    newest, stops = files_now(engine)
     found = set()
     for file in engine.state.opened.headers():
         start = stops.get(file.id, file_format.SIZE)
-        if file.id != position.journal and _may_hold(engine, file, start, scope):
+        if file.id != newest and _may_hold(engine, file, start, scope):
             found.add(file.id)
     return found
 

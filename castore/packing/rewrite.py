@@ -115,12 +115,12 @@ def closed_files(engine: Engine) -> list[Input]:
     Side packs that a live process holds are left out.
     """
     free = {file.id for file in _free_files(engine)}
-    position, files = files_now(engine)
+    newest, files = files_now(engine)
     found = []
     for file, stop in files.items():
         opened = engine.state.opened.get(file)
         busy = opened.header.kind == file_format.SIDE and file not in free
-        if file != position.journal and not busy:
+        if file != newest and not busy:
             found.append(Input(opened, stop))
     return found
 
