@@ -33,6 +33,16 @@ DAY_MS = 24 * 3600 * 1000
 NOW_MS = 1_790_000_000_000
 ROLES = ("checkpoint", "checkpoint.state", "tool.out", "tool", "", "other.x")
 GROUPS = ("checkpoint", "tool", "", None)
+# What only a run can tell, of files.
+FILES = (
+    "files_dropped",
+    "files_kept",
+    "files_rewritten",
+    "files_written",
+    "freed_bytes",
+    "rewritten_bytes",
+    "stored_bytes",
+)
 MANY = 260  # references: more than an entry names without a list
 
 Rules = dict[tuple[bytes | None, str | None], tuple[int | None, int | None]]
@@ -398,8 +408,8 @@ class World:
     ) -> None:
         """Compare what a dry run, a run and another run said with the model."""
         dry, run, again = reports
-        freed = run.freed_bytes
-        assert attrs.evolve(dry, dry_run=False, freed_bytes=freed) == run
+        facts = {name: getattr(run, name) for name in FILES}
+        assert attrs.evolve(dry, dry_run=False, **facts) == run
         assert (run.deleted_blob_count, again.deleted_blob_count) == (len(dead), 0)
         assert run.missing_blob_count == len(wanted - self.stored)
         assert run.root_count == len(self.living()) + len(self.tags) + 1
