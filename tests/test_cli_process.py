@@ -109,6 +109,7 @@ def test_help_imports_nothing_but_the_parser(shop: Shop) -> None:
             "arguments",
             "exits",
             "keeping_arguments",
+            "maintenance_arguments",
             "output",
             "parser",
             "progress",
