@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from castore.aio.messages import AsyncManagedSessions, AsyncTranscript
     from castore.aio.stores import AsyncSegment, AsyncSession, AsyncStore
     from castore.aio.writers import AsyncRuntimeStore, AsyncSegmentWriter
+    from castore.backups.running import backup
     from castore.blobfile import BlobReader
     from castore.conversation.conversations import Conversations
     from castore.conversation.saving import Cursor
@@ -106,6 +107,7 @@ __all__ = [
     "Store",
     "Transcript",
     "UnsupportedError",
+    "backup",
     "erase",
     "open",
 ]
@@ -114,6 +116,7 @@ _PLACES = {
     "castore.aio.messages": "AsyncManagedSessions AsyncTranscript",
     "castore.aio.stores": "AsyncSegment AsyncSession AsyncStore",
     "castore.aio.writers": "AsyncRuntimeStore AsyncSegmentWriter",
+    "castore.backups.running": "backup",
     "castore.blobfile": "BlobReader",
     "castore.conversation.conversations": "Conversations",
     "castore.conversation.saving": "Cursor",

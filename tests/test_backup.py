@@ -33,9 +33,9 @@ from castore import (
     UnsupportedError,
     limits,
 )
-from castore.backup import Backup, backup, is_backup, snapshot
-from castore.backup.copying import Copier
-from castore.backup.target import Target
+from castore.backups import Backup, backup_in, is_backup, snapshot
+from castore.backups.copying import Copier
+from castore.backups.target import Target
 from castore.cli.exits import Exit
 from castore.engine import Engine
 from castore.engine.creating import store_id
@@ -113,7 +113,7 @@ def inodes(path: Path) -> set[int]:
 
 def test_all_is_there(store: Store, folder: Path) -> None:
     """A backup opens as a store and holds all that was committed."""
-    done = backup(store.engine, folder / "copy")
+    done = backup_in(store.engine, folder / "copy")
 
     assert contents(store) == shown(folder / "copy")
     assert store.engine.view.position.seq == done.seq
@@ -124,7 +124,7 @@ def test_all_is_there(store: Store, folder: Path) -> None:
 
 def test_a_backup_that_is_used_is_a_copy(store: Store, folder: Path) -> None:
     """Who goes on in a backup says so first, as in any copy of a store."""
-    backup(store.engine, folder / "copy")
+    backup_in(store.engine, folder / "copy")
     with castore.open(folder / "copy") as copy:
         copy.create_session(key=("test", "mine"))
         view = copy.engine.refresh()
@@ -139,10 +139,10 @@ def test_a_backup_that_is_used_is_a_copy(store: Store, folder: Path) -> None:
 def test_only_what_is_new_is_copied(store: Store, folder: Path) -> None:
     """A later run copies new files, the newest journal, and the end of side packs."""
     grow(store, 20)
-    first = backup(store.engine, folder / "copy")
+    first = backup_in(store.engine, folder / "copy")
     before = inodes(folder / "copy")
     grow(store, 1)
-    later = backup(store.engine, folder / "copy")
+    later = backup_in(store.engine, folder / "copy")
 
     assert later.copied_size < first.copied_size // 3
     assert later.kept_count > first.file_count // 2
@@ -152,8 +152,8 @@ def test_only_what_is_new_is_copied(store: Store, folder: Path) -> None:
 
 def test_nothing_new(store: Store, folder: Path) -> None:
     """Where nothing is new, nothing is copied."""
-    first = backup(store.engine, folder / "copy")
-    later = backup(store.engine, folder / "copy")
+    first = backup_in(store.engine, folder / "copy")
+    later = backup_in(store.engine, folder / "copy")
 
     wanted = Backup(first.seq, first.file_count, first.size, 0, 0, 0, 0, 0, 0)
     assert first.file_count == later.kept_count
@@ -167,9 +167,9 @@ def test_nothing_new(store: Store, folder: Path) -> None:
 
 def test_what_the_store_dropped_goes(store: Store, folder: Path) -> None:
     """Files that were packed away go from the backup, once it has the packs."""
-    before = backup(store.engine, folder / "copy").file_count
+    before = backup_in(store.engine, folder / "copy").file_count
     pack(store.engine)
-    done = backup(store.engine, folder / "copy")
+    done = backup_in(store.engine, folder / "copy")
 
     names = {each.name for each in (folder / "copy" / "files").iterdir()}
     assert names == {each.name for each in (folder / "store" / "files").iterdir()}
@@ -181,23 +181,23 @@ def test_a_side_pack_that_was_cut(store: Store, folder: Path) -> None:
     """Where a side pack's end was taken back and written anew, the copy is too."""
     engine = store.engine
     store.put(DICE.randbytes(4000))  # which no commit names yet
-    backup(engine, folder / "copy")
+    backup_in(engine, folder / "copy")
     side = engine._side
     side.take_back([place for place in side._places if place.offset > 188][-1:])
     grow(store, 2)
-    backup(engine, folder / "copy")
+    backup_in(engine, folder / "copy")
 
     assert contents(store) == shown(folder / "copy")
 
 
 def test_a_reader_of_the_backup_goes_on(store: Store, folder: Path) -> None:
     """Who has a backup open while it is renewed finds everything, and what is new."""
-    backup(store.engine, folder / "copy")
+    backup_in(store.engine, folder / "copy")
     with castore.open(folder / "copy", read_only=True) as reader:
         before = contents(reader)
         grow(store)
         pack(store.engine)
-        backup(store.engine, folder / "copy")
+        backup_in(store.engine, folder / "copy")
         for log, entries in before.items():
             found = [body for _, body in reader.segment(log).read()]
             assert [parts[0] for parts in entries] == found
@@ -209,7 +209,7 @@ def test_a_reader_of_the_backup_goes_on(store: Store, folder: Path) -> None:
 
 def test_linked(store: Store, folder: Path) -> None:
     """Closed files are the store's own, what is written on is not; all stays good."""
-    done = backup(store.engine, folder / "copy", link=True)
+    done = backup_in(store.engine, folder / "copy", link=True)
     before = shown(folder / "copy")
     newest = store.engine.view.position.journal
     shared = inodes(folder / "copy") & inodes(folder / "store")
@@ -224,8 +224,8 @@ def test_linked(store: Store, folder: Path) -> None:
 
 def test_copied_after_linked(store: Store, folder: Path) -> None:
     """Who asks for no links gets none, whatever earlier runs did."""
-    backup(store.engine, folder / "copy", link=True)
-    done = backup(store.engine, folder / "copy")
+    backup_in(store.engine, folder / "copy", link=True)
+    done = backup_in(store.engine, folder / "copy")
 
     assert not inodes(folder / "copy") & inodes(folder / "store")
     assert done.file_count - 1 == done.copied_count
@@ -243,7 +243,7 @@ def refused(store: Store, target: Path, kind: type[CastoreError]) -> str:
         if path.is_file() and path.name != "maintenance"
     }
     with pytest.raises(kind) as caught:
-        backup(store.engine, target)
+        backup_in(store.engine, target)
     assert all(data == path.read_bytes() for path, data in before.items())
     return str(caught.value)
 
@@ -253,7 +253,7 @@ def test_other_folders_are_refused(store: Store, folder: Path) -> None:
     (folder / "full").mkdir()
     (folder / "full" / "file").write_text("mine")
     with castore.open(folder / "other", create=True) as other:
-        backup(other.engine, folder / "theirs")
+        backup_in(other.engine, folder / "theirs")
     cases = {
         "full": "neither empty",
         "other": "another store",
@@ -276,7 +276,7 @@ def test_a_copy_by_hand_is_refused(store: Store, folder: Path) -> None:
 
 def test_a_used_backup_is_refused(store: Store, folder: Path) -> None:
     """What was written to a backup is not written over."""
-    backup(store.engine, folder / "copy")
+    backup_in(store.engine, folder / "copy")
     with castore.open(folder / "copy") as copy:
         copy.create_session()
 
@@ -290,9 +290,9 @@ def test_an_unfinished_backup_of_another_store(store: Store, folder: Path) -> No
             mock.patch.object(Target, "show", side_effect=KeyboardInterrupt),
             pytest.raises(KeyboardInterrupt),
         ):
-            backup(other.engine, folder / "copy")
+            backup_in(other.engine, folder / "copy")
         assert "another store" in refused(store, folder / "copy", UnsupportedError)
-        backup(other.engine, folder / "copy")
+        backup_in(other.engine, folder / "copy")
 
         assert contents(other) == shown(folder / "copy")
 
@@ -301,7 +301,7 @@ def test_an_older_state_is_refused(store: Store, folder: Path) -> None:
     """A store that was put back does not replace what was copied after that."""
     shutil.copytree(folder / "store", folder / "old")
     grow(store, 1)
-    backup(store.engine, folder / "copy")
+    backup_in(store.engine, folder / "copy")
     with castore.open(folder / "old", read_only=True) as old:
         assert "rolled back" in refused(old, folder / "copy", CorruptionError)
 
@@ -309,7 +309,7 @@ def test_an_older_state_is_refused(store: Store, folder: Path) -> None:
 def test_another_copy_is_refused(store: Store, folder: Path) -> None:
     """Of two copies that both went on, neither replaces the other."""
     shutil.copytree(folder / "store", folder / "twin")
-    backup(store.engine, folder / "copy")
+    backup_in(store.engine, folder / "copy")
     with castore.open(folder / "twin") as twin:
         grow(twin)
         assert "fork evidence" in refused(twin, folder / "copy", CorruptionError)
@@ -319,7 +319,7 @@ def test_another_journal_is_refused(store: Store, folder: Path) -> None:
     """A journal that goes another way than the copied one is no continuation."""
     grow(store, 1)
     path = folder / "copy"
-    backup(store.engine, path)
+    backup_in(store.engine, path)
     grow(store, 1)
     with mock.patch.object(snapshot, "store_log") as told:
         # As if a disk had been put back and nobody could tell.
@@ -338,18 +338,18 @@ def test_two_at_once(store: Store, folder: Path) -> None:
 
     def twice(target: Target, source: Files) -> None:
         with pytest.raises(LockedError):
-            backup(store.engine, folder / "copy")
+            backup_in(store.engine, folder / "copy")
         begin(target, source)
 
     with mock.patch.object(Target, "begin", twice):
-        backup(store.engine, folder / "copy")
+        backup_in(store.engine, folder / "copy")
     assert contents(store) == shown(folder / "copy")
 
 
 def test_a_damaged_store_is_not_copied(folder: Path) -> None:
     """Damage is found on the way, and the backup stays as it was."""
     with castore.open(folder / "store", create=True) as store:
-        backup(store.engine, folder / "copy")
+        backup_in(store.engine, folder / "copy")
         before = shown(folder / "copy")
         grow(store)
     damage(folder / "store")
@@ -423,7 +423,7 @@ def beside(
     count = 0
     with made as writer, contextlib.ExitStack() as steps:
         grow(writer)
-        backup(writer.engine, folder / "copy")
+        backup_in(writer.engine, folder / "copy")
         grow(writer)
         files = WatchedFiles(folder / "store")
         engine = Engine(files, store_id(files, writing=False), read_only=read_only)
@@ -439,7 +439,7 @@ def beside(
                 files.opening = opening
 
         files.opening = turn
-        backup(engine, folder / "copy", link=link)
+        backup_in(engine, folder / "copy", link=link)
         files.opening = None
         found = shown(folder / "copy")
         assert is_within(before, found)
@@ -525,20 +525,30 @@ def test_beside_writers_and_maintenance(folder: Path) -> None:
             seqs = []
             for number in range(8):
                 before = contents(store)
-                done_one = backup(store.engine, folder / "copy", link=number % 2 == 1)
+                done_one = backup_in(
+                    store.engine, folder / "copy", link=number % 2 == 1
+                )
                 assert is_within(before, shown(folder / "copy"))
                 seqs.append(done_one.seq)
         finally:
             done.set()
             for thread in threads:
                 thread.join()
-        backup(store.engine, folder / "copy")
+        backup_in(store.engine, folder / "copy")
 
         assert seqs == sorted(seqs)
         assert contents(store) == shown(folder / "copy")
 
 
 # --- the command -----------------------------------------------------------------
+
+
+def test_by_the_package(store: Store, folder: Path) -> None:
+    """Who has a store needs no more than its name."""
+    done = castore.backup(store, folder / "copy", link=True)
+
+    assert 0 < done.linked_count
+    assert contents(store) == shown(folder / "copy")
 
 
 def test_the_command(tmp_path: Path) -> None:

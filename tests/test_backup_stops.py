@@ -24,10 +24,10 @@ from backupkit import STOPS, DiskFiles
 import castore
 
 from castore import CastoreError, NewEntry, Reference, Store, limits
-from castore.backup import backup
-from castore.backup.copying import Copier
-from castore.backup.snapshot import Taken
-from castore.backup.target import Target
+from castore.backups import backup_in
+from castore.backups.copying import Copier
+from castore.backups.snapshot import Taken
+from castore.backups.target import Target
 from castore.formats import marker
 from castore.packing import pack
 from castore.storage import Files
@@ -66,14 +66,14 @@ def nothing_yet(store: Store, target: Path) -> None:
 
 def grown(store: Store, target: Path) -> None:
     """Let the folder hold an older state: journals and side pack go on."""
-    backup(store.engine, target)
+    backup_in(store.engine, target)
     grow(store, 1)
 
 
 def packed(store: Store, target: Path) -> None:
     """Let the folder hold files that the store has dropped."""
     grown(store, target)
-    backup(store.engine, target)
+    backup_in(store.engine, target)
     pack(store.engine)
     grow(store, 2)
 
@@ -106,7 +106,7 @@ def faults(
                 shutil.rmtree(left)
 
         files.changed = stop
-        backup(store.engine, files, link=link)
+        backup_in(store.engine, files, link=link)
         files.changed = None
         if next(numbers) < 20:
             wrong.append("hardly anything was stopped")
@@ -130,7 +130,7 @@ def judge(
         return "no store"
     if again:
         try:
-            backup(store.engine, left)
+            backup_in(store.engine, left)
         except CastoreError as error:
             return f"the next run: {error!r}"
         report = verify(left)

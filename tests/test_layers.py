@@ -40,7 +40,7 @@ LAYERS = [
         "verify",
     },
     {"collecting"},
-    {"backup", "erasing", "explaining", "gc", "report", "scanning", "sweeping"},
+    {"backups", "erasing", "explaining", "gc", "report", "scanning", "sweeping"},
     {"maintain", "runtime"},
     {"aio"},
     {"cli"},

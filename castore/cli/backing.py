@@ -17,11 +17,11 @@ from castore.errors import UnsupportedError
 
 def run(options: argparse.Namespace, out: Output) -> Exit:
     """Have a folder hold what the store is at its newest commit."""
-    from castore.backup import backup
+    from castore.backups import backup_in
 
     with read_store(options) as store, out.progress("copying") as progress:
         try:
-            done = backup(
+            done = backup_in(
                 store.engine,
                 options.folder,
                 link=options.link,

@@ -95,7 +95,7 @@ def read_store(options: argparse.Namespace) -> Store:
     machine, and this user may write: then what makes it fast again is written. Never
     to a backup: it would be one no more.
     """
-    from castore.backup import is_backup
+    from castore.backups import is_backup
     from castore.storage import Files
     from castore.store import open as open_path
 

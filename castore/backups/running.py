@@ -12,12 +12,13 @@ from collections.abc import Callable
 
 import attrs
 
-from castore.backup.copying import Copier
-from castore.backup.snapshot import take_snapshot
-from castore.backup.target import Target, prepare
+from castore.backups.copying import Copier
+from castore.backups.snapshot import take_snapshot
+from castore.backups.target import Target, prepare
 from castore.engine import Engine
 from castore.engine.lockfile import maintenance_lock
 from castore.storage import Files
+from castore.store import Store
 
 
 _LOCK_TIMEOUT_S = 1.0
@@ -68,6 +69,19 @@ def _tell_nobody(done: int, total: int) -> None:
 
 
 def backup(
+    store: Store,
+    folder: str | os.PathLike[str],
+    *,
+    link: bool = False,
+    progress: Progress = _tell_nobody,
+) -> Backup:
+    """
+    Have *folder* hold what *store* is at its newest commit; see `backup_in`.
+    """
+    return backup_in(store.engine, folder, link=link, progress=progress)
+
+
+def backup_in(
     engine: Engine,
     folder: str | os.PathLike[str] | Files,
     *,

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import attrs
 
-from castore.backup.snapshot import Taken
-from castore.backup.target import Target
+from castore.backups.snapshot import Taken
+from castore.backups.target import Target
 from castore.errors import CorruptionError, NotFoundError, StorageError
 from castore.formats import file as file_format
 from castore.formats.file import decode_header, file_name

@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 
-from castore.backup.snapshot import Snapshot
+from castore.backups.snapshot import Snapshot
 from castore.engine.creating import NEW_MARKER, settle_marker, sync_above
 from castore.engine.lockfile import MAINTENANCE
 from castore.errors import CorruptionError, NotFoundError, UnsupportedError
