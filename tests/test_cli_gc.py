@@ -172,6 +172,8 @@ def test_metrics(shop: Shop, command: str) -> None:
 def test_metrics_of_a_failure(shop: Shop) -> None:
     """A run that fails is told of too, and when the last good one ended."""
     path = shop.root / "castore.prom"
+    shop.do("gc", "--dry-run", "--prometheus", path)
+    assert not path.exists()  # nothing was done
     shop.do("gc", "--prometheus", path)
     before = samples(path)["maintenance_success_timestamp_seconds"]
     lose(shop)

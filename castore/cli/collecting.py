@@ -174,9 +174,10 @@ class Meter:
 @contextlib.contextmanager
 def metered(options: argparse.Namespace) -> Iterator[Meter]:
     """
-    Have the run be told of in ``--prometheus``, if that was said, however it ends.
+    Have the run be told of in ``--prometheus``, if that was said, however it ends; not
+    a dry one.
     """
-    if not options.prometheus:
+    if not options.prometheus or getattr(options, "dry_run", False):
         yield Meter()
         return
     path, meter, begun = Path(options.prometheus), Meter(), time.monotonic()

@@ -95,13 +95,18 @@ def read_store(options: argparse.Namespace) -> Store:
     machine, and this user may write: then what makes it fast again is written. Never
     to a backup: it would be one no more.
     """
-    from castore.backups import is_backup
-    from castore.storage import Files
     from castore.store import open as open_path
 
     path = existing_path(options)
-    writes = _is_writable(path) and _is_slow(path) and not is_backup(Files(path))
+    writes = _is_writable(path) and _is_slow(path) and not _is_backup(path)
     return open_path(path, read_only=not writes)
+
+
+def _is_backup(path: Path) -> bool:
+    from castore.backups import is_backup
+    from castore.storage import Files
+
+    return is_backup(Files(path))
 
 
 def _is_writable(path: Path) -> bool:
