@@ -388,7 +388,7 @@ def asked_too_late(engine: Engine, within: Within) -> list[Input]:
     found = []
     for file, stop in rewrite.members(view, engine.state.opened, engine.store).items():
         opened = engine.state.opened.get(file)
-        if file != view.position.journal and rewrite._is_free(engine, opened):
+        if file != view.position.journal and rewrite.is_free(engine, opened):
             found.append(Input(opened, stop))
     within.append(range(first, engine.files.count))  # type: ignore[attr-defined]
     return found
