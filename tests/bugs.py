@@ -234,7 +234,7 @@ def recovered_unnoticed(_pause_s: float = 0.0) -> Iterator[None]:
 
 def taken_from_the_living(_pause_s: float = 0.0) -> Bug:
     """The side pack of a process that lives is taken for one that nobody writes."""
-    return patch(rewrite, "_is_idle", return_value=True)
+    return patch(rewrite, "is_idle", return_value=True)
 
 
 # --- never at rest --------------------------------------------------------------

@@ -28,6 +28,7 @@ from castore.storage import Files
 
 
 gc = importlib.import_module("castore.gc")
+reports = importlib.import_module("castore.collecting.report")
 rewrite = importlib.import_module("castore.packing.rewrite")
 recovery = importlib.import_module("castore.engine.recovery")
 needs = importlib.import_module("castore.engine.needs")
@@ -204,7 +205,7 @@ def synced_again() -> Iterator[None]:
 @contextlib.contextmanager
 def missing_is_counted() -> Iterator[None]:
     """References are counted, whether they lead anywhere or not."""
-    by_role = gc._by_role
+    by_role = reports._by_role
 
     def counting(marks: Any, due: Any) -> dict[str, RoleCount]:
         found = by_role(marks, due)
@@ -213,5 +214,5 @@ def missing_is_counted() -> Iterator[None]:
             for group, each in found.items()
         }
 
-    with patch(gc, "_by_role", counting):
+    with patch(reports, "_by_role", counting):
         yield

@@ -202,7 +202,7 @@ def test_other_entries_change_nothing(text: str, instance: bytes) -> None:
         ("lease", b"anything", ()),
     )
 
-    assert attrs.evolve(StoreLog(STORE), unknown=[2]) == log
+    assert attrs.evolve(StoreLog(STORE), instance=instance, unknown=[2]) == log
 
 
 BODIES = [

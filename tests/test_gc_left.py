@@ -69,26 +69,9 @@ def test_files_go_with_the_next(step: str, folder: Path) -> None:
     assert [] == files_left(root)
 
 
-@pytest.mark.parametrize(
-    "step",
-    [
-        "_publish",
-        *(
-            pytest.param(
-                step,
-                marks=pytest.mark.xfail(
-                    raises=AssertionError, reason="what a commit names stays"
-                ),
-            )
-            for step in STEPS[1:]
-        ),
-    ],
-)
+@pytest.mark.parametrize("step", STEPS)
 def test_side_packs_go_with_the_next(step: str, folder: Path) -> None:
-    """
-    Side packs too. Not yet: the commit that names one lives on in a pack, so it is
-    kept for ever although the store log has dropped it.
-    """
+    """Side packs too, though the commit that names one lives on in a pack."""
     root = folder / "store"
     stop_before(root, step, 5000)
 

@@ -162,14 +162,14 @@ def shared_by_sessions(root: Path) -> None:
 
 def used_again_within_its_grace(root: Path) -> None:
     """4: What was used since it was condemned has its whole grace again."""
-    with castore.open(root, create=True) as store, patch(gc.time, "time_ns") as time_ns:
+    with castore.open(root, create=True) as store, patch(gc, "now_ms") as now_ms:
 
         def collected_at(hours: int) -> Report:
-            time_ns.return_value = (NOW_S + hours * 3600) * 10**9
+            now_ms.return_value = (NOW_S + hours * 3600) * 1000
             return collected(store, grace_s=10 * 3600)
 
         data = noise(1)
-        time_ns.return_value = NOW_S * 10**9
+        now_ms.return_value = NOW_S * 1000
         dead_blob(store, data)
         collected_at(0)
         store.put(data, tag="used")
@@ -448,10 +448,10 @@ def test_used_again_between_two_runs(tmp_path: Path) -> None:
     with castore.open(tmp_path / "store", create=True) as store:
         data = noise(1)
         dead_blob(store, data)
-        with patch(gc.time, "time_ns") as time_ns:
-            time_ns.return_value = NOW_S * 10**9
+        with patch(gc, "now_ms") as now_ms:
+            now_ms.return_value = NOW_S * 1000
             collected(store, grace_s=36_000)
             dead_blob(store, data)
-            time_ns.return_value = (NOW_S + 36_001) * 10**9
+            now_ms.return_value = (NOW_S + 36_001) * 1000
 
             assert 0 == collected(store, grace_s=36_000).deleted_blob_count

@@ -19,7 +19,7 @@ from castore.engine.change import Append, Change, NewEntry
 from castore.engine.expect import Expect
 from castore.engine.lockfile import maintenance_lock
 from castore.engine.members import files_now, members, named_sides, store_log
-from castore.engine.putting import keep_bytes
+from castore.engine.putting import check_writable, keep_bytes
 from castore.errors import CastoreError, StorageError
 from castore.formats import file as file_format
 from castore.formats import storelog
@@ -81,21 +81,23 @@ class Input:
 
 
 @contextlib.contextmanager
-def maintenance(
-    engine: Engine, timeout_s: float = _MAINTENANCE_TIMEOUT_S
-) -> Iterator[None]:
+def maintenance(engine: Engine, timeout_s: float | None = None) -> Iterator[None]:
     """
     Hold the maintenance lock, which orders pack, gc, erase and rebuild.
 
     Args:
         engine: The store.
 
-        timeout_s: How long to wait for who holds it.
+        timeout_s: How long to wait for who holds it; a second by default.
 
     Raises:
+        ClosedError: The store is closed or read-only.
+
         LockedError: Somebody else maintains the store.
     """
-    with maintenance_lock(engine.files, timeout_s):
+    check_writable(engine)
+    wait_s = _MAINTENANCE_TIMEOUT_S if timeout_s is None else timeout_s
+    with maintenance_lock(engine.files, wait_s):
         yield
 
 
