@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from castore import Store
-from castore.engine.members import store_log
-from castore.formats.file import SIDE, SIZE, file_name
+from castore.formats.file import file_name
 from castore.reading.survey import survey
 from castore.verify import verify
 
@@ -55,13 +54,9 @@ def files_left(store: Store) -> list[str]:
 
     What it leaves, so far: `test_gc_left`.
     """
-    files = store.engine.files
-    dropped = store_log(store.engine.refresh(), store.id).dropped
-    found = survey(files, store=store.id).garbage
-    names = {file: file_name(file) for file in found}
-    whole = [file for file in found if files.size_of(names[file]) >= SIZE]
-    kinds = {file: store.engine.state.opened.get(file).header.kind for file in whole}
-    return [names[file] for file in whole if file not in dropped or kinds[file] != SIDE]
+    garbage = survey(store.engine.files, store=store.id).garbage
+    whole = {file.id for file in store.engine.state.opened.headers()}
+    return [file_name(file) for file in garbage if file in whole]
 
 
 CHECKERS: dict[str, Callable[[Path], Faults]] = {
