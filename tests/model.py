@@ -272,6 +272,7 @@ class Model:
                 group = group_of(ref.role)
                 by_group.setdefault(group, set()).add(ref.blob.digest)
                 is_old = group == "checkpoint" and kept is not None and item not in kept
+                is_old &= item.kind != "start"  # what it refers to is never released
                 (released if is_old or is_note else wanted).add(ref.blob.digest)
         live = wanted | {name for each in wanted for name in self.parts.get(each, ())}
         live &= self.stored.keys()
