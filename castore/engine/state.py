@@ -217,7 +217,9 @@ class State:
         self._exact_place = None
         with self.poisoned_by_failing():
             tail = recover(self.files, self.opened, self.store, seen, worth)
-        return self.write_mark(tail.journal, tail.end, tail.frame, tail.seq, seen)
+        # What was behind the mark may have deleted blobs that others believe in.
+        place = (tail.journal, tail.end, tail.frame, tail.seq)
+        return self.write_mark(*place, seen, gc_raised=True)
 
     def write_mark(
         self,
