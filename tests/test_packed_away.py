@@ -37,7 +37,9 @@ from castore.catalog.rows import Catalog
 from castore.engine import Engine
 from castore.engine.creating import store_id
 from castore.engine.state import State
+from castore.formats.frame import Record
 from castore.importer import find_segment, import_paths, restore
+from castore.packing import pack
 from castore.packing.rewrite import close_journal, closed_files, maintenance, rewrite
 from castore.reading import survey as surveys
 from castore.report import gather
@@ -405,3 +407,30 @@ def test_a_catalog_closed_too_early_is_found(folder: Path) -> None:
 
     with mock.patch.object(State, "_use", closing):
         assert "closed" in str(faults(folder, read_bodies, read_only=True))
+
+
+@pytest.mark.parametrize("at", range(5))
+def test_a_chain_that_is_turned_around(at: int, folder: Path) -> None:
+    """
+    Whoever is halfway along a chain of bases when packing turns it around, and so
+    comes back to where it began, looks again.
+    """
+    with castore.open(folder / "store", create=True) as store:
+        segment = store.create_session()
+        data, ref = DICE.randbytes(5000), None
+        for number in range(4):
+            data = data[:100] + b"%d" % number + data[100:]
+            ref = store.put(data, like=ref)
+            refs = [Reference("state.a", ref)]
+            segment.append([NewEntry("x", b"%d" % number, refs)])
+    assert ref is not None
+    with castore.open(folder / "store") as reader, castore.open(folder / "store") as it:
+        find, numbers = reader.engine.view.blobs.find, itertools.count()
+
+        def finding(digest: bytes) -> Record:
+            if next(numbers) == at:
+                assert pack(it.engine).seq is not None
+            return find(digest)
+
+        with mock.patch.object(reader.engine.view.blobs, "find", finding):
+            assert data == reader.get(ref)

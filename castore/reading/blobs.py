@@ -24,6 +24,8 @@ from castore.formats.refuse import placed
 #: Gives the record that holds a blob, or raises.
 FindRecord = Callable[[bytes], Record]
 
+_TRIES = 3  # to follow a chain that packing changes meanwhile
+
 
 def corrupt_blob(digest: bytes, what: str) -> CorruptionError:
     """Return the error for a blob that does not come out as its name says."""
@@ -119,23 +121,15 @@ def read_chunk(digest: bytes, size: int, find: FindRecord) -> bytes:
 
 
 def _resolve(digest: bytes, record: Record, find: FindRecord, cache: RawCache) -> bytes:
-    chain: list[tuple[bytes, Record]] = []
-    seen: set[bytes] = set()
-    data = cache.get(digest)
-    while data is None and record.kind == frame_format.DIFFERENCE:
-        if digest in seen or len(chain) >= limits.DIFFERENCE_DEPTH_MAX:
-            raise corrupt_blob(chain[0][0], "chain of bases does not end")
-        seen.add(digest)
-        chain.append((digest, record))
-        digest = record.descriptor[4]
-        data = cache.get(digest)
-        if data is None:
-            record = find(digest)
-    if data is None:
-        if record.kind != frame_format.BLOB:
-            raise corrupt_blob(chain[-1][0], "its base is no whole blob")
-        data = read_record(digest, record, find)
-        cache.put(digest, data)
+    followed = _followed(digest, record, find, cache)
+    for _ in range(_TRIES):
+        if followed is not None:
+            break
+        # Packing may turn a chain around while it is followed: look again.
+        followed = _followed(digest, find(digest), find, cache)
+    if followed is None:
+        raise corrupt_blob(digest, "chain of bases does not end")
+    data, chain = followed
     for name, step in reversed(chain):
         try:
             data = patch(data, step.payload, raw_size=raw_size(step))
@@ -145,3 +139,31 @@ def _resolve(digest: bytes, record: Record, find: FindRecord, cache: RawCache) -
             raise corrupt_blob(name, "content hashes to another name")
         cache.put(name, data)
     return data
+
+
+def _followed(
+    digest: bytes, record: Record, find: FindRecord, cache: RawCache
+) -> tuple[bytes, list[tuple[bytes, Record]]] | None:
+    """
+    Return the bytes at the end of a chain, and the differences on the way there;
+    None where it comes back to itself, or does not end.
+    """
+    chain: list[tuple[bytes, Record]] = []
+    seen: set[bytes] = set()
+    data = cache.get(digest)
+    while data is None and record.kind == frame_format.DIFFERENCE:
+        if digest in seen or len(chain) >= limits.DIFFERENCE_DEPTH_MAX:
+            return None
+        seen.add(digest)
+        chain.append((digest, record))
+        digest = record.descriptor[4]
+        data = cache.get(digest)
+        if data is None:
+            record = find(digest)
+    if data is None:
+        if record.kind != frame_format.BLOB:
+            name = chain[-1][0] if chain else digest
+            raise corrupt_blob(name, "its base is no whole blob")
+        data = read_record(digest, record, find)
+        cache.put(digest, data)
+    return data, chain
