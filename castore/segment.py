@@ -10,6 +10,7 @@ Spec: spec/entry.md; spec/head.md; spec/merkle.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from castore import limits, merkle
 from castore.catalog.rows import Catalog
@@ -18,7 +19,7 @@ from castore.engine.change import Append, Change, Outcome
 from castore.engine.change import NewEntry as BuiltEntry
 from castore.engine.expect import Expect, living, newest_head
 from castore.engine.putting import put_bytes
-from castore.errors import ConflictError
+from castore.errors import ConflictError, CorruptionError
 from castore.formats import storelog
 from castore.formats.entry import START, Entry, Origin, Reference, Start
 from castore.formats.head import Head
@@ -41,6 +42,7 @@ ABSENT = Expect.ABSENT
 ANY = Expect.ANY
 SessionKey = tuple[str, str]
 Guard = Callable[[Catalog], None]
+_T = TypeVar("_T")
 
 
 class Segment:
@@ -158,13 +160,14 @@ class Segment:
 
         Raises:
             CorruptionError: An entry is not there or not what it was.
+
+            GoneError: The log was deleted meanwhile, and its entries collected.
         """
         row = living(self._engine.refresh().known, self.id)
         stop = row.count if stop is None else min(stop, row.count)
         logs = self._engine.view.logs
-        if reverse:
-            return logs.entries_reversed(row, start, stop)
-        return logs.entries(row, start, stop)
+        read = logs.entries_reversed if reverse else logs.entries
+        return self._told(read(row, start, stop))
 
     def entry(self, index: int) -> Entry:
         """
@@ -189,7 +192,15 @@ class Segment:
         """
         row = living(self._engine.refresh().known, self.id)
         stop = row.count if stop is None else min(stop, row.count)
-        return self._engine.view.read_log(row, start, stop)
+        return self._told(self._engine.view.read_log(row, start, stop))
+
+    def _told(self, found: Iterator[_T]) -> Iterator[_T]:
+        """Yield *found*; of a log that is deleted meanwhile say that it was."""
+        try:
+            yield from found
+        except CorruptionError:
+            living(self._engine.refresh().known, self.id)
+            raise
 
     def references(self, entry: Entry) -> tuple[Reference, ...]:
         """Return all payloads of *entry*; `Entry.refs` names more than 256 by list."""

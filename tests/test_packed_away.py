@@ -25,6 +25,7 @@ import pytest
 import castore
 
 from castore import (
+    GoneError,
     LockedError,
     NewEntry,
     NotFoundError,
@@ -38,6 +39,7 @@ from castore.engine import Engine
 from castore.engine.creating import store_id
 from castore.engine.state import State
 from castore.formats.frame import Record
+from castore.gc import collect
 from castore.importer import find_segment, import_paths, restore
 from castore.packing import pack
 from castore.packing.rewrite import close_journal, closed_files, maintenance, rewrite
@@ -434,3 +436,25 @@ def test_a_chain_that_is_turned_around(at: int, folder: Path) -> None:
 
         with mock.patch.object(reader.engine.view.blobs, "find", finding):
             assert data == reader.get(ref)
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize("read", ["entries", "backwards", "read"])
+def test_deleted_while_it_is_read(read: str, read_only: bool, folder: Path) -> None:
+    """A log that is deleted and collected before it is read on is gone, not damaged."""
+    root = folder / "store"
+    with castore.open(root, create=True) as store:
+        segment = store.create_session()
+        segment.append([NewEntry("x", SMALLS[2])])
+    with (
+        castore.open(root, read_only=read_only) as reader,
+        castore.open(root) as other,
+    ):
+        log = reader.segment(segment.id)
+        backwards = log.entries(reverse=True)
+        lazy = {"entries": log.entries(), "backwards": backwards, "read": log.read()}
+        other.segment(segment.id).delete()
+        collect(other.engine, grace_s=0, yes=True)
+
+        with pytest.raises(GoneError):
+            list(lazy[read])
