@@ -8,6 +8,7 @@ Spec: spec/storelog.md, "The files of the store"; spec/file.md.
 
 from __future__ import annotations
 
+from castore.engine.engine import Engine
 from castore.engine.frames import missing_file
 from castore.engine.view import View, listed_frames
 from castore.errors import NotFoundError
@@ -27,25 +28,49 @@ def store_log(view: View, store: bytes) -> StoreLog:
     return log
 
 
+def files_now(engine: Engine) -> tuple[bytes, dict[bytes, int]]:
+    """
+    Return the newest journal, and the files of the store as `members` does.
+
+    The view may move meanwhile. A journal that was the newest must never be taken
+    for a closed one that ends where it ended before.
+    """
+    while True:
+        view = engine.refresh()
+        journal = view.position.journal
+        files = members(view, engine.state.opened, engine.store)
+        if engine.view.position.journal == journal:  # there is no way back to one
+            return journal, files
+
+
 def members(view: View, opened: OpenFiles, store: bytes) -> dict[bytes, int]:
     """
     Return the files of the store, each with the offset up to which it counts.
 
     Reads the store log. A side pack counts up to the last frame in which a place
-    stands.
+    stands. The catalog may be ahead of *view*: journals and packs that it alone
+    knows are none of this state.
     """
     log = store_log(view, store)
     found = {file: listing.size for file, listing in log.listed.items()}
     found.update(_chain(view, opened, log.dropped))
     for file, offset in view.known.last_offsets().items():
-        if file not in found and file not in log.dropped:
+        if file not in found and file not in log.dropped and _is_side(opened, file):
             found[file] = view.frames.get(file, offset).end
     return found
 
 
+def _is_side(opened: OpenFiles, file: bytes) -> bool:
+    try:
+        return opened.get(file).header.kind == file_format.SIDE
+    except NotFoundError:
+        raise missing_file(file) from None
+
+
 def _chain(view: View, opened: OpenFiles, dropped: set[bytes]) -> dict[bytes, int]:
     found = {}
-    journal, stop = view.position.journal, view.position.end
+    position = view.position
+    journal, stop = position.journal, position.end
     while journal != file_format.NO_ID and journal not in dropped:
         found[journal] = stop
         try:

@@ -17,7 +17,7 @@ from castore.catalog.rows import Catalog, Facts, Place
 from castore.engine import Engine
 from castore.engine.change import Append, Change, NewEntry
 from castore.engine.expect import Expect
-from castore.engine.members import members, named_sides
+from castore.engine.members import files_now, members, named_sides
 from castore.engine.putting import keep_bytes
 from castore.errors import CastoreError, StorageError
 from castore.formats import file as file_format
@@ -120,12 +120,12 @@ def closed_files(engine: Engine) -> list[Input]:
     Side packs that a live process holds are left out.
     """
     free = {file.id for file in _free_files(engine)}
-    view = engine.refresh()
+    newest, files = files_now(engine)
     found = []
-    for file, stop in members(view, engine.state.opened, engine.store).items():
+    for file, stop in files.items():
         opened = engine.state.opened.get(file)
         busy = opened.header.kind == file_format.SIDE and file not in free
-        if file != view.position.journal and not busy:
+        if file != newest and not busy:
             found.append(Input(opened, stop))
     return found
 
