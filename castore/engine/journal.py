@@ -50,6 +50,11 @@ class Tail:
     commit: bytes
     closed: bool = False
 
+    @property
+    def mark(self) -> tuple[bytes, int, bytes, int]:
+        """What a mark says of it: journal, end, frame, seq."""
+        return self.journal, self.end, self.frame, self.seq
+
 
 class WritableJournal:
     """The journal that is open for writing; one at a time."""

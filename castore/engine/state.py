@@ -218,8 +218,7 @@ class State:
         with self.poisoned_by_failing():
             tail = recover(self.files, self.opened, self.store, seen, worth)
         # What was behind the mark may have deleted blobs that others believe in.
-        place = (tail.journal, tail.end, tail.frame, tail.seq)
-        return self.write_mark(*place, seen, gc_raised=True)
+        return self.write_mark(*tail.mark, seen, gc_raised=True)
 
     def write_mark(
         self,

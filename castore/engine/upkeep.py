@@ -147,9 +147,7 @@ class Upkeep:
         tail = Tail(position.journal, end, data[-32:], position.seq, position.commit)
         with state.poisoned_by_failing():
             made = journals.successor(state.files, state.opened, state.store, tail)
-        state.follow(
-            state.write_mark(made.journal, made.end, made.frame, made.seq, state.seen)
-        )
+        state.follow(state.write_mark(*made.mark, state.seen))
         while self._apply_slice():
             pass
 
