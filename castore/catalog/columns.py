@@ -25,8 +25,11 @@ class PlaceSet:
         self._records: dict[bytes, dict[int, int]] = {}
 
     def __contains__(self, place: Place) -> bool:
-        frames = self._records.get(place.file, {})
-        return bool(frames.get(place.offset, 0) >> place.record & 1)
+        return self.has(place.file, place.offset, place.record)
+
+    def has(self, file: bytes, offset: int, record: int) -> bool:
+        """Return whether the place of that record is in it."""
+        return bool(self._records.get(file, {}).get(offset, 0) >> record & 1)
 
     def add(self, place: Place) -> bool:
         """Take *place* in; return whether it is new."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 from castore import limits
 from castore.catalog.columns import PlaceList, PlaceSet, SortedPlaces
+from castore.catalog.database import damaged
 from castore.catalog.rows import Place, Run, SegmentRow
 from castore.codec import encode_record
 from castore.engine import Engine
@@ -22,11 +23,12 @@ from castore.formats import frame as frame_format
 from castore.formats.entry import Entry
 from castore.formats.frame import Record
 from castore.formats.stored import stored_form
+from castore.packing.accounting import Accounting
 from castore.packing.versions import Versions
 from castore.packing.writer import Block, Descriptor, PackWriter
 from castore.reading.blobs import chunk_list
 from castore.reading.frames import Frame
-from castore.reading.image import commits, heads, read_run
+from castore.reading.image import commits, heads, name_at, read_run
 
 
 _NAMES_MAX = 20_000  # payloads looked up at once: often named twice in a row
@@ -67,6 +69,8 @@ class Carrier:
         self._versions = Versions(engine, inputs, self._dead)
         self._chunks: list[bytes] = []
         self._ref_lists: list[Place] = []
+        self._covered: dict[bytes, list[tuple[int, int]]] = {}
+        self._left_out: list[Place] = []
         self._raw_size = 0
 
     @property
@@ -104,6 +108,9 @@ class Carrier:
         self._block.flush()
         self._carry_ref_lists()
         self._carry_tables()
+        for place in self._left_out:
+            self._carry_place(place)
+        self._block.flush()
 
     # --- entries -------------------------------------------------------------
 
@@ -112,6 +119,7 @@ class Carrier:
         pending: list[Entry] = []
         ref_count = 0  # in them, and perhaps in some before
         for run in self._view.known.runs(row.id, row.fork_index, stop):
+            self._cover(run)
             if run.file not in self._inputs:
                 pending = self._end_run(row.id, pending)
                 continue
@@ -138,6 +146,14 @@ class Carrier:
                 ):
                     pending, ref_count = self._end_run(row.id, pending), 0
         self._end_run(row.id, pending)
+
+    def _cover(self, run: Run) -> None:
+        """Take note that *run* is carried or stands in another file."""
+        spans = self._covered.setdefault(run.segment, [])
+        first, stop = run.first, run.first + run.count
+        if spans and first <= spans[-1][1]:
+            first, stop = spans[-1][0], max(stop, spans.pop()[1])
+        spans.append((first, stop))
 
     def _stop_of(self, row: SegmentRow) -> int:
         """Return up to where the entries of *row* are needed."""
@@ -203,6 +219,8 @@ class Carrier:
         if unwanted or not self._written.add(place):
             return
         frame = self._view.frames.get(place.file, place.offset)
+        if name_at(frame, place.record) != digest:
+            raise damaged("a place is not that of its blob")
         record = frame.records[place.record]
         if record.kind == frame_format.REF_LIST:
             self._ref_lists.append(place)
@@ -262,11 +280,25 @@ class Carrier:
         if table:
             self._writer.write(table, payloads)
 
+    def _accounting(self) -> Accounting:
+        return Accounting(
+            self._view,
+            self._engine.store,
+            inputs=self._inputs,
+            written=self._written,
+            dead=self._dead,
+            is_deleted=self._is_deleted,
+            covered=self._covered,
+        )
+
     def _loose_records(self) -> Iterator[tuple[Descriptor, memoryview]]:
         none = memoryview(b"")
         files = self._engine.state.opened
-        for file, stop in sorted(self._inputs.items()):
-            for frame in listed_frames(files.get(file), stop):
+        accounting = self._accounting()
+        for name, stop in sorted(self._inputs.items()):
+            file = files.get(name)
+            for frame in listed_frames(file, stop):
+                self._left_out += accounting.left_out(frame, file.header.kind)
                 for commit, _ in commits(frame):
                     yield [frame_format.COMMIT, 0, commit.record()], none
                 for head, _ in heads(frame, self._engine.store):

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 import attrs
 
 from castore import limits
+from castore.catalog.database import damaged
 from castore.engine import Engine
 from castore.formats import file as file_format
 from castore.formats import storelog
@@ -88,7 +89,9 @@ def _is_packed(engine: Engine) -> bool:
     """Return whether nothing but the last rewrite's own commit is new."""
     known = engine.refresh().known
     rows = list(known.segments())
-    log = next(row for row in rows if row.id == engine.store)
+    log = known.find_segment(engine.store)
+    if log is None:
+        raise damaged("the store log is not in it")
     if any(row.seq > log.seq for row in rows):
         return False
     newest = next(engine.view.logs.entries(log, log.count - 1, log.count))

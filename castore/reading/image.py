@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import attrs
 
+from castore.digest import blob_digest
 from castore.formats import frame as frame_format
 from castore.formats.commit import Commit, hash_commit, parse_commit
 from castore.formats.entry import (
@@ -69,6 +70,21 @@ def stored_blobs(frame: Frame) -> list[StoredBlob]:
                 count = len(decode_ref_list(payload))
             found.append(StoredBlob(ref_list_digest(payload), count, number, kind))
     return found
+
+
+def name_at(frame: Frame, number: int) -> bytes | None:
+    """Return the name of the blob or list in record *number*, None if it is none."""
+    if number >= len(frame.table):
+        return None
+    item = frame.table[number]
+    if item[0] == frame_format.BLOB:
+        return blob_digest(frame.records.payload(number))
+    if item[0] == frame_format.REF_LIST:
+        return ref_list_digest(frame.records.payload(number))
+    if item[0] in (frame_format.DIFFERENCE, frame_format.CHUNKED):
+        name: bytes = item[2]
+        return name
+    return None
 
 
 def run_headers(frame: Frame) -> list[RunHeader]:
