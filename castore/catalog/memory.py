@@ -108,8 +108,8 @@ class MemoryCatalog:
 
     def _add_session(self, session: SessionRow) -> None:
         self._remove_session(session.id)
-        if session.namespace is not None and session.text is not None:
-            key = (session.namespace, session.text)
+        key = session.key
+        if key is not None:
             if key in self._session_by_key:
                 self._remove_session(self._session_by_key[key])
             self._session_by_key[key] = session.id

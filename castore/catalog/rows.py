@@ -131,9 +131,7 @@ class Listed(NamedTuple):
     @property
     def key(self) -> tuple[str, str] | None:
         """The key of its session, if that has one."""
-        if self.namespace is None or self.text is None:
-            return None
-        return self.namespace, self.text
+        return _key(self.namespace, self.text)
 
 
 def listed(row: SegmentRow, session: SessionRow | None) -> Listed:
@@ -165,9 +163,11 @@ class SessionRow(NamedTuple):
     @property
     def key(self) -> tuple[str, str] | None:
         """The key, if it has one."""
-        if self.namespace is None or self.text is None:
-            return None
-        return self.namespace, self.text
+        return _key(self.namespace, self.text)
+
+
+def _key(namespace: str | None, text: str | None) -> tuple[str, str] | None:
+    return None if namespace is None or text is None else (namespace, text)
 
 
 class KeyRow(NamedTuple):

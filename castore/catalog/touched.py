@@ -41,8 +41,8 @@ class Touched:
             self.nodes.add((node.segment, node.level, node.index))
         for session in facts.sessions:
             self.sessions.add(session.id)
-            if session.namespace is not None and session.text is not None:
-                self.session_keys.add((session.namespace, session.text))
+            if session.key is not None:
+                self.session_keys.add(session.key)
         for key in facts.keys:
             self.keys.add((key.segment, key.text))
         for tag in facts.tags:
@@ -71,8 +71,4 @@ class Touched:
 
     def session(self, row: SessionRow) -> bool:
         """Return whether facts have the answer about *row*, which stands below."""
-        return row.id in self.sessions or (
-            row.namespace is not None
-            and row.text is not None
-            and (row.namespace, row.text) in self.session_keys
-        )
+        return row.id in self.sessions or row.key in self.session_keys

@@ -206,23 +206,32 @@ class SidePack:
             raise self._closed()
         if self._fd >= 0:
             return
+        while not self._begin():
+            pass  # a collection took it for a file that somebody gave up
+        self.end = self._synced_end = file_format.SIZE
+        self._last = self._header[-32:]
+
+    def _begin(self) -> bool:
+        """Make a file; return whether it still has its name once it is flocked."""
         self.id = os.urandom(16)
         header = FileHeader(file_format.SIDE, self._store, self.id)
         self._header = encode_header(header)
         fd = self._files.create(file_name(self.id))
         try:
-            self._begin(fd)
+            self._files.lock(fd, wait=True)
+            if not self._files.exists(file_name(self.id)):
+                self._files.close(fd)
+                return False
+            self._write_header(fd)
         except StorageError:
             # Nothing is in it: the next blob begins another one.
             self._files.close(fd)
             self._files.unlink(file_name(self.id))
             raise
         self._fd = fd
-        self.end = self._synced_end = file_format.SIZE
-        self._last = self._header[-32:]
+        return True
 
-    def _begin(self, fd: int) -> None:
-        self._files.lock(fd)
+    def _write_header(self, fd: int) -> None:
         self._files.write(fd, self._header, 0)
         try:
             self._files.sync(fd)

@@ -20,13 +20,16 @@ from castore.engine.expect import Expect
 from castore.engine.lockfile import maintenance_lock
 from castore.engine.members import files_now, members, named_sides, store_log
 from castore.engine.putting import check_writable, keep_bytes
-from castore.errors import CastoreError, StorageError
+from castore.errors import CastoreError, CorruptionError, StorageError
 from castore.formats import file as file_format
 from castore.formats import storelog
+from castore.formats.file import file_name
 from castore.formats.storelog import Listing
 from castore.packing.carrying import Carrier
 from castore.packing.writer import PackWriter
 from castore.reading.files import OpenFile
+from castore.reading.folder import is_empty
+from castore.reading.mark import open_plain
 
 
 LEVEL = 9  # of zstd, for packs
@@ -274,9 +277,42 @@ def remove_dropped(engine: Engine) -> None:
     with engine.state.locked():
         wanted = members(engine.view, engine.state.opened, engine.store)
         dropped = store_log(engine.view, engine.store).dropped
+    there = set(engine.state.opened.ids())
+    begun = there - {file.id for file in engine.state.opened.headers()} - wanted.keys()
     gone = [file for file in found if file.id not in wanted]
-    if any(file.header.kind == file_format.SIDE for file in gone):
+    if begun or any(file.header.kind == file_format.SIDE for file in gone):
         # Commit records name a side pack for good, long after it was dropped.
         named = named_sides(engine.state.opened, wanted) - dropped
         gone = [file for file in gone if file.id not in named]
+        begun -= named
     _unlink(engine, gone)
+    for file in sorted(begun):
+        _remove_begun(engine, file, is_dropped=file in dropped)
+
+
+def _remove_begun(engine: Engine, file: bytes, *, is_dropped: bool) -> None:
+    """
+    Remove *file*, which nothing names, if its header never was whole.
+
+    Who makes a journal holds the store's lock, and who makes a side pack that
+    file's: whatever is there under both is not on its way to a header.
+    """
+    name = file_name(file)
+    with engine.state.locked():
+        fd = open_plain(engine.files, name)
+        if fd is None:
+            return
+        try:
+            is_left = engine.files.lock(fd) and not _has_header(engine, file)
+            if is_left and (is_dropped or is_empty(engine.files, name)):
+                engine.files.unlink(name)
+        finally:
+            engine.files.close(fd)
+
+
+def _has_header(engine: Engine, file: bytes) -> bool:
+    try:
+        OpenFile(engine.files, file, engine.store)
+    except CorruptionError:
+        return False
+    return True

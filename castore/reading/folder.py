@@ -106,13 +106,25 @@ def _take(folder: Folder, files: Files, file: bytes) -> None:
         folder.refused[file] = error
         folder.held.add(file)
         return
-    try:
-        behind = files.read_up_to(fd, len(frame_format.MAGIC), file_format.SIZE)
-    finally:
-        files.close(fd)
+    files.close(fd)
     try:
         folder.good[file] = OpenFile(files, file, folder.store)
     except CorruptionError as error:
         folder.refused[file] = error
-        if behind != frame_format.MAGIC:
+        if is_empty(files, where):
             folder.held.add(file)
+
+
+def is_empty(files: Files, name: str) -> bool:
+    """
+    Return whether no frame stands behind the place of a header in *name*.
+
+    Raises:
+        StorageError: It is not there or no plain file.
+    """
+    fd = files.open(name)
+    try:
+        behind = files.read_up_to(fd, len(frame_format.MAGIC), file_format.SIZE)
+        return behind != frame_format.MAGIC
+    finally:
+        files.close(fd)

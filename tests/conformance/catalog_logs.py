@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import random
 
+from collections.abc import Callable, Iterator
+
 from conformance.catalog_rows import MANY, apply, full, key, place, run, segment
 
 from castore.catalog.rows import (
@@ -13,11 +15,27 @@ from castore.catalog.rows import (
     DeletedRow,
     Facts,
     Label,
+    Listed,
     Node,
+    SegmentRow,
     SessionRow,
     TagRow,
     listed,
 )
+
+
+def check_each_is_met_once(
+    catalog: Catalog, rows: Callable[[], Iterator[SegmentRow | Listed]]
+) -> None:
+    """Compare the segments in *rows* with all, of which one moves up meanwhile."""
+    ids = [index.to_bytes(2, "big") for index in range(MANY)]
+    apply(catalog, Facts(segments=[segment(each, seq=9) for each in ids]))
+    met = rows()
+    seen = [next(met).id]
+    apply(catalog, Facts(segments=[segment(ids[-1], seq=10)]))
+    seen += [row.id for row in met]
+
+    assert ids == sorted(seen)
 
 
 class LogTests:
@@ -46,14 +64,7 @@ class LogTests:
 
     def test_a_segment_that_moves_up_comes_once(self, catalog: Catalog) -> None:
         """Whoever goes over the segments meets each one, whatever is committed."""
-        ids = [index.to_bytes(2, "big") for index in range(MANY)]
-        apply(catalog, Facts(segments=[segment(each, seq=9) for each in ids]))
-        met = catalog.segments()
-        seen = [next(met).id]
-        apply(catalog, Facts(segments=[segment(ids[-1], seq=10)]))
-        seen += [row.id for row in met]
-
-        assert ids == sorted(seen)
+        check_each_is_met_once(catalog, catalog.segments)
 
     def test_a_listing(self, catalog: Catalog) -> None:
         """A listing has all living segments as `segments`, with the session's key."""
@@ -99,14 +110,7 @@ class LogTests:
 
     def test_what_moves_up_is_listed_once(self, catalog: Catalog) -> None:
         """Whoever reads a listing meets each segment, whatever is committed."""
-        ids = [index.to_bytes(2, "big") for index in range(MANY)]
-        apply(catalog, Facts(segments=[segment(each, seq=9) for each in ids]))
-        met = catalog.listing()
-        seen = [next(met).id]
-        apply(catalog, Facts(segments=[segment(ids[-1], seq=10)]))
-        seen += [row.id for row in met]
-
-        assert ids == sorted(seen)
+        check_each_is_met_once(catalog, catalog.listing)
 
     def test_segments_of_a_session(self, catalog: Catalog) -> None:
         """The segments of a session come by id; one that changes session moves."""
