@@ -5,12 +5,17 @@ A million blobs of 40 bytes, each named by one reference; a tenth of them by a s
 that was deleted. Timed: the mark that follows what the catalog knows, and the one that
 must agree before anything goes, from the files alone; then all of a collection. Times
 of the clock, and of this process at work. Floors: all names out of the catalog's file
-and into a set; all frames read, hashed and decompressed. Peer: ``git rev-list
---objects`` over as many blobs. Expected: <= 3 s, <= 10 s, <= 200 MB, all of it <= 300
-MB; the default is a tenth of that, ask for more with --count.
+and into a set; all frames read, hashed and decompressed. Peers, over the same blobs as
+files of two snapshots, one of which is forgotten: ``git gc --prune=now`` (and its mark
+alone, ``git rev-list --objects``), ``restic prune``, ``borg compact`` with the
+``delete`` before it, which is borg's mark. Expected: <= 3 s, <= 10 s, <= 200 MB, all of
+it <= 300 MB; the default is a tenth of that, ask for more with --count. With --sessions
+each so many blobs are a session of their own.
 """
 
 import argparse
+import json
+import os
 import random
 import shutil
 import sqlite3
@@ -39,18 +44,36 @@ def payloads(count, seed):
     return (rng.randbytes(40) for _ in range(count))
 
 
+def is_garbage(number):
+    """Return whether blob *number* is needed by nothing at last."""
+    return number // (PER_ENTRY * PER_COMMIT) % GARBAGE == 0
+
+
 def write(path, count, seed):
     coming = payloads(count, seed)
     with castore.open(path, create=True) as store:
         keep, waste = store.create_session(), store.create_session()
-        for number in range(count // (PER_ENTRY * PER_COMMIT)):
+        for first in range(0, count, PER_ENTRY * PER_COMMIT):
             entries = []
             for at in range(PER_COMMIT):
                 some = (store.put(next(coming)) for _ in range(PER_ENTRY))
                 refs = [castore.Reference("part", ref) for ref in some]
-                entries.append(castore.NewEntry("turn", b"%d %d" % (number, at), refs))
-            (keep if number % GARBAGE else waste).append(entries)
+                entries.append(castore.NewEntry("turn", b"%d %d" % (first, at), refs))
+            (waste if is_garbage(first) else keep).append(entries)
         waste.delete()
+
+
+def write_sessions(path, count, seed, sessions):
+    """Write as many blobs as so many sessions of one entry each."""
+    coming = payloads(count, seed)
+    with castore.open(path, create=True) as store:
+        for number in range(sessions):
+            some = [store.put(next(coming)) for _ in range(count // sessions)]
+            refs = [castore.Reference("part", ref) for ref in some]
+            segment = store.create_session()
+            segment.append([castore.NewEntry("turn", b"%d" % number, refs)])
+            if number % GARBAGE == 0:
+                segment.delete()
 
 
 def took(step):
@@ -95,47 +118,114 @@ def read_frames(path):
                 len(frame.records.raw)
 
 
-def measure_git(path, count, seed):
-    """Return the seconds of git's own mark over as many blobs."""
-    if not shutil.which("git"):
+# --- peers -------------------------------------------------------------------
+
+
+def write_files(path, count, seed):
+    """Write the blobs as files of two folders; *waste* is to be forgotten."""
+    for number, data in enumerate(payloads(count, seed)):
+        kind = "waste" if is_garbage(number) else "keep"
+        file = path / kind / f"{number // PER_ENTRY}" / f"{number}"
+        if number % PER_ENTRY == 0:
+            file.parent.mkdir(parents=True)
+        file.write_bytes(data)
+
+
+def run(*command, path):
+    environment = {
+        **os.environ,
+        "BORG_BASE_DIR": str(path),
+        "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes",
+        "RESTIC_PASSWORD": "bench",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+    }
+    done = subprocess.run(
+        command, check=True, env=environment, cwd=path, capture_output=True
+    )
+    return done.stdout
+
+
+def git(path, count, seed):
+    """Return the seconds of git's mark, and of all of its collection."""
+    done = partial(run, "git", "--git-dir", "store", path=path)
+    run("git", "init", "-q", "--bare", "store", path=path)
+    with (path / "stream").open("wb") as stream:
+        for number, data in enumerate(payloads(count, seed), 1):
+            stream.write(b"blob\nmark :%d\ndata %d\n%s\n" % (number, len(data), data))
+        for wanted in (False, True):
+            ref = b"waste" if wanted else b"keep"
+            stream.write(b"commit refs/heads/%s\ncommitter a <a> 0 +0000\n" % ref)
+            stream.write(b"data 1\nx\n")
+            for number in range(count):
+                if is_garbage(number) is wanted:
+                    name = b"%d/%d" % (number // PER_ENTRY, number)
+                    stream.write(b"M 100644 :%d %s\n" % (number + 1, name))
+    with (path / "stream").open("rb") as stream:
+        subprocess.run(
+            ["git", "--git-dir", path / "store", "fast-import", "--quiet"],
+            check=True,
+            stdin=stream,
+        )
+    done("update-ref", "-d", "refs/heads/waste")
+    marked = seconds(partial(done, "rev-list", "--objects", "--all"))
+    gone = seconds(partial(done, "gc", "--prune=now", "--quiet"))
+    return {"rev_list_s": round(marked, 2), "gc_prune_now_s": round(gone, 2)}
+
+
+def restic(path, count, seed):
+    """Return the seconds of ``restic prune``."""
+    done = partial(run, "restic", "-q", "-r", "store", path=path)
+    done("init")
+    write_files(path / "in", count, seed)
+    for kind in ("keep", "waste"):
+        done("backup", "--tag", kind, f"in/{kind}")
+    (waste,) = json.loads(done("snapshots", "--tag", "waste", "--json"))
+    done("forget", waste["id"])
+    return {"prune_s": round(seconds(partial(done, "prune", "--max-unused=0")), 2)}
+
+
+def borg(path, count, seed):
+    """Return the seconds of ``borg delete`` and ``borg compact``."""
+    done = partial(run, "borg", path=path)
+    done("init", "-e", "none", "store")
+    write_files(path / "in", count, seed)
+    for kind in ("keep", "waste"):
+        done("create", f"store::{kind}", f"in/{kind}")
+    deleted = seconds(partial(done, "delete", "store::waste"))
+    compacted = seconds(partial(done, "compact", "--threshold=0", "store"))
+    return {"delete_s": round(deleted, 2), "compact_s": round(compacted, 2)}
+
+
+def measure(peer, count, seed):
+    if not shutil.which(peer.__name__):
         return "not installed"
-    git = ("git", "--git-dir", str(path))
-    subprocess.run([*git, "init", "-q", "--bare"], check=True)
-    fed = subprocess.Popen([*git, "fast-import", "--quiet"], stdin=subprocess.PIPE)
-    for number, data in enumerate(payloads(count, seed), 1):
-        fed.stdin.write(b"blob\nmark :%d\ndata %d\n%s\n" % (number, len(data), data))
-    fed.stdin.write(b"commit refs/heads/x\ncommitter a <a> 0 +0000\ndata 1\nx\n")
-    for number in range(1, count + 1):
-        name = b"%d/%d" % (number // PER_ENTRY, number)
-        fed.stdin.write(b"M 100644 :%d %s\n" % (number, name))
-    fed.stdin.close()
-    fed.wait()
-    listing = [*git, "rev-list", "--objects", "--all"]
-    run = partial(subprocess.run, listing, check=True, stdout=subprocess.DEVNULL)
-    return round(seconds(run), 2)
+    with folder() as path:
+        return peer(path.absolute(), count, seed)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--sessions", type=int, default=0)
     options = parser.parse_args()
+    made = (options.count, options.seed)
+    step, more = (
+        (write_sessions, (options.sessions,)) if options.sessions else (write, ())
+    )
     with compiled(), folder() as path:
         store = path / "store"
         facts = {
             **vars(options),
-            "made_s": round(
-                seconds(partial(write, store, options.count, options.seed)), 1
-            ),
+            "made_s": round(seconds(partial(step, store, *made, *more)), 1),
             "floor_names_s": round(best(partial(read_names, store)), 2),
             "floor_frames_s": round(best(partial(read_frames, store)), 2),
             "mark_from_catalog": in_child(mark_catalog, store),
             "mark_from_files": in_child(mark_files, store),
-            "peer_git_rev_list_s": measure_git(
-                path / "git", options.count, options.seed
-            ),
             "collected": in_child(collect_all, store),
         }
+    for peer in (git, restic, borg):
+        facts[f"peer_{peer.__name__}"] = measure(peer, *made)
     report("gc", facts)
 
 
