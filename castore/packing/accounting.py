@@ -38,7 +38,7 @@ class Accounting:
 
         dead: Names of blobs that are to go.
 
-        gone: Segments that are deleted, or will be by the same commit.
+        is_deleted: Whether a segment is, or will be by the same commit.
 
         covered: For each segment, the own entries that are carried or stand in
             other files: in order, apart from each other.
