@@ -26,7 +26,7 @@ from castore.engine.frames import FrameCache
 from castore.engine.logs import Logs
 from castore.engine.members import members, store_log
 from castore.engine.needs import Need, needs_of, stored_needs
-from castore.errors import NotFoundError
+from castore.errors import GoneError, NotFoundError
 from castore.formats.entry import Entry
 from castore.reading.collecting import no_search
 from castore.reading.digestset import DigestSet
@@ -210,9 +210,11 @@ class _Marker:
             if row.id not in living:
                 heirs = known.children(row.id)
                 stop = max((heir.fork_index for heir in heirs), default=row.fork_index)
-            for run in self._logs.stored_runs(row, row.fork_index, stop):
-                self._take_run(*run, keep)
-                self._keep_needs(run[0])
+            # Deleted meanwhile, and no other inherits it: nothing of it is needed.
+            with contextlib.suppress(GoneError):
+                for run in self._logs.stored_runs(row, row.fork_index, stop):
+                    self._take_run(*run, keep)
+                    self._keep_needs(run[0])
         tags = known.tags()
         self.names.others.update(row.digest for row in tags)
         return len(alive) + len(tags)
@@ -294,14 +296,15 @@ def _kept_checkpoints(
     for row in alive:
         found = 0
         most = count if logs is None or row.id in logs else row.count
-        for entry in engine.view.logs.entries_reversed(row, 0, row.count):
-            if found >= most:
-                break
-            roles = {group_of(ref.role) for ref in engine.view.references(entry)}
-            if CHECKPOINT in roles:
-                owner = engine.view.logs.pieces(row, entry.index, entry.index + 1)[0][0]
-                keep.add((owner, entry.index))
-                found += 1
+        with contextlib.suppress(GoneError):  # deleted meanwhile: it keeps none
+            for entry in engine.view.logs.entries_reversed(row, 0, row.count):
+                if found >= most:
+                    break
+                at = entry.index
+                roles = {group_of(ref.role) for ref in engine.view.references(entry)}
+                if CHECKPOINT in roles:
+                    keep.add((engine.view.logs.pieces(row, at, at + 1)[0][0], at))
+                    found += 1
     return keep
 
 
