@@ -133,7 +133,9 @@ def after_look_up(made: Scene, number: int, then: Act) -> Iterator[list[str]]:
 
         return looking_up
 
-    with mock.patch.multiple(Overlay, **{name: instead_of(name) for name in LOOK_UPS}):
+    with contextlib.ExitStack() as steps:
+        for name in LOOK_UPS:
+            steps.enter_context(mock.patch.object(Overlay, name, instead_of(name)))
         yield done
 
 
@@ -205,7 +207,7 @@ def test_packed_past_a_reader(
     read: Callable[[Segment], list[bytes]], folder: Path, *, read_only: bool
 ) -> None:
     """
-    The run of entries that a reader knows hides no longer one that took its place.
+    What a reader knows of a run does not hide the longer run that took its place.
     """
     found, expected = read_behind(folder, read, read_only=read_only)
     assert expected == found
