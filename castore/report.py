@@ -7,6 +7,8 @@ Names and paths are gathered only if they are asked for: they may be secrets.
 
 from __future__ import annotations
 
+import functools
+
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -16,7 +18,7 @@ import attrs
 from castore.catalog.rows import SegmentRow
 from castore.engine import Engine
 from castore.engine.members import members
-from castore.errors import CorruptionError, NotFoundError
+from castore.errors import CorruptionError, GoneError, NotFoundError
 from castore.formats import file as file_format
 from castore.formats import frame as frame_format
 from castore.importer import facts_of
@@ -37,6 +39,7 @@ FORMS = {
 
 
 _TRIES = 5
+_FAILURES = (CorruptionError, NotFoundError, GoneError)
 _Answer = TypeVar("_Answer")
 
 
@@ -161,10 +164,11 @@ def gather(store: Store, *, names: bool = False) -> StoreReport:
     try:
         files.update(_again(engine, _files))
         forms.update(_again(engine, _forms))
-        sizes = _Sizes(engine)
-        marks = mark(engine, None)
-        sessions = _sessions(store, sizes, names=names)
-    except (CorruptionError, NotFoundError) as error:
+        sizes, sessions = _again(
+            engine, functools.partial(_measured, store=store, names=names)
+        )
+        marks = _again(engine, functools.partial(mark, keep_checkpoints=None))
+    except _FAILURES as error:
         return attrs.evolve(found, unreadable=str(error), is_counted=False)
     dead = [place.size for place in marks.dead.values()]
     return attrs.evolve(
@@ -178,12 +182,12 @@ def gather(store: Store, *, names: bool = False) -> StoreReport:
 
 
 def _again(engine: Engine, ask: Callable[[Engine], _Answer]) -> _Answer:
-    """Return what *ask* finds, asked again where others replaced files meanwhile."""
+    """Return what *ask* finds, asked again where others deleted something meanwhile."""
     for _ in range(_TRIES):
         seq = engine.refresh().position.seq
         try:
             return ask(engine)
-        except (CorruptionError, NotFoundError):
+        except _FAILURES:
             if engine.refresh().position.seq == seq:
                 raise
     return ask(engine)
@@ -266,6 +270,14 @@ class _Sizes:
         for heir in heirs[at:]:
             self.inherited[heir.id] = size
         self.own[row.id] = size - before
+
+
+def _measured(
+    engine: Engine, *, store: Store, names: bool
+) -> tuple[_Sizes, list[SessionSize]]:
+    """Return how large segments are, and sessions."""
+    sizes = _Sizes(engine)
+    return sizes, list(_sessions(store, sizes, names=names))
 
 
 def _sessions(store: Store, sizes: _Sizes, *, names: bool) -> Iterator[SessionSize]:

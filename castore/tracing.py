@@ -18,7 +18,7 @@ from castore.engine import Engine
 from castore.engine.frames import FrameCache
 from castore.engine.logs import Logs
 from castore.engine.needs import Need, needs_of
-from castore.errors import NotFoundError
+from castore.errors import GoneError, NotFoundError
 from castore.formats.stored import decode_stored, times_of
 from castore.reading.digestset import DigestSet
 from castore.reading.frames import Frame
@@ -138,11 +138,13 @@ class Tracer:
         self, owner: Owner, row: SegmentRow, stop: int, *, whole: bool = True
     ) -> None:
         self.keeper.begin(owner)
-        for run in self._logs.stored_runs(row, row.fork_index, stop):
-            if self.keeper.is_done and not whole:
-                break
-            self._take_run(*run)
-            self._keep_needs(run[0])
+        # Deleted meanwhile, and no other inherits it: nothing of it is needed.
+        with contextlib.suppress(GoneError):
+            for run in self._logs.stored_runs(row, row.fork_index, stop):
+                if self.keeper.is_done and not whole:
+                    break
+                self._take_run(*run)
+                self._keep_needs(run[0])
         self.keeper.end()
 
     def _keep_needs(self, run: StoredRun) -> None:

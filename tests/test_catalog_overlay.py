@@ -169,3 +169,61 @@ def test_a_session_whose_key_was_taken_does_not_show(base: MemoryCatalog) -> Non
     assert overlay.find_session_by_key("a", "1") is None
     assert overlay.find_session(b"y") is None
     assert 2 == overlay.counts().session_count
+
+
+# --- a base that others brought further -----------------------------------------
+
+
+def test_a_base_that_is_further_shows_its_runs() -> None:
+    """
+    Runs above hide none of those that took their place since: what others merged
+    below has no gap, and what they dropped does not come back.
+    """
+    base = MemoryCatalog()
+    overlay = Overlay(base)
+    apply(overlay, Facts(runs=[run(2, 1), run(3, 1), run(4, 1)]))
+    apply(base, Facts(runs=[run(0, 2, OTHER), run(2, 3, b"file 3")]))
+    merged = [run(0, 2, OTHER), run(2, 3, b"file 3")]
+
+    assert merged == overlay.runs(b"s", 0, 5)
+    assert merged[1] == overlay.find_run(b"s", 4)
+
+
+def test_a_base_that_is_further_shows_what_came_back() -> None:
+    """What went above and was stored again since is where it stands below."""
+    base = MemoryCatalog()
+    overlay = Overlay(base)
+    apply(overlay, Facts(places=[place(b"a"), place(b"b")]))
+    apply(overlay, Facts(drop_files=[FILE], gone_places=[b"c"]))
+    back = place(b"a", OTHER), place(b"c", OTHER)
+    apply(base, Facts(places=list(back)))
+
+    assert [back[0], None, back[1]] == [*map(overlay.find_place, (b"a", b"b", b"c"))]
+    found = {row.digest: row for row in back}
+    assert found == overlay.find_places([b"a", b"b", b"c", b"d"])
+
+
+def test_a_base_that_is_further_shows_its_sessions() -> None:
+    """A session that came back, or took over a key, since is found by its id."""
+    base = MemoryCatalog()
+    overlay = Overlay(base)
+    apply(overlay, Facts(sessions=[SessionRow(b"y", "a", "1")], gone_sessions=[b"z"]))
+    later = [SessionRow(b"x", "a", "1"), SessionRow(b"z", None, None)]
+    apply(base, Facts(sessions=later))
+
+    assert later == [overlay.find_session(row.id) for row in later]
+
+
+def test_a_base_that_is_not_further_shows_nothing_that_is_hidden() -> None:
+    """Whatever facts are applied below, what is hidden shows only when all are."""
+    base = MemoryCatalog()
+    apply(base, Facts(runs=[run(2, 3)], places=[place(b"a")]))
+    overlay = Overlay(base)
+    apply(overlay, Facts(gone_places=[b"a"]))
+    apply(overlay, Facts(runs=[run(2, 1)]))
+    for facts, position in overlay.pending():
+        assert (None, {}) == (overlay.find_place(b"a"), overlay.find_places([b"a"]))
+        assert [run(2, 1)] == overlay.runs(b"s", 2, 9)
+        base.apply([facts], position)
+
+    assert (None, [run(2, 1)]) == (overlay.find_place(b"a"), overlay.runs(b"s", 2, 9))

@@ -43,7 +43,9 @@ class Overlay:
 
     To write down what is here: apply the first of `pending` to *base*, then
     `drop` as many; in between every answer is the same. What *base* learns from
-    others in the meantime shows through wherever no fact here is about it.
+    others in the meantime shows through wherever no fact here is about it; and where
+    *base* was brought further than the facts here, none of them hides runs, places
+    or sessions that *base* has: other rows of it, later than these facts, lead there.
 
     Args:
         base: The catalog below; None for one that is empty.
@@ -114,13 +116,25 @@ class Overlay:
             self._touched.add(facts)
         self._pending += added
 
+    def _is_passed(self) -> bool:
+        """
+        Return whether *base* was brought further than the facts here, by others.
+
+        Asked after *base* was: if not, what it answered is no later than these facts.
+        """
+        below, own = self._base.position(), self.position()
+        return below is not None and own is not None and below.seq > own.seq
+
     # --- reading -------------------------------------------------------------
 
     def find_place(self, digest: bytes) -> Place | None:
         """Return where *digest* is stored."""
         with self._lock:
             if digest in self._touched.places:
-                return self._own.find_place(digest)
+                own = self._own.find_place(digest)
+                # What went here may have been stored again since.
+                is_older = own is None and self._is_passed()
+                return self._base.find_place(digest) if is_older else own
             row = self._base.find_place(digest)
             return None if row is None or self._touched.place(row) else row
 
@@ -133,7 +147,12 @@ class Overlay:
             found = self._base.find_places(below)
             if touched.files:
                 found = {k: row for k, row in found.items() if not touched.place(row)}
-            return found | self._own.find_places(list(own)) if own else found
+            if own:
+                found |= self._own.find_places(list(own))
+                gone = own - found.keys()
+                if gone and self._is_passed():
+                    found |= self._base.find_places(list(gone))
+            return found
 
     def find_run(self, segment: bytes, index: int) -> Run | None:
         """Return the run of *segment*'s own entries that covers *index*."""
@@ -145,6 +164,10 @@ class Overlay:
         with self._lock:
             below = self._base.runs(segment, start, stop)
             rows = [row for row in below if not self._touched.run(row)]
+            if len(rows) < len(below) and self._is_passed():
+                # A run here would hide a longer one that packing put in its place,
+                # and those behind it went: only below are they without a gap.
+                return self._base.runs(segment, start, stop)
             rows += self._own.runs(segment, start, stop)
         return sorted(rows, key=lambda row: row.first)
 
@@ -213,10 +236,13 @@ class Overlay:
     def find_session(self, session: bytes) -> SessionRow | None:
         """Return the session with that id."""
         with self._lock:
-            if session in self._touched.sessions:
-                return self._own.find_session(session)
+            own = self._own.find_session(session)
+            if own is not None:
+                return own
             row = self._base.find_session(session)
-            return None if row is None or self._touched.session(row) else row
+            if row is None or not self._touched.session(row):
+                return row
+            return self._base.find_session(session) if self._is_passed() else None
 
     def find_session_by_key(self, namespace: str, text: str) -> SessionRow | None:
         """Return the session with that key."""

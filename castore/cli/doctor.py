@@ -24,7 +24,7 @@ from castore.cli.versions import own_version, version_of
 from castore.engine import catalogs
 from castore.engine.rebuilding import facts_of_survey
 from castore.engine.view import View
-from castore.errors import CorruptionError, NotFoundError, StorageError
+from castore.errors import CastoreError, CorruptionError, NotFoundError, StorageError
 from castore.formats import marker
 from castore.formats.mark import LockFile
 from castore.reading.files import OpenFiles
@@ -180,7 +180,7 @@ def _judge_catalog(
         opened.forget()
 
 
-def _no_newer(gone: NotFoundError) -> View:
+def _no_newer(gone: CastoreError) -> View:
     raise gone
 
 

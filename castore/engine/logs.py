@@ -12,10 +12,10 @@ import attrs
 
 from castore import limits, merkle
 from castore.catalog.rows import Catalog, Run, SegmentRow
-from castore.engine.expect import newest_head
+from castore.engine.expect import living, newest_head
 from castore.engine.fold import split_peaks
 from castore.engine.frames import FrameCache, missing_file
-from castore.errors import CorruptionError, NotFoundError
+from castore.errors import CastoreError, CorruptionError, NotFoundError
 from castore.formats.entry import Entry
 from castore.formats.refuse import placed
 from castore.formats.trees import tree_of
@@ -76,7 +76,7 @@ class Logs:
         view: Catalog,
         frames: FrameCache,
         store: bytes,
-        newest: Callable[[NotFoundError], Logs],
+        newest: Callable[[CastoreError], Logs],
     ) -> None:
         self._view = view
         self._frames = frames
@@ -93,8 +93,11 @@ class Logs:
 
         Raises:
             CorruptionError: ``truncated log``: the lineage is not all there.
+
+            GoneError: As `runs`.
         """
         found: list[tuple[bytes, int, int]] = []
+        log = row
         while start < stop:
             if stop > row.fork_index:
                 found.append((row.id, max(start, row.fork_index), stop))
@@ -102,7 +105,7 @@ class Logs:
             if start < stop:
                 parent = self._view.find_segment(row.parent) if row.parent else None
                 if parent is None:
-                    raise truncated(row.id, stop - 1)
+                    raise self._missing(log, row.id, stop - 1)
                 row = parent
         return found[::-1]
 
@@ -114,6 +117,9 @@ class Logs:
 
         Raises:
             CorruptionError: ``truncated log``: there is a gap.
+
+            GoneError: The log was deleted since *row* was looked up, and no other
+                inherits from it.
         """
         for owner, first, last in self.pieces(row, start, stop):
             at = first
@@ -125,7 +131,32 @@ class Logs:
                     yield run, at, end
                     at = end
             if at < last:
-                raise truncated(owner, at)
+                raise self._missing(row, owner, at)
+
+    def _missing(self, row: SegmentRow, owner: bytes, index: int) -> CorruptionError:
+        """
+        Return the error for entry *index* of *owner*, which *row*'s log wants and
+        which nothing says where it stands.
+
+        Raises:
+            GoneError: That log was deleted since *row* was looked up, and no other
+                inherits from it.
+        """
+        # Others delete logs that somebody reads. Where they bring the catalog past
+        # that, a log of which this view still has the head is not all there.
+        error = truncated(owner, index)
+        self._newest(error).check_kept(row.id)
+        return error
+
+    def check_kept(self, segment: bytes) -> None:
+        """
+        Refuse a segment that was deleted, unless others inherit from it.
+
+        Raises:
+            GoneError: It was.
+        """
+        if self._view.find_segment(segment) is None:
+            living(self._view, segment)
 
     def load(self, run: Run) -> tuple[Frame, RunHeader, Frame]:
         """Return the frame of *run*, its header, and its body frame."""
@@ -144,6 +175,8 @@ class Logs:
 
         Raises:
             CorruptionError: ``truncated log``: there is a gap; ``missing pack``.
+
+            GoneError: As `runs`.
         """
         logs = self
         gone: Run | None = None

@@ -129,8 +129,8 @@ class State:
                     pass
         return self.view
 
-    def newest(self, gone: NotFoundError) -> View:
-        """Return the newest view, for a reader who met *gone*: a file is not there."""
+    def newest(self, gone: CastoreError) -> View:
+        """Return the newest view, for a reader who met *gone*: something is missing."""
         with self.guard:
             if self._is_moving:
                 raise gone  # this thread is making that view

@@ -14,7 +14,7 @@ from castore.engine.blobs import Blobs
 from castore.engine.fold import CommitImage, Extension, facts_of
 from castore.engine.frames import FrameCache
 from castore.engine.logs import Logs
-from castore.errors import CorruptionError, NotFoundError
+from castore.errors import CastoreError, CorruptionError, NotFoundError
 from castore.formats import file as file_format
 from castore.formats.entry import Entry, Reference, decode_ref_list
 from castore.formats.storelog import StoreLog
@@ -52,7 +52,7 @@ class View:
         base: Catalog,
         files: OpenFiles,
         store: bytes,
-        newest: Callable[[NotFoundError], View],
+        newest: Callable[[CastoreError], View],
     ) -> None:
         self._base = base
         self._files = files

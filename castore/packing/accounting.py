@@ -20,7 +20,7 @@ from castore.errors import CorruptionError
 from castore.formats import file as file_format
 from castore.formats import frame as frame_format
 from castore.reading.frames import Frame
-from castore.reading.image import heads, name_at, run_headers, stored_blobs
+from castore.reading.image import RunHeader, heads, name_at, run_headers, stored_blobs
 
 
 class Accounting:
@@ -89,22 +89,24 @@ class Accounting:
 
     def _check_runs(self, frame: Frame) -> None:
         for run in run_headers(frame):
-            if self._is_deleted(run.segment):
-                continue
-            row = self._view.known.find_segment(run.segment)
-            if row is None:
+            # Whether it is deleted is asked last: others delete logs meanwhile.
+            if not self._is_covered(run) and not self._is_deleted(run.segment):
                 raise _unknown(frame)
-            first, stop = max(run.first, row.fork_index), run.first + run.count
-            spans = self._covered.get(run.segment, ())
-            if not any(low <= first and stop <= high for low, high in spans):
-                raise _unknown(frame)
+
+    def _is_covered(self, run: RunHeader) -> bool:
+        row = self._view.known.find_segment(run.segment)
+        if row is None:
+            return False
+        first, stop = max(run.first, row.fork_index), run.first + run.count
+        spans = self._covered.get(run.segment, ())
+        return any(low <= first and stop <= high for low, high in spans)
 
     def _check_heads(self, frame: Frame) -> None:
         for head, _ in heads(frame, self._store):
-            if not self._is_deleted(head.segment):
-                row = self._view.known.find_segment(head.segment)
-                if row is None or row.revision < head.revision:
-                    raise _unknown(frame)
+            row = self._view.known.find_segment(head.segment)
+            is_known = row is not None and row.revision >= head.revision
+            if not is_known and not self._is_deleted(head.segment):
+                raise _unknown(frame)
 
     # --- blobs ---------------------------------------------------------------
 

@@ -7,6 +7,7 @@ Spec: spec/ordering.md, "Packing and deleting"; spec/blob.md.
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ from castore.compress import DIFFERENCE_LEVEL, diff_that_pays
 from castore.engine import Engine
 from castore.engine.members import members
 from castore.engine.needs import stored_needs
+from castore.errors import GoneError
 from castore.formats import frame as frame_format
 from castore.formats.entry import Entry, Reference
 from castore.formats.frame import Record
@@ -70,9 +72,10 @@ class Versions:
             return
         self._at, self._seq, self._held = (row.id, index), row.seq, {}
         start = max(0, index - limits.SLOT_LOOK_BACK)
-        for entry in self._view.logs.entries_reversed(row, start, index):
-            for slot, digest in self._slots_of(self._view.references(entry)):
-                self._held.setdefault(slot, digest)
+        with contextlib.suppress(GoneError):  # deleted meanwhile
+            for entry in self._view.logs.entries_reversed(row, start, index):
+                for slot, digest in self._slots_of(self._view.references(entry)):
+                    self._held.setdefault(slot, digest)
 
     def take(self, entry: Entry) -> list[Reference]:
         """Take in the next entry; return its references, through ref lists."""
