@@ -47,7 +47,7 @@ LOST = "not what|NotFound|Gone|missing|corrupt|lost|truncated"
 
 #: A bug, and what it is found by.
 BUGS: list[tuple[Bug, str]] = [
-    (bugs.record_dropped, LOST),
+    (bugs.record_dropped, LOST + "|catalog differs"),
     (partial(bugs.unlinked_before_listed, 0.3), LOST + "|StorageError"),
 ]
 
