@@ -8,9 +8,9 @@ newest; and in other ways by chance. Each state that is left is opened and read,
 some are written to and checked, and some are stopped again while they are being
 recovered. States with the same files and the same promises count once.
 
-A budget of 1 looks at more than 20,000 states, in some three minutes on two idle
-cores; more at so many times that number, of other recordings; less at a share of
-them, by chance.
+A budget of 1 looks at more than 20,000 states, in some two minutes on two idle
+cores: at two thirds of those in the plan, by chance. More looks at all of them, of
+so many recordings; less at a share.
 
 Spec: spec/ordering.md, "What holds at any time", "Crash cases".
 """
