@@ -9,8 +9,8 @@ some are written to and checked, and some are stopped again while they are being
 recovered. States with the same files and the same promises count once.
 
 A budget of 1 looks at more than 20,000 states, in some two minutes on two idle
-cores: at two thirds of those in the plan, by chance. More looks at all of them, of
-so many recordings; less at a share.
+cores, chosen by chance; less at a share of them. More looks at twice as many, of so
+many recordings.
 
 Spec: spec/ordering.md, "What holds at any time", "Crash cases".
 """
