@@ -1,7 +1,5 @@
 """
-One campaign in a process of its own.
-
-A module that a new process finds by this name, however the tests were started.
+One campaign, as large as a budget says.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from crash.workloads import ALL
 
 
 OPTIONS = Options(grid=1.0, per_step=3.0, again=250, doubtful=28, go_on_every=3)
-SHORT = attrs.evolve(OPTIONS, grid=0.5, per_step=1.75, rest_every=20)
+SHORT = attrs.evolve(OPTIONS, grid=0.4, per_step=1.4, rest_every=20)
 
 
 def run(name: str, seed: int, folder: Path, kept: Path, budget: float) -> Report:
