@@ -216,8 +216,6 @@ class State:
         self.opened.forget()
         self._exact_place = None
         with self.poisoned_by_failing():
-            if seen is None:  # no older mark may come back with a power cut
-                self.files.sync(self.lock_file.fd)
             tail = recover(self.files, self.opened, self.store, seen, worth)
         # What was behind the mark may have deleted blobs that others believe in.
         return self.write_mark(*tail.mark, seen, gc_raised=True)
