@@ -4,6 +4,7 @@ What every test may use: hypothesis profiles, the budget, a store, the real inpu
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -43,15 +44,23 @@ def budget(request: pytest.FixtureRequest) -> float:
     return float(request.config.getoption("--budget"))
 
 
+@contextlib.contextmanager
+def new_folder() -> Iterator[Path]:
+    """Give a folder for many small files, in memory if that is possible."""
+    is_there = MEMORY.is_dir() and os.access(MEMORY, os.W_OK)
+    room = MEMORY if is_there else None
+    made = Path(tempfile.mkdtemp(prefix="castore-", dir=room))
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made)
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder() -> Iterator[Path]:
     """Return a folder for many small files, in memory if that is possible."""
-    if not (MEMORY.is_dir() and os.access(MEMORY, os.W_OK)):
-        yield tmp_path
-        return
-    made = Path(tempfile.mkdtemp(prefix="castore-", dir=MEMORY))
-    yield made
-    shutil.rmtree(made)
+    with new_folder() as made:
+        yield made
 
 
 @pytest.fixture

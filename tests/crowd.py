@@ -75,6 +75,15 @@ class Crowd:
     _tags: dict[str, set[bytes | None]] = attrs.Factory(dict)
     _sessions: dict[str, Checkpointed] = attrs.Factory(dict)
     _numbers: Iterator[int] = attrs.Factory(itertools.count)
+    _workers: list[Worker] = attrs.Factory(list)
+
+    def has(self, what: str) -> bool:
+        """Return whether *what* was done, also by those that still work."""
+        told = (each for worker in self._workers for each in worker.acknowledged)
+        return bool(self.counts.get(what)) or any(
+            isinstance(each, Counted) and each.what == what and each.count
+            for each in told
+        )
 
     @property
     def root(self) -> Path:
@@ -87,6 +96,7 @@ class Crowd:
         stop.unlink(missing_ok=True)
         castore.open(self.root, create=True).close()
         workers = [self._start(work) for work in (*self.writers, *OTHERS)]
+        self._workers = workers
         collector = self._start(crowd_worker.collect_much)
         kill_at = self._next_kill()
         while not (enough() or any(each.errors for each in [*workers, collector])):

@@ -72,7 +72,7 @@ class Checkpointed:
 
 @attrs.frozen
 class Counted:
-    """How often something was done by a process that ended by itself."""
+    """How often something was done."""
 
     what: str
     count: int
@@ -193,12 +193,9 @@ def checkpoint_much(job: Job, pipe: Connection) -> None:
 def read_much(job: Job, pipe: Connection) -> None:
     """Read logs from end to end, whichever; only what is deleted may be gone."""
     rng = random.Random(job.seed)
-    count = 0
     while not _is_over(job):
         with castore.open(job.root, read_only=rng.random() < 0.5) as store:
-            for _ in range(20):
-                count += _read_one(store, rng)
-    pipe.send(Counted("read", count))
+            pipe.send(Counted("read", sum(_read_one(store, rng) for _ in range(20))))
 
 
 def _read_one(store: Store, rng: random.Random) -> int:
@@ -257,12 +254,11 @@ def collect_much(job: Job, pipe: Connection) -> None:
 
 def pack_much(job: Job, pipe: Connection) -> None:
     """Pack, again and again, and leave others some time in between."""
-    count = 0
     with castore.open(job.root) as store:
         while not _is_over(job):
             time.sleep(PACK_EVERY_S)
             try:
-                count += pack(store.engine, level=1).seq is not None
+                was_done = pack(store.engine, level=1).seq is not None
             except LockedError:
                 continue  # somebody collects
-    pipe.send(Counted("packed", count))
+            pipe.send(Counted("packed", was_done))

@@ -234,6 +234,7 @@ BUGS = [
     Planted(unlinked_before_catalog, "packing", "catalog leads nowhere"),
     Planted(bugs.unlinked_before_listed, "collecting", LOST),
     Planted(unlinked_before_catalog, "collecting", "catalog leads nowhere"),
+    Planted(unlinked_before_catalog, "torn_mark", "catalog leads nowhere"),
     Planted(bugs.packs_left_behind, "collecting", "garbage", RESTING),
     Planted(packs_not_synced, "versions", LOST, CHECKED),
     Planted(bugs.base_goes_from_under_its_heirs, "versions", LOST, CHECKED),

@@ -25,6 +25,7 @@ import bugs
 import orderscene
 import pytest
 
+from conftest import new_folder
 from orderkit import Orders, Step, by_chance, commute
 from orderscene import (
     Program,
@@ -46,7 +47,7 @@ from castore import CastoreError
 
 
 ALL = 10  # budget from which all orders of each case are tried
-CHANCE_COUNT = 4  # orders of one case, for a budget of 1
+CHANCE_COUNT = 1  # orders of one case and grace, for a budget of 1
 BUG_COUNT = 100  # orders in which a bug is looked for by chance first
 GRACES_S = (0, orderscene.HOUR_S)
 WRITES = (hit, name, large, like, fork, delete, tag, untag, move, collect_too)
@@ -75,22 +76,19 @@ def text(case: Case) -> str:
 
 @attrs.define
 class Stage:
-    """Where a case is played again and again."""
+    """Where a case is played again and again, each time on a copy of *template*."""
 
     folder: Path
     case: Case
-    grace_s: int
+    template: Template
     kills: bool = False
-    _template: Template | None = None
     _numbers: Iterator[int] = attrs.Factory(itertools.count)
 
     def play(self, step: Step) -> None:
         """Play it once."""
-        if self._template is None:
-            self._template = Template(self.folder / "template", self.grace_s)
         root = self.folder / str(next(self._numbers))
         try:
-            play(self._template.copy(root), self.case, step, kills=self.kills)
+            play(self.template.copy(root), self.case, step, kills=self.kills)
         finally:
             shutil.rmtree(root)
 
@@ -106,8 +104,15 @@ class Stage:
     def play_some(self, count: int) -> None:
         """Play it in *count* orders."""
         for number in range(count):
-            seed = f"{text(self.case)} {self.grace_s} {self.kills} {number}"
+            seed = f"{text(self.case)} {self.template.grace_s} {self.kills} {number}"
             self.play(by_chance(random.Random(seed)))
+
+
+@pytest.fixture(scope="module")
+def templates() -> Iterator[dict[int, Template]]:
+    """Return what stages of each grace may begin with: to make it takes longest."""
+    with new_folder() as root:
+        yield {grace_s: Template(root / str(grace_s), grace_s) for grace_s in GRACES_S}
 
 
 def ids(value: Any) -> str:
@@ -117,24 +122,29 @@ def ids(value: Any) -> str:
 
 @pytest.mark.parametrize("grace_s", GRACES_S)
 @pytest.mark.parametrize("case", ALONE, ids=ids)
-def test_one_writer(case: Case, grace_s: int, folder: Path) -> None:
+def test_one_writer(
+    case: Case, grace_s: int, folder: Path, templates: dict[int, Template]
+) -> None:
     """Beside a collector one writer has its way in each order, for there are many."""
-    assert 1 < Stage(folder, case, grace_s).play_all()
+    assert 1 < Stage(folder, case, templates[grace_s]).play_all()
 
 
 @pytest.mark.parametrize("kills", [False, True], ids=["runs", "killed"])
 @pytest.mark.parametrize("case", [*ALONE, ((large,),), *PAIRS, *LONGER], ids=ids)
-def test_two_writers(case: Case, kills: bool, folder: Path, budget: float) -> None:
+def test_two_writers(
+    case: Case,
+    kills: bool,
+    folder: Path,
+    templates: dict[int, Template],
+    budget: float,
+) -> None:
     """Two writers do, with a collector that is killed anywhere or is not."""
-    stages = [
-        Stage(folder / str(grace_s), case, grace_s, kills) for grace_s in GRACES_S
-    ]
-    for stage in stages:
-        stage.folder.mkdir()
+    for template in templates.values():
+        stage = Stage(folder, case, template, kills)
         if budget >= ALL and case not in LONGER:
             stage.play_all()
         else:
-            stage.play_some(max(1, int(CHANCE_COUNT * budget) // len(stages)))
+            stage.play_some(max(1, int(CHANCE_COUNT * budget)))
 
 
 # --- it finds what it is for ----------------------------------------------------
@@ -172,9 +182,12 @@ BUGS = [
 @pytest.mark.parametrize(
     "planted", BUGS, ids=lambda it: f"{it.bug.__name__}-{text(it.case)}"
 )
-def test_planted_bug_is_found(planted: Planted, folder: Path) -> None:
+def test_planted_bug_is_found(
+    planted: Planted, folder: Path, templates: dict[int, Template]
+) -> None:
     """There is an order in which the bug shows."""
-    stage = Stage(folder, planted.case, planted.grace_s, planted.kills)
+    template = templates[planted.grace_s]
+    stage = Stage(folder, planted.case, template, planted.kills)
     with planted.bug(), pytest.raises((AssertionError, CastoreError)):
         stage.search()
 

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
 import time
 
 from collections.abc import Callable, Iterable
@@ -18,6 +16,7 @@ import attrs
 import hypothesis
 import pytest
 
+from conftest import new_folder
 from corruption import reference
 from hypothesis import strategies as st
 from retentionkit import DAY_MS, WEIGHTS, Step, World, play, steps_of
@@ -54,16 +53,13 @@ def test_what_stays_is_what_the_model_says(found: list[Step]) -> None:
     In every history exactly that goes which no log and no tag keeps; a dry run says
     the same, a second run deletes nothing, and both checkers find nothing wrong.
     """
-    root = Path(tempfile.mkdtemp(prefix="castore-"))
-    try:
+    with new_folder() as root:
         play([Step("begin", 0, 0, 0), *found, COLLECT], root / "store")
 
         report = verify(root / "store")
         theirs = reference().check(root / "store")
         assert report.ok, report.findings
         assert theirs["ok"], theirs["findings"]
-    finally:
-        shutil.rmtree(root)
 
 
 # --- bugs that the histories find --------------------------------------------

@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 import pytest
 
+from conftest import MEMORY
 from hypothesis.stateful import RuleBasedStateMachine
 from model import Item, Log, Model, Names, content
 
@@ -51,7 +52,8 @@ class Twin(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.patches = contextlib.ExitStack()
-        self.folder = Path(tempfile.mkdtemp(prefix="castore-"))
+        room = MEMORY if MEMORY.is_dir() else None
+        self.folder = Path(tempfile.mkdtemp(prefix="castore-", dir=room))
         self.path = self.folder / "store"
         self.model = Model()
         self.refs: list[BlobRef] = []

@@ -18,7 +18,7 @@ from castore.formats import file as file_format
 from castore.formats.file import file_name
 from castore.formats.mark import LockFile
 from castore.reading.files import OpenFile, OpenFiles
-from castore.reading.mark import MarkWorth
+from castore.reading.mark import LOCK, MarkWorth
 from castore.storage import Files
 
 
@@ -41,6 +41,8 @@ def recover(
     if lock is not None and worth is MarkWorth.EXACT:
         file = opened.get(lock.journal)
     else:
+        if lock is None:
+            _lose_marks(files)
         bound = lock if worth is MarkWorth.LOWER_BOUND else None
         file = newest_journal(opened, bound)
         if bound is not None and bound.journal != file.id:
@@ -64,6 +66,18 @@ def recover(
     made = successor(files, opened, store, tail, found)
     _remove_superseded(files, opened, file, made)
     return made
+
+
+def _lose_marks(files: Files) -> None:
+    """
+    See to it that no older mark comes back with a power cut: it would say that a
+    journal counts for longer which is now copied from its beginning.
+    """
+    fd = files.open(LOCK, write=True)
+    try:
+        files.sync(fd)
+    finally:
+        files.close(fd)
 
 
 def _durable_end(file: OpenFile, lock: LockFile | None, worth: MarkWorth) -> int:

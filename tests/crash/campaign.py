@@ -160,10 +160,11 @@ def stops(rng: random.Random, options: Options, depth: int) -> Iterator[Stop]:
         yield stop_by_chance(rng, options)
 
 
-def _is_followed(stop: Stop) -> bool:
-    """Return whether the mark is whole, and the catalog as new as it must be."""
+def _is_followed(stop: Stop, disk: Disk) -> bool:
+    """Return whether the mark is whole, and the catalog one that must lead to it."""
     is_marked = stop.lock == "newest" and (stop.power or stop.data == "kept")
-    return is_marked and stop.catalog in ("newest", "checkpoint")
+    is_led_to = is_marked and disk.is_led_to
+    return is_led_to and stop.catalog in ("newest", "checkpoint")
 
 
 # --- one state ---------------------------------------------------------------
@@ -421,7 +422,8 @@ class Campaign:
                 image,
                 world,
                 root,
-                may_rebuild=not (_is_followed(stop) and world.is_made and not depth),
+                may_rebuild=bool(depth)
+                or not (world.is_made and _is_followed(stop, disk)),
                 goes_on=count % options.go_on_every == 0,
                 with_checkers=bool(options.check_every)
                 and count % options.check_every == 0,

@@ -33,6 +33,8 @@ from crash.events import (
     Written,
 )
 
+from castore.formats.mark import decode_lock
+
 
 LOCK = "lock"
 SECTOR_SIZE = 512  # bytes that a disk writes as one
@@ -119,6 +121,10 @@ class Disk:
 
     Attributes:
         catalogs: The states of the catalog, oldest first.
+
+        is_led_to: Whether the catalog must lead to the mark. A mark that was written
+            in part is lost: the whole journal is copied then, and a catalog that was
+            past its beginning made anew (spec/ordering.md, "The catalog").
     """
 
     _files: dict[int, _File] = attrs.Factory(dict)
@@ -126,6 +132,8 @@ class Disk:
     _durable_names: dict[str, int] = attrs.Factory(dict)
     _pending_names: list[tuple[str, int | None]] = attrs.Factory(list)
     catalogs: list[dict[str, bytes]] = attrs.Factory(list)
+    is_led_to: bool = False
+    _generation: int = 0
     _last: Event | None = None
 
     @classmethod
@@ -191,6 +199,8 @@ class Disk:
                     if old.offset >= end or old.offset + len(old.data) <= offset
                 ]
                 file.pending.append(event)
+                if number == self._names.get(LOCK):
+                    self._mark(file.now())
             case Cut(number, size):
                 file = self._files[number]
                 file.lost = [old for old in file.lost if old.offset < size]
@@ -206,6 +216,13 @@ class Disk:
             case CatalogSaved(files):
                 self.catalogs.append(files)
         self._last = event
+
+    def _mark(self, lock: bytes) -> None:
+        mark = decode_lock(lock)
+        if mark is None:
+            self.is_led_to = False
+        elif mark.catalog_generation > self._generation:
+            self.is_led_to, self._generation = True, mark.catalog_generation
 
     def _rename(self, name: str, number: int | None) -> None:
         if number is None:

@@ -5,6 +5,7 @@ A file seam that records what is done through it, in order, and what was answere
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 
@@ -96,11 +97,21 @@ class RecordingFiles(Files):
         self._numbers = max([0, *self._names.values()]) + 1
         self._open: dict[int, int] = {}
         self._counts = {"sync": 0, "write": 0}
+        self._torn = ""
 
     def note(self, step: Step) -> None:
         """Add *step* to the record."""
         with self._guard:
             self.record.steps.append(step)
+
+    @contextlib.contextmanager
+    def tearing(self, name: str) -> Iterator[None]:
+        """While this is on, writes to the file *name* fail in the middle."""
+        self._torn = name
+        try:
+            yield
+        finally:
+            self._torn = ""
 
     def _failure(self, what: str) -> None:
         number = self._fails(what, self._counts[what])
@@ -160,6 +171,8 @@ class RecordingFiles(Files):
         with self._guard:
             try:
                 self._failure("write")
+                if self._torn and self._names[self._torn] == self._open[fd]:
+                    raise storage_error("write", OSError(errno.ENOSPC, ""))
             except StorageError:
                 self._write(fd, data[: len(data) // 2], offset)  # a disk gets full
                 raise

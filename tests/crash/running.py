@@ -1,7 +1,5 @@
 """
-One campaign in a process of its own.
-
-A module that a new process finds by this name, however the tests were started.
+One campaign, as large as a budget says.
 """
 
 from __future__ import annotations
@@ -15,12 +13,16 @@ from crash.workloads import ALL
 
 
 OPTIONS = Options(grid=1.0, per_step=3.0, again=250, doubtful=28, go_on_every=3)
+SHORT = attrs.evolve(OPTIONS, grid=0.4, per_step=1.4, rest_every=20)
 
 
 def run(name: str, seed: int, folder: Path, kept: Path, budget: float) -> Report:
-    """Run the campaign of one workload and seed, as much of it as *budget* says."""
+    """
+    Run the campaign of one workload and seed: above a budget of 1 the whole of it,
+    else the short one, or a share of that.
+    """
     own = folder / f"{name}-{seed}"
     own.mkdir()
-    share = min(budget, 1.0)
-    options = attrs.evolve(OPTIONS, grid=share, per_step=OPTIONS.per_step * share)
+    plan, share = (OPTIONS, 1.0) if budget > 1 else (SHORT, budget)
+    options = attrs.evolve(plan, grid=plan.grid * share, per_step=plan.per_step * share)
     return Campaign(ALL[name], seed, own, options, kept).run()

@@ -15,6 +15,7 @@ from unittest import mock
 
 import attrs
 
+from crash.disk import LOCK
 from crash.recording import Record, RecordingFiles, catalogs_saved
 from crash.scribe import Scribe, Wanted
 from erasekit import canary
@@ -180,6 +181,22 @@ def _reopen_at_last(scribe: Scribe) -> None:
             scribe.reopen()
             return
     scribe.reopen()
+
+
+def torn_mark(files: RecordingFiles, rng: random.Random) -> None:
+    """A mark that was written in part only, and a pack once that was recovered."""
+    scribe = Scribe(files)
+    segment = scribe.begin(b"begin", then=entries(rng, 2))
+    scribe.reopen()  # with which the catalog gets past the journal's beginning
+    segment = scribe.store.segment(segment.id)
+    with files.tearing(LOCK), contextlib.suppress(CastoreError):
+        scribe.append(segment, *entries(rng, 2))
+    scribe.reopen()
+    segment = scribe.store.segment(segment.id)
+    scribe.append(segment, *entries(rng, 1))
+    pack(scribe.store.engine)
+    scribe.append(segment, *entries(rng, 1))
+    scribe.store.close()
 
 
 def packing(files: RecordingFiles, rng: random.Random) -> None:
@@ -382,6 +399,7 @@ ALL = {
         Workload(handles),
         Workload(threads),
         Workload(failing, fails=_some_fail),
+        Workload(torn_mark),
         Workload(packing),
         Workload(collecting),
         Workload(versions),
