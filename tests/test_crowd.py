@@ -2,7 +2,7 @@
 Eight writers, a collector without a grace that is killed again and again, a packer
 and a reader: nobody meets an error, and all that was acknowledged is there.
 
-A budget of 1 takes some 12 s, of 25 five minutes.
+A budget of 1 takes a minute, of 5 five of them.
 
 Spec: spec/ordering.md, "What holds at any time", "Packing and deleting".
 """
@@ -22,7 +22,7 @@ import pytest
 from crowd import WRITERS, Bug, Crowd
 
 
-DURATION_S = 60.0  # for a budget of 1; of 5, five minutes
+DURATION_S = 60.0  # for a budget of 1
 KILL_COUNT = 4  # in a round of a crowd that is to find a bug
 ROUND_COUNT_MAX = 25
 
