@@ -256,10 +256,10 @@ class Segment:
         at = row.count if at is None else at
         if not 1 <= at <= row.count:
             raise IndexError(f"fork at {at} of {row.count} entries")
-        with self._engine.reading():
-            peaks = view.logs.peaks_at(row, at)
-            last = view.logs.last_hash(row, at)
-            owner = view.logs.pieces(row, at - 1, at)[0][0]
+        # The first entries of a log are for ever the same, whatever moves meanwhile.
+        peaks = view.logs.peaks_at(row, at)
+        last = view.logs.last_hash(row, at)
+        owner = view.logs.pieces(row, at - 1, at)[0][0]
         parent = view.known.find_segment(owner) or row
         root = merkle.root(tree_of(self.id, self._engine.store), peaks)
         # Who owns the last inherited entry: that segment's start entry stays as

@@ -417,12 +417,15 @@ def test_what_recovery_put_aside_goes(store: castore.Store) -> None:
     making = root_of(store) / "files" / f"{'1' * 32}.cas"
     for path in (torn, headless):
         path.write_bytes(bytes(512) + canary(1))
-    making.write_bytes(b"")  # somebody is about to write its header
+    files = store.engine.files
+    fd = files.create(f"files/{making.name}")
+    assert files.lock(fd)  # somebody is about to write its header
 
     receipt = castore.erase(store, ref, reason="")
+    files.close(fd)
 
     assert (False, False, True) == (torn.exists(), headless.exists(), making.exists())
-    assert {"quarantine/0-188", f"files/{headless.name}"} <= set(receipt.removed)
+    assert "quarantine/0-188" in receipt.removed
     assert set() == canaries_in(root_of(store))
 
 
@@ -547,7 +550,7 @@ files_with = erasing.files_with
 GUARDS = [
     (erasing, "files_with", only_copies, test_differences_to_it_are_stored_anew),
     (erasing, "void_files", lambda *_: set(), test_void_copies_go_too),
-    (erasing, "unreadable", lambda *_: [], test_what_recovery_put_aside_goes),
+    (erasing, "torn", lambda *_: [], test_what_recovery_put_aside_goes),
     (
         erasing,
         "_check_unchanged",

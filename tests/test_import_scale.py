@@ -97,13 +97,15 @@ def test_a_history_that_repeats_itself(tmp_path: Path, budget: float) -> None:
     assert verify(place).ok
 
 
+# Waits after each file to be told to go on: whoever kills it finds it there.
 _IMPORT = """
 import sys
 import castore
 from castore.importer import import_paths
 with castore.open(sys.argv[1], create=True) as store:
     for file in import_paths(store, sys.argv[2:], now_ms=4_000_000_000_000):
-        pass
+        print(flush=True)
+        sys.stdin.readline()
 """
 
 
@@ -115,19 +117,28 @@ def test_killed_at_random(tmp_path: Path, budget: float, seed: int) -> None:
     rng = random.Random(seed)
     places = [str(tmp_path / "store"), str(tmp_path / "in")]
     command = [sys.executable, "-c", _IMPORT, *places]
-    ends = []
     for _ in range(int(6 * budget)):
-        running = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": ROOT})
-        time.sleep(rng.uniform(0.1, 0.9))
-        running.send_signal(signal.SIGKILL)
-        ends.append(running.wait())
+        with subprocess.Popen(
+            command,
+            env={**os.environ, "PYTHONPATH": ROOT},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as running:
+            assert running.stdin
+            assert running.stdout
+            for _ in range(rng.randrange(151)):
+                running.stdout.readline()
+                running.stdin.write(b"\n")
+                running.stdin.flush()
+            time.sleep(rng.uniform(0, 0.2))
+            running.kill()
+        assert -signal.SIGKILL == running.returncode
         with (tmp_path / "in" / "large.jsonl").open("ab") as file:
             file.write(b'{"type":"user"}\n')
     with castore.open(tmp_path / "store", create=True) as store:
         done = list(import_paths(store, [tmp_path / "in"], now_ms=4_000_000_000_000))
         again = list(import_paths(store, [tmp_path / "in"], now_ms=4_000_000_000_000))
 
-        assert -signal.SIGKILL in ends
         assert 151 == len(done) == store.stats().segments
         assert all(comes_back(store, Path(file.path)) for file in done)
         assert 0 == sum(file.new_entries for file in again)

@@ -27,7 +27,7 @@ from castore.engine.view import listed_frames
 from castore.erasing.holders import files_with, inputs_of, void_files
 from castore.erasing.receipt import BEGUN, DONE, PLANNED, Erased, Receipt
 from castore.erasing.scope import Scope, Use, Wish, scope_of
-from castore.erasing.settling import FILES, remove, settle, unreadable
+from castore.erasing.settling import FILES, remove, settle, torn
 from castore.errors import ConflictError, NotFoundError
 from castore.formats import file as file_format
 from castore.formats import storelog
@@ -186,7 +186,7 @@ class _Run:
         inputs = self._inputs(found, scope, deadline)
         receipt = self._receipt(scope, BEGUN)
         names = [file_name(item.file.id) for item in inputs]
-        others = unreadable(engine)
+        others = torn(engine)
         receipt = attrs.evolve(receipt, removed=(*names, *others))
         self.begun(receipt)
         engine.pool.forget(scope.dead)

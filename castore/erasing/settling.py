@@ -11,10 +11,8 @@ import time
 from collections.abc import Collection
 
 from castore.engine import Engine
-from castore.errors import CorruptionError, LockedError, NotFoundError
-from castore.formats.file import SIZE, file_name
-from castore.packing.rewrite import is_idle, remove_dropped
-from castore.reading.files import OpenFile
+from castore.errors import LockedError
+from castore.packing.rewrite import remove_dropped
 
 
 FILES = "files/"
@@ -30,7 +28,7 @@ def settle(engine: Engine, names: Collection[str], deadline: float) -> None:
     Raises:
         LockedError: Somebody reads the catalog, so that they cannot go yet.
     """
-    remove(engine, unreadable(engine))
+    remove(engine, torn(engine))
     while not _is_settled(engine, names):
         if time.monotonic() >= deadline:
             what = (
@@ -49,31 +47,18 @@ def _is_settled(engine: Engine, names: Collection[str]) -> bool:
     return not any(map(engine.files.exists, names))
 
 
-def unreadable(engine: Engine) -> list[str]:
+def torn(engine: Engine) -> list[str]:
     """
-    Return the names of files of which nobody can say what is in them.
+    Return the names of what recoveries found torn and put aside.
 
-    What recoveries found torn; and what stands behind half a header. Neither was
-    ever acknowledged, nor is it any part of a store that was found to be whole.
+    Nobody can say what is in them, and it was never acknowledged.
     """
-    found = [f"{QUARANTINE}/{name}" for name in engine.files.list(QUARANTINE)]
-    # Who makes a journal holds this lock, who makes a side pack that file's.
-    with engine.state.locked():
-        for file in engine.state.opened.ids():
-            name = file_name(file)
-            try:
-                OpenFile(engine.files, file, engine.store)
-            except NotFoundError:
-                continue
-            except CorruptionError:
-                if engine.files.size_of(name) > SIZE and is_idle(engine, name):
-                    found.append(name)
-    return found
+    return [f"{QUARANTINE}/{name}" for name in engine.files.list(QUARANTINE)]
 
 
 def remove(engine: Engine, names: Collection[str]) -> None:
-    """Remove *names*, durably."""
+    """Remove *names*, of those, durably."""
     for name in names:
         engine.files.unlink(name)
-    for folder in sorted({name.partition("/")[0] for name in names}):
-        engine.files.sync_folder(folder)
+    if names:
+        engine.files.sync_folder(QUARANTINE)

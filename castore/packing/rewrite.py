@@ -288,6 +288,8 @@ def remove_dropped(engine: Engine) -> None:
     _unlink(engine, gone)
     for file in sorted(begun):
         _remove_begun(engine, file, is_dropped=file in dropped)
+    if begun:
+        engine.files.sync_folder("files")
 
 
 def _remove_begun(engine: Engine, file: bytes, *, is_dropped: bool) -> None:
