@@ -29,6 +29,7 @@ DIFFERENCE_BASE_SIZE_MIN = 8  # bytes; shorter prefixes are refused by zstd
 DIFFERENCE_DEPTH_MAX = 255  # bases behind a difference
 WINDOW_LOG_MAX = 27  # zstd, 128 MiB
 FILE_SIZE_MAX = 1 << 40  # bytes of one file
+PROOF_SIZE_MAX = 384 * KIB  # bytes of a proof file; decoded it takes 70 times that
 SLICE_SIZE = MIB  # raw bytes under one hash of a slice list
 SLICED_SIZE_MIN = 8 * MIB + 1  # raw bytes from which a reference has slices
 

@@ -22,10 +22,10 @@ LAYERS = [
     {"digest", "shortest"},
     {"chunker", "codec", "compress", "merkle"},
     {"formats"},
-    {"catalog", "clock", "records", "storage", "transcript"},
+    {"catalog", "clock", "proofs", "records", "storage", "transcript"},
     {"reading"},
     {"engine"},
-    {"blobfile", "proof", "retention", "writing"},
+    {"blobfile", "proving", "retention", "writing"},
     {"policies", "segment"},
     {"session"},
     {"store"},
@@ -53,6 +53,7 @@ RANK = {unit: rank for rank, units in enumerate(LAYERS) for unit in units}
 VOCABULARY = {"errors", "limits"}
 FROM_FILES = set().union(*LAYERS[:4]) | {"storage"}
 ALLOWED = {
+    "proofs": set().union(*LAYERS[:4]),
     "storage": VOCABULARY,
     "catalog": VOCABULARY,
     "records": VOCABULARY,

@@ -36,6 +36,8 @@ from castore.formats.head import hash_head, parse_head
 from castore.formats.mark import decode_lock
 from castore.formats.storelog import StoreLog
 from castore.formats.trees import SEGMENT_TREE
+from castore.proofs.decoding import check_proof
+from castore.proofs.logs import InclusionProof
 from castore.records.entries import ENTRIES
 from castore.records.items import text_message
 from castore.records.messages import ConversationMessage, MessageRecord, SessionMeta
@@ -212,6 +214,17 @@ def test_example_of_a_head() -> None:
     assert (1, 1, entry) == (head.revision, head.count, head.last)
     assert SEGMENT_TREE.leaf(entry) == head.root
     assert f"`{hash_head(data).hex()}`" in text_of("head.md")
+
+
+def test_example_of_a_proof() -> None:
+    """The proof leads from the example entry to the example head."""
+    proof = check_proof(example("proofs.md", "inclusion"))
+
+    assert isinstance(proof, InclusionProof)
+    assert proof.hashed == example("entry.md", "entry")
+    assert proof.state == parse_head(
+        decode_record(example("head.md", "head"), size_max=1024)
+    )
 
 
 def test_example_of_a_commit() -> None:

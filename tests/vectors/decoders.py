@@ -15,6 +15,7 @@ import attrs
 from vectors.encodings import shown
 from vectors.entries import short
 from vectors.form import BAD_PROOF, NOT_COVERED, plain, unhex
+from vectors.proofs import facts_of
 
 from castore import merkle
 from castore.codec import decode_object, decode_record, encode_record
@@ -35,6 +36,7 @@ from castore.formats.stored import decode_stored, entries_of
 from castore.formats.storelog import StoreLog, is_known
 from castore.formats.trees import SEGMENT_TREE, STORE_LOG_TREE
 from castore.limits import OBJECT_SIZE_MAX
+from castore.proofs.decoding import check_proof
 from castore.reading.blobs import read_record
 from castore.reading.contents import FrameContents, read_contents
 from castore.reading.files import OpenFile
@@ -210,6 +212,11 @@ def decode_merkle(given: Input) -> Any:
     return None
 
 
+def decode_proof_file(given: Input) -> Any:
+    """Check a proof."""
+    return facts_of(check_proof(unhex(given["data"])))
+
+
 def decode_frame(given: Input) -> Any:
     """Decode a frame and all that it holds."""
     view = memoryview(unhex(given["data"]))
@@ -301,6 +308,7 @@ DECODERS: dict[str, Decode] = {
     "commit": decode_commit,
     "storelog": decode_store_log,
     "merkle": decode_merkle,
+    "proofs": decode_proof_file,
     "frame": decode_frame,
     "blob": decode_blob,
     "file": decode_file,
