@@ -34,8 +34,7 @@ def verdict_of_package(data: bytes) -> str:
     try:
         check_proof(data)
     except CorruptionError as error:
-        assert error.where
-        return error.verdict
+        return error.verdict if error.where else "nowhere"
     return "ok"
 
 

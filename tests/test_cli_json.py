@@ -32,6 +32,7 @@ def shop(tmp_path: Path) -> Shop:
         state = Reference("checkpoint", store.put(b"state"))
         store.create_session(key=("by", "hand"), then=[NewEntry("turn", b"", [state])])
     shop("pin", "by:hand@1")
+    shop("prove", "by:hand", "0", "-o", shop.root / "proved")
     return shop
 
 
@@ -70,6 +71,8 @@ ARGUMENTS: dict[str, list[str]] = {
     "maintain": [],
     "pack": [],
     "verify": [],
+    "prove": ["by:hand", "1", "-o", "{root}/proof"],
+    "check": ["{root}/proved"],
     "gc": [],
     "backup": ["{root}/backup"],
     "erase": ["by:hand@1", "--reason", "asked", "--receipt", "{root}/receipt"],

@@ -323,6 +323,19 @@ def test_no_byte_can_follow_or_lack(name: str) -> None:
     assert MALFORMED == verdict(data + b"\0") == verdict(data + data)
 
 
+def test_shapes_are_refused_before_anything_is_checked() -> None:
+    """Decoding refuses what is malformed, also where the proof is bad as well."""
+    inclusion, ranges = SMALL["inclusion"], SMALL["range"]
+    for proof, at in ((inclusion, 4), (ranges, 4), (ranges, 6)):
+        fields = decode_record(proof.encode(), size_max=PROOF_SIZE_MAX)
+        fields[5] = []
+        fields[at] = b"\x80"
+        data = encode_record(fields)
+        with pytest.raises(CorruptionError, match=MALFORMED):
+            decode_proof(data)
+        assert MALFORMED == verdict(data)
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_other_values_anywhere(data: st.DataObject) -> None:

@@ -14,6 +14,7 @@ from vectors.form import BAD_PROOF, MALFORMED, OTHER_STORE, UNSUPPORTED, Case, r
 
 from castore.codec import decode_record, encode_record
 from castore.digest import blob_digest
+from castore.formats.chunked import slices_digest
 from castore.formats.entry import BlobRef, Origin, Reference, Start, encode_ref_list
 from castore.limits import PROOF_SIZE_MAX
 from castore.proofs.decoding import Proof
@@ -135,10 +136,18 @@ def _malformed() -> list[Row]:
         ),
         ("entry_array", "an entry that is no byte string", edited(proof, 4, [])),
         ("entry_trailing", "a byte behind it", edited(proof, 4, proof.hashed + b"\0")),
+        (
+            "point_id",
+            "a store id of 15",
+            edited(proof, 3, replaced(point, 0, bytes(15))),
+        ),
         ("path_bytes", "a path that is no array", edited(proof, 5, proof.hashes[0])),
         ("path_text", "a text in a path", edited(proof, 5, ["a" * 32])),
         ("path_short", "a hash of 31 bytes", edited(proof, 5, [bytes(31)])),
         ("path_129", "129 hashes", edited(proof, 5, long)),
+        ("growth_few", "an element too few", _cut(made(7).consistency(3))),
+        ("range_few", "an element too few", _cut(ranges)),
+        ("range_list_array", "a ref list as an array", edited(ranges, 6, [])),
         ("range_number", "a number below 0", edited(ranges, 7, -1)),
         ("range_list", "an empty ref list", edited(ranges, 6, b"\x80")),
         ("range_slices", "slices as an array", edited(ranges, 10, [ranges.slices])),
@@ -178,6 +187,8 @@ def _malformed_origins() -> list[Row]:
             "it says another last entry",
             with_start(Start(*ids, "fork", attrs.evolve(start, last=bytes(32)))),
         ),
+        ("origin_few", "an element too few", _cut(origin)),
+        ("origin_entry", "an entry as an array", edited(origin, 4, [])),
         ("origin_point", "a point for the fork", edited(origin, 3, [*b"head"])),
         ("origin_growth", "a growth of nothing", edited(origin, 7, None)),
     ]
@@ -267,6 +278,7 @@ def _bad_origins() -> list[Row]:
         ),
         ("origin_root", "its origin has another root", lying.origin(log).encode()),
         ("origin_path", "the start entry is not in its log", edited(origin, 5, [])),
+        ("origin_growth_none", "the fork's growth lacks", edited(origin, 6, [])),
         ("origin_parent", "the parent's growth is of another", edited(origin, 8, [])),
         (
             "origin_other",
@@ -286,8 +298,22 @@ def _bad_origins() -> list[Row]:
     ]
 
 
+def _cut(proof: Proof) -> bytes:
+    return encode_record(decode_record(proof.encode(), size_max=PROOF_SIZE_MAX)[:-1])
+
+
+def _lying() -> RangeProof:
+    """Return a proof whose reference has the hash of too few slices."""
+    slices, ref = large()
+    blob = attrs.evolve(ref.blob, slices=slices_digest(slices[:-32]))
+    log = made(3, [Reference("x", blob)])
+    return RangeProof(log.inclusion(2), None, 0, 0, MIB, slices[:-32])
+
+
 def _bad_ranges() -> list[Row]:
     proof = ranged()
+    _, ref = large(9, 0)
+    _, same = encode_ref_list([ref] * 3)
     slices = proof.slices
     swapped = slices[32:64] + slices[:32] + slices[64:]
     return [
@@ -296,6 +322,12 @@ def _bad_ranges() -> list[Row]:
         ("range_small", "a reference without slices", edited(proof, 7, 0)),
         ("range_swapped", "two slices swapped", edited(proof, 10, swapped)),
         ("range_dropped", "a slice too few", edited(proof, 10, slices[:-32])),
+        ("range_lie", "the digest of too few slices", _lying().encode()),
+        (
+            "range_same_list",
+            "another list with the reference",
+            edited(listed(), 6, same),
+        ),
         ("range_empty", "no bytes", edited(proof, 9, MIB)),
         ("range_start", "a start in a slice", edited(proof, 8, MIB + 1)),
         ("range_stop", "a stop in a slice", edited(proof, 9, 3 * MIB - 1)),
