@@ -11,6 +11,7 @@ from castore.catalog.rows import SegmentRow
 from castore.digest import format_digest
 from castore.engine import Engine
 from castore.engine.expect import living, newest_head
+from castore.engine.members import store_log
 from castore.engine.view import View
 from castore.errors import NotFoundError
 from castore.formats import frame as frame_format
@@ -22,10 +23,12 @@ from castore.formats.entry import (
     encode_ref_list,
 )
 from castore.formats.head import Head
+from castore.formats.seal import HeadTree, decode_page
 from castore.formats.trees import tree_of
 from castore.proofs.form import Point, State
 from castore.proofs.logs import ConsistencyProof, InclusionProof, OriginProof
 from castore.proofs.ranges import RangeProof
+from castore.proofs.seals import SealProof
 from castore.reading.blobs import chunk_list
 
 
@@ -132,6 +135,29 @@ class Provable:
         entry = log.prove(index, log.count)
         slices = log.slices(digest)
         return RangeProof(entry, ref_list, number, first, last, slices)
+
+    def prove_sealed(self) -> SealProof:
+        """
+        Return the proof that a head of this segment is under the newest seal, and so
+        under the note that was signed with that.
+
+        Raises:
+            NotFoundError: No seal covers it.
+        """
+        log, store = self._log(), self._engine.store
+        seals = store_log(log.view, store).seals
+        index = max(seals, default=-1)
+        pages = seals[index].pages if seals else ()
+        data = [log.view.blobs.read(page.blob.digest) for page in pages]
+        heads = [head for page in data for head in decode_page(page, store)]
+        names = [head.segment for head in heads]
+        if self.id not in names:
+            raise NotFoundError(what=f"no seal covers segment {self.id.hex()}")
+        own = _Log(log.view, living(log.view.known, store), store)
+        entry = own.prove(index, index + 1)
+        body = log.view.blobs.read(entry.entry.body.digest)
+        at = names.index(self.id)
+        return SealProof(entry, heads[at], at, body, tuple(HeadTree(heads).prove(at)))
 
     def _log(self) -> _Log:
         view = self._engine.refresh()

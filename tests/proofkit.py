@@ -23,11 +23,14 @@ from castore.formats.entry import (
     genesis,
 )
 from castore.formats.head import Head
+from castore.formats.seal import HeadTree, Seal, encode_pages
 from castore.formats.trees import tree_of
 from castore.merkle import Position
 from castore.proofs.form import Point
 from castore.proofs.logs import ConsistencyProof, InclusionProof, OriginProof
+from castore.proofs.notes import Checkpoint, PrivateKey, origin_of, sign
 from castore.proofs.ranges import RangeProof
+from castore.proofs.seals import Contradiction, SealProof
 
 
 STORE = bytes(range(16))
@@ -170,3 +173,56 @@ def ranged(start: int = MIB, stop: int = 3 * MIB) -> RangeProof:
     small = Reference("y", BlobRef(blob_digest(b"small"), 5))
     log = made(6, [small, ref])
     return RangeProof(log.inclusion(5), None, 1, start, stop, slices)
+
+
+# --- notes -------------------------------------------------------------------
+
+SIGNER = PrivateKey(origin_of(STORE), bytes(range(32, 64)))
+OTHER_SIGNER = PrivateKey("somebody.example/else", bytes(range(64, 96)))
+
+
+def note_of(log: MadeLog, count: int, signer: PrivateKey = SIGNER) -> bytes:
+    """Return a note over the first entries of a store log, signed."""
+    checkpoint = Checkpoint(origin_of(STORE), count, log.root(count))
+    return sign(checkpoint.text(), signer)
+
+
+def sealed(heads: Sequence[Head], kind: str = "sealed", role: str = "heads") -> MadeLog:
+    """Return a store log of four entries whose third one seals *heads*."""
+    log = store_log(2)
+    body = Seal(HeadTree(heads).root, len(heads)).encode()
+    pages = [BlobRef(blob_digest(page), len(page)) for page in encode_pages(heads)]
+    refs = tuple(Reference(role, page) for page in pages)
+    blob = BlobRef(blob_digest(body), len(body))
+    entry = encode_entry(Entry(2, b"", log.hashes[1], TIME_MS, kind, blob, refs))
+    prev = decode_entry(entry).hash
+    last = Entry(3, b"", prev, None, "line", BlobRef(blob_digest(b""), 0))
+    return MadeLog(STORE, [*log.hashed, entry, encode_entry(last)], session=STORE)
+
+
+def heads() -> list[Head]:
+    """Return three heads of segments, sorted."""
+    log = made(7)
+    return [
+        log.head(),
+        log.fork(5, 4).head(),
+        attrs.evolve(log.head(3), segment=b"z" * 16),
+    ]
+
+
+def seal_proof(position: int = 1) -> SealProof:
+    """Return the proof that a head is under a seal."""
+    log, covered = sealed(heads()), heads()
+    tree = HeadTree(covered)
+    body = Seal(tree.root, len(covered)).encode()
+    entry = attrs.evolve(log.inclusion(2, 3), state=log.point(3))
+    hashes = tuple(tree.prove(position))
+    return SealProof(entry, covered[position], position, body, hashes)
+
+
+def contradiction(older: int = 3, newer: int = 6) -> Contradiction:
+    """Return the proof that notes over two histories were signed."""
+    log, other = store_log(7), sealed(heads())
+    key = SIGNER.public_key
+    notes = note_of(other, older), note_of(log, newer)
+    return Contradiction(key, *notes, log.root(older), log.growth(older, newer))

@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from make_vectors import FOLDER
-from proofkit import MIB, large, made, ranged
+from proofkit import MIB, contradiction, large, made, ranged, seal_proof
 from proofreference import PATH, REFERENCE, verdict
 from vectors.form import unhex
 from vectors.proofs import listed
@@ -240,6 +240,8 @@ SMALL: dict[str, Proof] = {
     "prefix": made(7).fork(5, 4).origin(None),
     "range": ranged(),
     "listed": listed(),
+    "seal": seal_proof(),
+    "contradiction": contradiction(),
 }
 
 

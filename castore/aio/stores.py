@@ -61,6 +61,7 @@ class AsyncSegment(Wrapped[Segment]):
     prove_consistency = awaitable(Segment.prove_consistency)
     prove_origin = awaitable(Segment.prove_origin)
     prove_range = awaitable(Segment.prove_range)
+    prove_sealed = awaitable(Segment.prove_sealed)
 
     @property
     def id(self) -> bytes:

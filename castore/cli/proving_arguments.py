@@ -35,6 +35,9 @@ def prove(parser: argparse.ArgumentParser) -> None:
         metavar=("REF", "START", "STOP"),
         help="bytes of a payload above 8 MiB that the entry names, in whole MiB",
     )
+    what.add_argument(
+        "--sealed", action="store_true", help="a head that the newest seal covers"
+    )
     parser.add_argument(
         "--at",
         type=parse_count,
@@ -53,3 +56,49 @@ def check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", metavar="FILE", help="the bytes of the range that is proven"
     )
+    parser.add_argument(
+        "--note", metavar="FILE", help="a signed note to compare their heads with"
+    )
+    keyed(parser, "who must have signed the note")
+
+
+def keyed(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add a public key."""
+    parser.add_argument(
+        "--key",
+        metavar="PUB",
+        help=f"{text}: a file with a public key, or the key itself",
+    )
+
+
+def key(parser: argparse.ArgumentParser) -> None:
+    """Add what ``key`` takes."""
+    parser.add_argument("action", choices=("new", "show"), help="what to do")
+    parser.add_argument(
+        "file", metavar="FILE", help="the private key; not in the store"
+    )
+
+
+def seal(parser: argparse.ArgumentParser) -> None:
+    """Add what ``seal`` takes."""
+    _private(parser)
+    placed(parser)
+
+
+def recover(parser: argparse.ArgumentParser) -> None:
+    """Add what ``recover`` takes."""
+    _private(parser)
+    placed(parser)
+
+
+def _private(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--key", metavar="FILE", required=True, help="the private key, as of key new"
+    )
+
+
+def evidence(parser: argparse.ArgumentParser) -> None:
+    """Add what ``evidence`` takes."""
+    parser.add_argument("notes", nargs=2, metavar="NOTE", help="signed notes")
+    keyed(parser, "who signed both")
+    placed(parser)

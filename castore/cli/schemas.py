@@ -9,6 +9,8 @@ has ``lost`` too, the list of what is needed and missing.
 
 from __future__ import annotations
 
+from castore.cli.proof_schemas import PROOFS
+
 
 SCHEMAS: dict[str, dict[str, str]] = {
     "scan": {
@@ -160,26 +162,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "explained": "list of what is absent and why, as findings",
         "covered": "object: files, frames, blobs, entries, segments, bytes",
     },
-    "prove": {
-        "output": "file",
-        "size": "bytes of the proof",
-        "proof": "inclusion, consistency, origin or range",
-        "says": "text: what it proves",
-        "state": "object: store_id, segment_id, count, root, and of a head: head "
-        "(its hash), seq; what has to be trusted",
-        "parent": "null, or of an origin the state of the other log",
-    },
-    "check": {
-        "ok": "whether no file is refused",
-        "files": "list",
-        "files[].path": "which",
-        "files[].ok": "whether it proves what it says, to whoever trusts its state",
-        "files[].verdict": "null, or why it is refused",
-        "files[].proof": "as of prove; null if it is refused, as what follows",
-        "files[].says": "as of prove",
-        "files[].state": "as of prove",
-        "files[].parent": "as of prove",
-    },
+    **PROOFS,
     "gc": {
         "plan": "hash of what was due, 64 hex digits: for --plan",
         "root_count": "living segments, tags, and the store log",

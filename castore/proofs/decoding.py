@@ -10,13 +10,28 @@ from castore.formats.refuse import UNSUPPORTED, placed, refusal
 from castore.proofs.form import split
 from castore.proofs.logs import ConsistencyProof, InclusionProof, OriginProof
 from castore.proofs.ranges import RangeProof
+from castore.proofs.seals import Contradiction, SealProof
 
 
-Proof = InclusionProof | ConsistencyProof | OriginProof | RangeProof
+Proof = (
+    InclusionProof
+    | ConsistencyProof
+    | OriginProof
+    | RangeProof
+    | SealProof
+    | Contradiction
+)
 
 _KINDS: dict[str, type[Proof]] = {
     kind.KIND: kind
-    for kind in (InclusionProof, ConsistencyProof, OriginProof, RangeProof)
+    for kind in (
+        InclusionProof,
+        ConsistencyProof,
+        OriginProof,
+        RangeProof,
+        SealProof,
+        Contradiction,
+    )
 }
 
 
@@ -42,7 +57,10 @@ def check_proof(data: bytes) -> Proof:
     Check the proof that a file is, and return it.
 
     Raises:
-        CorruptionError: ``bad proof``, or as `decode_proof`.
+        CorruptionError: ``bad proof``; ``bad signature``; or as `decode_proof`.
+
+        UnsupportedError: A contradiction of notes, and the package
+            ``cryptography`` is not there.
     """
     proof = decode_proof(data)
     with placed("proof"):

@@ -37,6 +37,7 @@ from castore.formats.storelog import StoreLog, is_known
 from castore.formats.trees import SEGMENT_TREE, STORE_LOG_TREE
 from castore.limits import OBJECT_SIZE_MAX
 from castore.proofs.decoding import check_proof
+from castore.proofs.notes import PublicKey, open_checkpoint
 from castore.reading.blobs import read_record
 from castore.reading.contents import FrameContents, read_contents
 from castore.reading.files import OpenFile
@@ -184,6 +185,10 @@ def fold_value(log: StoreLog) -> Any:
         },
         "rules": [attrs.astuple(rule) for rule in log.rules.values()],
         "pins": sorted(log.pins),
+        "seals": [[at, seal.root, seal.count] for at, seal in log.seals.items()],
+        "recovered": [
+            [at, each.count, each.root] for at, each in log.recovered.items()
+        ],
     }
 
 
@@ -210,6 +215,11 @@ def decode_merkle(given: Input) -> Any:
     except ValueError as error:
         raise refusal(str(error), BAD_PROOF) from error
     return None
+
+
+def decode_note(given: Input) -> Any:
+    """Open a note."""
+    return open_checkpoint(unhex(given["data"]), [PublicKey.parse(given["key"])])
 
 
 def decode_proof_file(given: Input) -> Any:
@@ -308,6 +318,7 @@ DECODERS: dict[str, Decode] = {
     "commit": decode_commit,
     "storelog": decode_store_log,
     "merkle": decode_merkle,
+    "notes": decode_note,
     "proofs": decode_proof_file,
     "frame": decode_frame,
     "blob": decode_blob,

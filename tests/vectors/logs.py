@@ -29,6 +29,7 @@ from castore.codec import encode_object, encode_record
 from castore.formats import storelog
 from castore.formats.entry import BlobRef, Reference
 from castore.formats.head import Head
+from castore.formats.seal import Recovery, Seal
 from castore.formats.storelog import Listing, Rule, StoreLog
 from castore.formats.trees import SEGMENT_TREE, STORE_LOG_TREE
 from castore.merkle import Tree
@@ -38,6 +39,8 @@ OTHER_FILE = bytes([0xF1]) * 16
 FRAME = bytes([0x5D]) * 32
 PAYLOAD = Reference("tag", BlobRef(bytes([0xAB]) * 32, 7))
 DIGESTS = [bytes([0xB0 + n]) * 32 for n in range(3)]
+SEAL = Seal(FRAME, 2)
+PAGES = tuple(Reference("heads", BlobRef(each, 300)) for each in DIGESTS[:2])
 LISTING = Listing(FILE, 3, 4096, FRAME)
 LISTED = [FILE, 3, 4096, FRAME]
 Entry = tuple[str, bytes, tuple[Reference, ...]]
@@ -121,6 +124,12 @@ def _good() -> dict[str, tuple[str, list[Entry]]]:
             ],
         ),
         "lost": ("blobs are given up", [("lost", storelog.erased("", DIGESTS), ())]),
+        "sealed": ("all heads are sealed", [("sealed", SEAL.encode(), PAGES)]),
+        "sealed_none": ("no heads", [("sealed", Seal(FRAME, 0).encode(), ())]),
+        "recovered": (
+            "an older state was restored",
+            [("recovered", Recovery(7, FRAME).encode(), ())],
+        ),
         "instance": ("a copy of a store", [("instance", storelog.instance(STORE), ())]),
         **_good_policies(),
     }
@@ -175,6 +184,20 @@ def _bad() -> dict[str, tuple[str, list[Entry]]]:
             _of("tagged", {"name": "v1"}, *[PAYLOAD] * 2),
         ),
         "tagged_role": ("another role", _of("tagged", {"name": "v1"}, salted)),
+        "sealed_root": ("31 bytes", _of("sealed", {"heads": FRAME[1:], "count": 1})),
+        "sealed_count": ("-1 heads", _of("sealed", {"heads": FRAME, "count": -1})),
+        "sealed_role": (
+            "a payload of another role",
+            _of("sealed", {"heads": FRAME, "count": 1}, *PAGES, PAYLOAD),
+        ),
+        "recovered_root": (
+            "null as root",
+            _of("recovered", {"count": 1, "root": None}),
+        ),
+        "recovered_count": (
+            "a count of 2^63",
+            _of("recovered", {"count": 1 << 63, "root": FRAME}),
+        ),
         "tagged_empty": ("an empty name", _of("tagged", {"name": ""}, PAYLOAD)),
         "tagged_1025": ("1,025 bytes", _of("tagged", {"name": "n" * 1025}, PAYLOAD)),
         "tagged_more": ("a key too many", _of("tagged", two, PAYLOAD)),
@@ -279,12 +302,13 @@ def _other_cases() -> list[Case]:
     beside = attrs.evolve(HEAD, root=FRAME)
     value = {"listed": [], "dropped": [], "tags": {}, "deleted": [SEGMENT]}
     before: Head = attrs.evolve(HEAD, revision=1, count=1, seq=3)
-    known = value | {"keys": {}, "absent": {}, "rules": [], "pins": []}
+    rest: Any = {"keys": {}, "absent": {}, "rules": [], "pins": []}
+    known = value | rest | {"seals": [], "recovered": []}
     return [
         Case(
             "unknown_kind",
             "a kind that is not known",
-            _facts(_of("sealed", {})),
+            _facts(_of("lease", {})),
             NOT_COVERED,
         ),
         Case(

@@ -9,18 +9,48 @@ from typing import Any
 
 import attrs
 
-from proofkit import CHILD, MIB, MadeLog, chain, large, made, ranged, store_log
-from vectors.form import BAD_PROOF, MALFORMED, OTHER_STORE, UNSUPPORTED, Case, replaced
+from proofkit import (
+    CHILD,
+    MIB,
+    OTHER_SIGNER,
+    SEGMENT,
+    SIGNER,
+    MadeLog,
+    chain,
+    contradiction,
+    heads,
+    large,
+    made,
+    note_of,
+    ranged,
+    seal_proof,
+    sealed,
+    store_log,
+)
+from vectors.form import (
+    BAD_PROOF,
+    BAD_SIGNATURE,
+    MALFORMED,
+    OTHER_STORE,
+    UNSUPPORTED,
+    Case,
+    replaced,
+)
 
-from castore.codec import decode_record, encode_record
+from castore.codec import decode_record, encode_object, encode_record
 from castore.digest import blob_digest
 from castore.formats.chunked import slices_digest
 from castore.formats.entry import BlobRef, Origin, Reference, Start, encode_ref_list
+from castore.formats.head import hash_head
+from castore.formats.seal import Seal
+from castore.formats.trees import STORE_LOG_TREE
 from castore.limits import PROOF_SIZE_MAX
 from castore.proofs.decoding import Proof
 from castore.proofs.form import Point
 from castore.proofs.logs import ConsistencyProof, OriginProof
+from castore.proofs.notes import Checkpoint, sign
 from castore.proofs.ranges import RangeProof
+from castore.proofs.seals import Contradiction, SealProof
 
 
 Facts = dict[str, Any]
@@ -34,6 +64,11 @@ def facts_of(proof: Proof) -> Facts:
         return facts | {"count": proof.origin.count, "whole": proof.is_whole}
     if isinstance(proof, ConsistencyProof):
         return facts | {"counts": [proof.first.count, proof.second.count]}
+    if isinstance(proof, SealProof):
+        head = hash_head(proof.head.encode())
+        return facts | {"head": head, "index": proof.entry.index}
+    if isinstance(proof, Contradiction):
+        return facts | {"counts": [each.count for each in proof.checkpoints()]}
     if isinstance(proof, RangeProof):
         blob = proof.blob.digest
         facts |= {"blob": blob, "start": proof.start, "stop": proof.stop}
@@ -48,9 +83,10 @@ def proof_cases() -> list[Case]:
         for name, desc, proof in _good()
     ]
     for verdict, rows in (
-        (MALFORMED, [*_malformed(), *_malformed_origins()]),
+        (MALFORMED, [*_malformed(), *_malformed_origins(), *_malformed_seals()]),
         (UNSUPPORTED, _unsupported()),
-        (BAD_PROOF, [*_bad(), *_bad_origins(), *_bad_ranges()]),
+        (BAD_PROOF, [*_bad(), *_bad_origins(), *_bad_ranges(), *_bad_seals()]),
+        (BAD_SIGNATURE, _unsigned()),
     ):
         cases += [
             Case(name, desc, {"data": data}, verdict) for name, desc, data in rows
@@ -79,6 +115,10 @@ def _good() -> list[tuple[str, str, Proof]]:
         ("consistency_store_log", "another tree", store_log(6).consistency(5)),
         ("origin", "a fork at 5 of 7", child.origin(log)),
         ("origin_prefix", "without the parent", child.origin(None)),
+        ("seal", "the second of three heads", seal_proof()),
+        ("seal_last", "the last of three heads", seal_proof(2)),
+        ("contradiction", "3 and 6 entries", contradiction()),
+        ("contradiction_same", "two roots at one count", contradiction(3, 3)),
         ("range", "two slices", ranged()),
         ("range_end", "the last slice, which is short", ranged(10 * MIB, 10 * MIB + 5)),
         ("range_listed", "a reference in a ref list", listed()),
@@ -338,3 +378,97 @@ def _bad_ranges() -> list[Row]:
             edited(proof, 6, listed().ref_list),
         ),
     ]
+
+
+def _malformed_seals() -> list[Row]:
+    seal, both = seal_proof(), contradiction()
+    body, key = seal.body, str(both.key)
+    role = sealed(heads(), role="head")
+    return [
+        ("seal_few", "an element too few", _cut(seal)),
+        ("seal_head", "a point as head", edited(seal, 6, [*b"head"])),
+        ("seal_position", "a position below 0", edited(seal, 7, -1)),
+        ("seal_body", "a body that is no map", edited(seal, 8, b"\x80")),
+        ("seal_body_keys", "keys in another order", edited(seal, 8, _turned(seal))),
+        ("seal_body_trailing", "a byte behind it", edited(seal, 8, body + b"\0")),
+        ("seal_role", "a reference of another role", edited(seal, 4, role.hashed[2])),
+        ("contradiction_few", "an element too few", _cut(both)),
+        ("contradiction_key", "no key", edited(both, 3, key[1:])),
+        ("contradiction_key_bytes", "a key as bytes", edited(both, 3, key.encode())),
+        ("contradiction_text", "a note as text", edited(both, 4, both.older.decode())),
+        ("contradiction_note", "no note", edited(both, 5, both.newer[:-1])),
+        ("contradiction_root", "a root of 31 bytes", edited(both, 6, bytes(31))),
+    ]
+
+
+def _turned(proof: SealProof) -> bytes:
+    seal = proof.seal
+    return encode_object({"count": seal.count, "heads": seal.root})
+
+
+def _bad_seals() -> list[Row]:
+    seal, both = seal_proof(), contradiction()
+    other = sealed(heads(), kind="line")
+    plain = attrs.evolve(other.inclusion(2, 3), state=other.point(3))
+    foreign = attrs.evolve(seal.head, store=OTHER_STORE)
+    same = note_of(store_log(7), 3)
+    return [
+        ("seal_entry", "the entry is not in the log", edited(seal, 5, [])),
+        ("seal_kind", "another kind", attrs.evolve(seal, entry=plain).encode()),
+        ("seal_behind", "a position behind the heads", edited(seal, 7, 3)),
+        ("seal_other", "another position", edited(seal, 7, 0)),
+        ("seal_head_other", "another head", edited(seal, 6, made(6).head().encode())),
+        ("seal_store", "a head of another store", edited(seal, 6, foreign.encode())),
+        ("seal_path", "a hash too few", edited(seal, 9, list(seal.hashes[:-1]))),
+        (
+            "seal_body_other",
+            "another body",
+            edited(seal, 8, Seal(bytes(32), 3).encode()),
+        ),
+        ("seal_segment", "a segment's log", _of_segment().encode()),
+        ("contradiction_none", "one history", edited(both, 4, same)),
+        ("contradiction_order", "the longer first", _as_notes(both.newer, both.older)),
+        ("contradiction_path", "another path", edited(both, 7, [bytes(32)])),
+        ("contradiction_growth", "no path", edited(both, 7, [])),
+        ("contradiction_empty", "over no entries", edited(both, 4, _empty_note())),
+        ("contradiction_origin", "of two logs", edited(both, 5, _elsewhere(both))),
+    ]
+
+
+def _of_segment() -> SealProof:
+    """Return a proof whose ``sealed`` entry stands in a log that is no store log."""
+    log = sealed(heads())
+    moved = MadeLog(SEGMENT, log.hashed[:3])
+    seal = seal_proof()
+    return attrs.evolve(seal, entry=moved.inclusion(2))
+
+
+def _as_notes(older: bytes, newer: bytes) -> bytes:
+    return attrs.evolve(contradiction(), older=older, newer=newer).encode()
+
+
+def _empty_note() -> bytes:
+    checkpoint = Checkpoint(SIGNER.name, 0, STORE_LOG_TREE.empty)
+    return sign(checkpoint.text(), SIGNER)
+
+
+def _elsewhere(proof: Contradiction) -> bytes:
+    _, newer = proof.checkpoints()
+    return sign(attrs.evolve(newer, origin="elsewhere").text(), SIGNER)
+
+
+def _unsigned() -> list[Row]:
+    both, key = contradiction(), OTHER_SIGNER.public_key
+    other = note_of(store_log(7), 6, OTHER_SIGNER)
+    return [
+        ("contradiction_signer", "by another key", edited(both, 3, str(key))),
+        ("contradiction_signers", "by two keys", edited(both, 5, other)),
+        ("contradiction_signature", "a signature of another text", _resigned(both)),
+    ]
+
+
+def _resigned(proof: Contradiction) -> bytes:
+    text, _, signature = proof.older.rpartition(b"\n\n")
+    _, _, other = proof.newer.rpartition(b"\n\n")
+    assert signature != other
+    return edited(proof, 4, text + b"\n\n" + other)
