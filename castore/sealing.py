@@ -225,8 +225,8 @@ def contradiction(
 
         NotFoundError: *store* has another history than the later note.
     """
-    both = sorted((open_checkpoint(note, [key]), note) for note in notes)
-    (older, first), (newer, second) = both
+    both = [(open_checkpoint(note, [key]), note) for note in notes]
+    (older, first), (newer, second) = sorted(both, key=lambda each: each[0].count)
     if older.origin != newer.origin or not older.count:
         raise FormatError("the notes are about two logs, or an empty one")
     if older.count == newer.count:

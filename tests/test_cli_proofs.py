@@ -73,12 +73,13 @@ def test_the_head_is_named(shop: Shop) -> None:
     name = hash_head(head.encode()).hex()
 
     text = call("check", shop.root / "proof").text
-    assert f"head {name}: segment {head.segment.hex()}, 11 entries, root" in text
+    what = f"head {name}: segment {head.segment.hex()}, 11 entries, root"
+    assert f"has to be trusted: {what}" in text
     assert "somebody else has to vouch for" in text
     (row,) = call("--json", "check", shop.root / "proof").object["files"]
-    assert (name, 11, head.root.hex()) == tuple(
-        row["state"][key] for key in ("head", "count", "root")
-    )
+    (state,) = row["states"]
+    found = tuple(state[key] for key in ("head", "count", "root"))
+    assert (name, 11, head.root.hex()) == found
 
 
 def test_a_range_comes_with_its_bytes(shop: Shop) -> None:

@@ -13,7 +13,7 @@ from castore.cli.checkup import KEY, facts_of, read_key, read_note
 from castore.cli.exits import CommandError, Exit
 from castore.cli.opening import open_store, read_store
 from castore.cli.output import Output
-from castore.cli.target import check_output, target
+from castore.cli.target import STDOUT, check_output, target
 from castore.cli.text import count_text
 from castore.errors import CorruptionError
 from castore.proofs.notes import open_checkpoint
@@ -65,7 +65,9 @@ def _sign(
     with target(options.output, force=options.force) as file:
         file.write(sealed.note)
     heads = count_text(sealed.head_count, "segment")
-    out.note(f"signed: {heads}, {sealed.checkpoint.count} entries of the store log")
+    if options.output != STDOUT:
+        entries = count_text(sealed.checkpoint.count, "entry", "entries")
+        out.line(f"signed: {heads}, {entries} of the store log")
     out.object(
         {
             "output": options.output,

@@ -136,7 +136,7 @@ class _Judge:
         try:
             with placed(where):
                 heads = [
-                    head for page in pages if page for head in decode_page(page, store)
+                    head for page in pages for head in decode_page(page or b"", store)
                 ]
                 check_heads(seal, heads, store)
         except CorruptionError as error:
