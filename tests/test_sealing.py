@@ -27,9 +27,11 @@ from castore.errors import (
     CorruptionError,
     FormatError,
     LimitError,
+    NeededError,
     NotFoundError,
     StorageError,
 )
+from castore.explaining import explain
 from castore.gc import collect
 from castore.packing import pack
 from castore.proofs.notes import Checkpoint, open_checkpoint, sign
@@ -180,6 +182,20 @@ def test_what_a_seal_covers_is_never_collected(scene: Scene) -> None:
         assert () == scene.held(note).findings
     scene.store.engine.rebuild()
     assert () == scene.held(notes[0]).findings
+
+
+def test_why_the_heads_of_a_seal_are_kept(scene: Scene) -> None:
+    """They are explained by the entry, and erased for nobody who does not know."""
+    sealed = seal(scene.store, scene.key)
+    blob = scene.store.segment(scene.store.id).entry(sealed.index).refs[0].blob
+    (found,) = explain(scene.store.engine, [blob.digest])
+
+    assert ("kept", [sealed.index]) == (
+        found.state,
+        [each.index for each in found.kept],
+    )
+    with pytest.raises(NeededError, match="heads"):
+        castore.erase(scene.store, blob, reason="asked for")
 
 
 def test_a_deleted_segment_stays_sealed(scene: Scene) -> None:

@@ -70,7 +70,9 @@ def store_log_cases() -> list[Case]:
         for index, entry in enumerate(entries):
             log.apply(index, *entry)
         cases.append(Case(name, desc, _facts(entries), value=fold_value(log)))
-    for name, (desc, entries) in (_bad() | _bad_packs() | _bad_deleted()).items():
+    for name, (desc, entries) in (
+        _bad() | _bad_seals() | _bad_packs() | _bad_deleted()
+    ).items():
         cases.append(Case(name, desc, _facts(entries), MALFORMED))
     return cases + _other_cases()
 
@@ -184,20 +186,6 @@ def _bad() -> dict[str, tuple[str, list[Entry]]]:
             _of("tagged", {"name": "v1"}, *[PAYLOAD] * 2),
         ),
         "tagged_role": ("another role", _of("tagged", {"name": "v1"}, salted)),
-        "sealed_root": ("31 bytes", _of("sealed", {"heads": FRAME[1:], "count": 1})),
-        "sealed_count": ("-1 heads", _of("sealed", {"heads": FRAME, "count": -1})),
-        "sealed_role": (
-            "a payload of another role",
-            _of("sealed", {"heads": FRAME, "count": 1}, *PAGES, PAYLOAD),
-        ),
-        "recovered_root": (
-            "null as root",
-            _of("recovered", {"count": 1, "root": None}),
-        ),
-        "recovered_count": (
-            "a count of 2^63",
-            _of("recovered", {"count": 1 << 63, "root": FRAME}),
-        ),
         "tagged_empty": ("an empty name", _of("tagged", {"name": ""}, PAYLOAD)),
         "tagged_1025": ("1,025 bytes", _of("tagged", {"name": "n" * 1025}, PAYLOAD)),
         "tagged_more": ("a key too many", _of("tagged", two, PAYLOAD)),
@@ -243,6 +231,25 @@ def _bad() -> dict[str, tuple[str, list[Entry]]]:
 def _rule(**values: object) -> dict[str, object]:
     rule = {"session": None, "group": "checkpoint", "newest": 1, "days": None}
     return rule | values
+
+
+def _bad_seals() -> dict[str, tuple[str, list[Entry]]]:
+    return {
+        "sealed_root": ("31 bytes", _of("sealed", {"heads": FRAME[1:], "count": 1})),
+        "sealed_count": ("-1 heads", _of("sealed", {"heads": FRAME, "count": -1})),
+        "sealed_role": (
+            "a payload of another role",
+            _of("sealed", {"heads": FRAME, "count": 1}, *PAGES, PAYLOAD),
+        ),
+        "recovered_root": (
+            "null as root",
+            _of("recovered", {"count": 1, "root": None}),
+        ),
+        "recovered_count": (
+            "a count of 2^63",
+            _of("recovered", {"count": 1 << 63, "root": FRAME}),
+        ),
+    }
 
 
 def _bad_packs() -> dict[str, tuple[str, list[Entry]]]:
