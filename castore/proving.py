@@ -157,7 +157,8 @@ class Provable:
         entry = own.prove(index, index + 1)
         body = log.view.blobs.read(entry.entry.body.digest)
         at = names.index(self.id)
-        return SealProof(entry, heads[at], at, body, tuple(HeadTree(heads).prove(at)))
+        tree = HeadTree(head.encode() for head in heads)
+        return SealProof(entry, heads[at], at, body, tuple(tree.prove(at)))
 
     def _log(self) -> _Log:
         view = self._engine.refresh()

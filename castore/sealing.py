@@ -24,7 +24,6 @@ from castore.engine.view import View
 from castore.errors import CorruptionError, FormatError, LimitError, NotFoundError
 from castore.formats import storelog
 from castore.formats.entry import BlobRef, Reference
-from castore.formats.head import Head
 from castore.formats.seal import HEADS_ROLE, HeadTree, Recovery, Seal, encode_pages
 from castore.proofs.notes import (
     Checkpoint,
@@ -293,21 +292,20 @@ def _seal(store: Store, key: KeyFile, signer: PrivateKey) -> Sealed:
     return Sealed(note, checkpoint, len(heads), outcome.first_index)
 
 
-def all_heads(view: View, store: bytes) -> list[Head]:
+def all_heads(view: View, store: bytes) -> list[bytes]:
     """
     Return the newest head of each segment but the store log, of deleted ones the
-    final head, sorted by segment.
+    final head, as encoded, sorted by segment.
     """
-    heads = {
-        segment: head for segment, (_, head) in store_log(view, store).deleted.items()
-    }
+    deleted = store_log(view, store).deleted
+    heads = {segment: head.encode() for segment, (_, head) in deleted.items()}
     for row in view.known.segments():
         if row.peaks and row.id != store:
-            heads[row.id] = newest_head(row)
+            heads[row.id] = newest_head(row).encode()
     return [heads[segment] for segment in sorted(heads)]
 
 
-def _put_pages(store: Store, view: View, heads: list[Head]) -> list[Reference]:
+def _put_pages(store: Store, view: View, heads: list[bytes]) -> list[Reference]:
     """Put the pages of *heads*, each like the one before in its place."""
     log = store_log(view, store.id)
     before = log.seals[max(log.seals)].pages if log.seals else ()

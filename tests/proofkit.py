@@ -190,8 +190,9 @@ def note_of(log: MadeLog, count: int, signer: PrivateKey = SIGNER) -> bytes:
 def sealed(heads: Sequence[Head], kind: str = "sealed", role: str = "heads") -> MadeLog:
     """Return a store log of four entries whose third one seals *heads*."""
     log = store_log(2)
-    body = Seal(HeadTree(heads).root, len(heads)).encode()
-    pages = [BlobRef(blob_digest(page), len(page)) for page in encode_pages(heads)]
+    encoded = [head.encode() for head in heads]
+    body = Seal(HeadTree(encoded).root, len(heads)).encode()
+    pages = [BlobRef(blob_digest(page), len(page)) for page in encode_pages(encoded)]
     refs = tuple(Reference(role, page) for page in pages)
     blob = BlobRef(blob_digest(body), len(body))
     entry = encode_entry(Entry(2, b"", log.hashes[1], TIME_MS, kind, blob, refs))
@@ -210,10 +211,11 @@ def heads() -> list[Head]:
     ]
 
 
-def seal_proof(position: int = 1) -> SealProof:
-    """Return the proof that a head is under a seal."""
-    log, covered = sealed(heads()), heads()
-    tree = HeadTree(covered)
+def seal_proof(position: int = 1, covered: Sequence[Head] | None = None) -> SealProof:
+    """Return the proof that a head is under a seal, by default of three."""
+    covered = heads() if covered is None else covered
+    log = sealed(covered)
+    tree = HeadTree(head.encode() for head in covered)
     body = Seal(tree.root, len(covered)).encode()
     entry = attrs.evolve(log.inclusion(2, 3), state=log.point(3))
     hashes = tuple(tree.prove(position))

@@ -66,6 +66,16 @@ def heads_of(maker: Maker) -> list[Head]:
     return sorted((log.head for log in logs if log.head), key=lambda x: x.segment)
 
 
+def tree_of(heads: Sequence[Head]) -> HeadTree:
+    """Return the tree over *heads*."""
+    return HeadTree(head.encode() for head in heads)
+
+
+def pages_of(heads: Sequence[Head]) -> list[bytes]:
+    """Return the payloads that hold *heads*."""
+    return encode_pages([head.encode() for head in heads])
+
+
 def add_seal(maker: Maker, body: bytes, pages: Sequence[bytes]) -> None:
     """Commit a ``sealed`` entry."""
     refs = [BlobRef(blob_digest(page), len(page)) for page in pages]
@@ -84,8 +94,8 @@ def sign_now(maker: Maker, key: PrivateKey | None = None) -> bytes:
 def seal(maker: Maker) -> Sealing:
     """Seal an honest store."""
     heads = heads_of(maker)
-    body = Seal(HeadTree(heads).root, len(heads)).encode()
-    pages = encode_pages(heads)
+    body = Seal(tree_of(heads).root, len(heads)).encode()
+    pages = pages_of(heads)
     add_seal(maker, body, pages)
     return Sealing(
         body, pages, sign_now(maker), PrivateKey(origin_of(maker.store), SEED)
@@ -347,7 +357,7 @@ def test_the_newest_seal_that_the_note_covers_counts(tmp_path: Path) -> None:
     maker.append(log, [line(b"more")])
     sealing = seal(maker)
     lying = Seal(bytes(32), 1).encode()
-    add_seal(maker, lying, [encode_pages(heads_of(maker))[0]])
+    add_seal(maker, lying, [pages_of(heads_of(maker))[0]])
     report = held(maker, sealing)
 
     assert (True, "extends pinned head") == (report.ok, report.against)
@@ -375,20 +385,75 @@ def test_heads_that_are_not_those_of_the_seal(name: str, tmp_path: Path) -> None
     verdict, change = LIES[name]
     maker, _, _ = scene(tmp_path / "store")
     heads = heads_of(maker)
-    body = Seal(HeadTree(heads).root, len(heads)).encode()
-    add_seal(maker, body, encode_pages(change(heads)))
+    body = Seal(tree_of(heads).root, len(heads)).encode()
+    add_seal(maker, body, pages_of(change(heads)))
     key = PrivateKey(origin_of(maker.store), SEED)
     report = held(maker, Sealing(body, [], sign_now(maker), key))
 
     assert {(verdict, f"segment:{maker.store.hex()}[1]")} == said(report)
 
 
-@pytest.mark.parametrize("page", [b"", b"\x80", b"\x81\x00", b"\x81\x41\x00"])
-def test_heads_that_are_none(page: bytes, tmp_path: Path) -> None:
-    """A payload that holds no heads is malformed."""
+@pytest.mark.parametrize(
+    ("count", "turn"), [(2, True), (3, False)], ids=["order", "count"]
+)
+def test_a_seal_that_lies(count: int, turn: bool, tmp_path: Path) -> None:
+    """Heads in another order, or not as many as said, are refused with a right root."""
     maker, _, _ = scene(tmp_path / "store")
-    body = Seal(bytes(32), 1).encode()
-    add_seal(maker, body, [page])
+    heads = heads_of(maker)[:: -1 if turn else 1]
+    body = Seal(tree_of(heads).root, count).encode()
+    add_seal(maker, body, pages_of(heads))
+    key = PrivateKey(origin_of(maker.store), SEED)
+    report = held(maker, Sealing(body, [], sign_now(maker), key))
+
+    assert {("bad proof", f"segment:{maker.store.hex()}[1]")} == said(report)
+
+
+def test_what_is_no_store(tmp_path: Path) -> None:
+    """Where there is no store, or no head of its log, the note adds no finding."""
+    maker, _, _ = scene(tmp_path / "store")
+    sealing = seal(maker)
+    maker.mark()
+    maker.journal.path.unlink()
+    pinned = Pinned(sealing.note, [sealing.key.public_key])
+    report = verify(maker.root, against=pinned, jobs=1)
+    plain = verify(maker.root, jobs=1)
+    assert (False, plain.findings) == (report.ok, report.findings)
+
+    (maker.root / "castore.json").write_bytes(b"{}\n")
+    report = verify(maker.root, against=pinned, jobs=1)
+    assert {("malformed record", "castore.json")} == said(report)
+
+
+BAD_PAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda head: b"",
+    "no heads": lambda head: b"\x80",
+    "a number": lambda head: b"\x81\x00",
+    "a short string": lambda head: b"\x81\x41\x00",
+    "cut in a front": lambda head: b"\x81\x58",
+    "no head": lambda head: b"\x81\x58\x18" + bytes(24),
+    "a longer front": lambda head: b"\x98\x01" + framed(head),
+    "two said": lambda head: b"\x82" + framed(head),
+    "none said": lambda head: b"\x80" + framed(head),
+    "cut in a head": lambda head: b"\x81" + framed(head)[:-1],
+    "a head that is cut": lambda head: b"\x81" + framed(head[:-1]),
+    "a byte in a head": lambda head: b"\x81" + framed(head + b"\0"),
+    "a byte behind": lambda head: b"\x81" + framed(head) + b"\0",
+    "empty arrays": lambda head: b"\x9a\x00\x20\x00\x00" + b"\x80" * (1 << 21),
+}
+
+
+def framed(head: bytes) -> bytes:
+    """Return a head as it stands in a payload."""
+    return b"\x58" + bytes([len(head)]) + head
+
+
+@pytest.mark.parametrize("name", BAD_PAGES)
+def test_heads_that_are_none(name: str, tmp_path: Path) -> None:
+    """A payload that is not the one encoding of heads is malformed."""
+    maker, _, _ = scene(tmp_path / "store")
+    head = heads_of(maker)[0]
+    body = Seal(tree_of([head]).root, 1).encode()
+    add_seal(maker, body, [BAD_PAGES[name](head.encode())])
     key = PrivateKey(origin_of(maker.store), SEED)
     report = held(maker, Sealing(body, [], sign_now(maker), key))
 
@@ -398,7 +463,7 @@ def test_heads_that_are_none(page: bytes, tmp_path: Path) -> None:
 def test_heads_that_are_not_there(tmp_path: Path) -> None:
     """Where the list is missing, that is a fault, and the rest is not covered."""
     maker, _, _ = scene(tmp_path / "store")
-    page = encode_pages(heads_of(maker))[0]
+    page = pages_of(heads_of(maker))[0]
     ref = BlobRef(blob_digest(page), len(page))
     body = Seal(bytes(32), 2).encode()
     maker.note("sealed", body, (Reference("heads", ref),))

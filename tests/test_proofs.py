@@ -327,10 +327,10 @@ def test_no_byte_can_follow_or_lack(name: str) -> None:
 
 def test_shapes_are_refused_before_anything_is_checked() -> None:
     """Decoding refuses what is malformed, also where the proof is bad as well."""
-    inclusion, ranges = SMALL["inclusion"], SMALL["range"]
-    for proof, at in ((inclusion, 4), (ranges, 4), (ranges, 6)):
-        fields = decode_record(proof.encode(), size_max=PROOF_SIZE_MAX)
-        fields[5] = []
+    cases = (("inclusion", 4), ("range", 4), ("range", 6), ("contradiction", 4))
+    for name, at in cases:
+        fields = decode_record(SMALL[name].encode(), size_max=PROOF_SIZE_MAX)
+        fields[7 if name == "contradiction" else 5] = []
         fields[at] = b"\x80"
         data = encode_record(fields)
         with pytest.raises(CorruptionError, match=MALFORMED):

@@ -13,6 +13,7 @@ import threading
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -35,8 +36,10 @@ from castore.explaining import explain
 from castore.gc import collect
 from castore.packing import pack
 from castore.proofs.notes import Checkpoint, open_checkpoint, sign
+from castore.proving import _Log
 from castore.reading.pinned import Pinned
 from castore.sealing import KeyFile, Sealed, contradiction, recover, seal
+from castore.storage import Files
 from castore.store import Store
 from castore.verify import Report, verify
 
@@ -269,6 +272,78 @@ def test_two_who_seal_at_once(scene: Scene) -> None:
     assert last.note == scene.key.last_note()
     for each in found:
         assert () == scene.held(each.note).findings
+
+
+def test_who_signs_lets_others_wait(scene: Scene) -> None:
+    """While somebody signs with a key nobody else does."""
+    done: list[Sealed] = []
+
+    def work() -> None:
+        with castore.open(scene.root) as store:
+            done.append(seal(store, KeyFile(scene.key.path)))
+
+    thread = threading.Thread(target=work)
+    with scene.key.held():
+        thread.start()
+        thread.join(0.3)
+        assert [] == done
+    thread.join()
+    assert 1 == len(done)
+
+
+def test_lists_of_heads_are_stored_as_differences(scene: Scene) -> None:
+    """A list of heads costs what changed since the one before."""
+    for _ in range(60):
+        scene.store.create_session()
+    seal(scene.store, scene.key)
+    scene.log.append([line(1)])
+    sealed = seal(scene.store, scene.key)
+    (page,) = scene.store.segment(scene.store.id).entry(sealed.index).refs
+    found = scene.store.stat(page.blob)
+
+    assert "difference" == found.form
+    assert found.stored_size < found.size // 4
+
+
+def test_files_of_a_key_are_durable(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is synced before it gets its name, and its folder behind that."""
+    calls: list[str] = []
+    for name in ("create", "write", "sync", "replace", "sync_folder"):
+        real = getattr(Files, name)
+
+        def call(
+            self: Files, *args: Any, _name: str = name, _real: Any = real
+        ) -> object:
+            if self.root == scene.key.path.parent:
+                calls.append(_name)
+            return _real(self, *args)
+
+        monkeypatch.setattr(Files, name, call)
+
+    scene.key.keep(b"note")
+    assert ["create", "write", "sync", "replace", "sync_folder"] == calls
+    calls.clear()
+    scene.key.put_aside(1)
+    assert ["replace", "sync_folder"] == calls
+    calls.clear()
+    KeyFile(scene.key.path.with_name("other")).make(scene.store.id)
+    assert [*["create", "write", "sync"] * 2, "sync_folder"] == calls
+
+
+def test_nothing_is_signed_for_what_the_index_says(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Growth is checked, not believed: hashes that are wrong sign nothing."""
+    notes = [seal(scene.store, scene.key).note for _ in range(2)]
+    monkeypatch.setattr(_Log, "growth", lambda *_: (bytes(32),))
+
+    with pytest.raises(CorruptionError, match="bad proof"):
+        seal(scene.store, scene.key)
+    with pytest.raises(CorruptionError, match="bad proof"):
+        contradiction(scene.store, notes, scene.key.read().public_key)
+    assert notes[1] == scene.key.last_note()
 
 
 # --- what is not signed ------------------------------------------------------

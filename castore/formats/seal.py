@@ -6,15 +6,13 @@ Spec: spec/notes.md, "Sealing".
 
 from __future__ import annotations
 
-import itertools
-
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
 
 from castore import limits, merkle
-from castore.codec import encode_object, encode_record
+from castore.codec import encode_bytes, encode_items, encode_object
 from castore.formats.entry import Reference
 from castore.formats.head import Head, hash_head, parse_head
 from castore.formats.refuse import is_bytes, is_count, need, record
@@ -24,6 +22,10 @@ from castore.merkle import Position
 
 HEADS_ROLE = "heads"
 _HEAD_SIZE_MAX = 256  # bytes
+BAD_PROOF = "bad proof"
+_BYTES = 0x58  # a byte string whose size stands in the next byte
+_SHORT_MAX = 23  # bytes of one whose size does not
+_FRONT_SIZES = {0x98: 2, 0x99: 3, 0x9A: 5}  # bytes before an array's items, else 1
 
 
 @attrs.frozen
@@ -94,10 +96,12 @@ class Recovery:
 
 
 class HeadTree:
-    """The tree over *heads*, which are sorted by segment: its root, and proofs."""
+    """
+    The tree over *heads*, as encoded and sorted by segment: its root, and proofs.
+    """
 
-    def __init__(self, heads: Iterable[Head]) -> None:
-        self._leaves = [SEGMENT_TREE.leaf(hash_head(head.encode())) for head in heads]
+    def __init__(self, heads: Iterable[bytes]) -> None:
+        self._leaves = [leaf_of(head) for head in heads]
 
     @property
     def root(self) -> bytes:
@@ -117,11 +121,16 @@ class HeadTree:
         ]
 
 
-def encode_pages(heads: Sequence[Head]) -> list[bytes]:
-    """Return the payloads that hold *heads*, in order."""
+def leaf_of(head: bytes) -> bytes:
+    """Return the leaf hash of an encoded head."""
+    return SEGMENT_TREE.leaf(hash_head(head))
+
+
+def encode_pages(heads: Sequence[bytes]) -> list[bytes]:
+    """Return the payloads that hold *heads*, as encoded, in order."""
     step = limits.SEAL_PAGE_COUNT
     return [
-        encode_record([head.encode() for head in heads[at : at + step]])
+        encode_items([encode_bytes(head) for head in heads[at : at + step]])
         for at in range(0, len(heads), step)
     ]
 
@@ -130,23 +139,48 @@ def decode_page(data: bytes, store: bytes) -> list[Head]:
     """
     Return the heads of one payload.
 
+    Takes a few times the memory of *data*, whatever that is.
+
     Raises:
         CorruptionError: ``malformed record``; ``foreign record``.
     """
-    value = record(data, limits.BLOB_RECORD_SIZE_MAX, "heads")
-    need(value and all(type(each) is bytes for each in value), "heads: no heads")
-    return [parse_head(record(each, _HEAD_SIZE_MAX, "head"), store) for each in value]
+    need(len(data) <= limits.BLOB_RECORD_SIZE_MAX, "heads: too large")
+    return [
+        parse_head(record(head, _HEAD_SIZE_MAX, "head"), store)
+        for head in _split_page(data)
+    ]
 
 
-def check_heads(seal: Seal, heads: Sequence[Head], store: bytes) -> None:
+def _split_page(data: bytes) -> list[bytes]:
+    # A head has 24 to 255 bytes: two bytes stand before each.
+    need(data, "heads: no heads")
+    at = _FRONT_SIZES.get(data[0], 1)
+    heads = []
+    while at < len(data):
+        size = data[at + 1] if data[at] == _BYTES and at + 1 < len(data) else 0
+        need(size > _SHORT_MAX, "heads: no head")
+        heads.append(data[at + 2 : at + 2 + size])
+        at += 2 + size
+    need(heads, "heads: no heads")
+    whole = encode_items([encode_bytes(head) for head in heads])
+    need(whole == data, "heads: another encoding")
+    return heads
+
+
+def check_pages(seal: Seal, pages: Iterable[bytes], store: bytes) -> None:
     """
-    Refuse *heads* that are not those that *seal* covers.
+    Refuse *pages* that are not the heads that *seal* covers.
 
     Raises:
-        CorruptionError: ``bad proof``.
+        CorruptionError: ``bad proof``; as `decode_page`.
     """
-    names = [head.segment for head in heads]
-    is_sorted = all(a < b for a, b in itertools.pairwise(names))
-    right = len(heads) == seal.count and is_sorted and store not in names
-    need(right, "heads: not as many, or in another order", "bad proof")
-    need(HeadTree(heads).root == seal.root, "heads: another root", "bad proof")
+    peaks: list[bytes] = []
+    count, last = 0, b""
+    for page in pages:
+        for head in decode_page(page, store):
+            right = last < head.segment != store
+            need(right, "heads: in another order, or of the store log", BAD_PROOF)
+            merkle.push(SEGMENT_TREE, peaks, count, leaf_of(head.encode()))
+            count, last = count + 1, head.segment
+    right = (count, merkle.root(SEGMENT_TREE, peaks)) == (seal.count, seal.root)
+    need(right, "heads: not as many, or with another root", BAD_PROOF)

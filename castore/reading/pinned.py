@@ -18,7 +18,7 @@ from castore import merkle
 from castore.errors import CorruptionError
 from castore.formats.head import Head
 from castore.formats.refuse import FOREIGN, need, placed
-from castore.formats.seal import check_heads, decode_page
+from castore.formats.seal import check_pages, decode_page
 from castore.formats.trees import tree_of
 from castore.proofs.notes import Checkpoint, PublicKey, open_checkpoint, store_of
 from castore.reading.findings import segment_place
@@ -127,25 +127,23 @@ class _Judge:
         """Compare all segments with what the seal at *index* covers."""
         where = segment_place(self._found.store, index)
         seal = self._found.log.seals[index]
-        pages = [read(page.blob.digest) for page in seal.pages]
-        if None in pages:
+        store = self._found.store
+        pages = [page.blob.digest for page in seal.pages]
+        if any(read(page) is None for page in pages):
             what = "the heads that it covers cannot be read"
             self._found.findings.notice(where, what)
             return
-        store = self._found.store
         try:
             with placed(where):
-                heads = [
-                    head for page in pages for head in decode_page(page or b"", store)
-                ]
-                check_heads(seal, heads, store)
+                check_pages(seal, (read(page) or b"" for page in pages), store)
         except CorruptionError as error:
             self._found.findings.refuse(error)
             return
-        for sealed in heads:
-            problem = self._judge_head(sealed)
-            if problem:
-                self._add(problem[0], segment_place(sealed.segment), problem[1])
+        for page in pages:  # again: of a million segments few heads are kept
+            for sealed in decode_page(read(page) or b"", store):
+                problem = self._judge_head(sealed)
+                if problem:
+                    self._add(problem[0], segment_place(sealed.segment), problem[1])
 
     def _judge_head(self, sealed: Head) -> tuple[str, str] | None:
         head = self._heads.get(sealed.segment)

@@ -91,8 +91,8 @@ def _malformed() -> Rows:
         "nothing_below": ("an empty line at the end", f"{text}\n".encode()),
         "no_end": ("a signature without its end", _below(line[:-1])),
         "no_utf8": ("no UTF-8", _below(line) + b"\xff\n"),
-        "tab": ("a tab in the text", _signed(text.replace("/", "\t"))),
-        "return": ("a carriage return", _signed(text.replace("\n", "\r\n"))),
+        "tab": ("a tab in the text", _signed(text.replace("e/", "e\t"))),
+        "return": ("a carriage return", _signed(_text(origin="x\ry"))),
         "too_large": ("more than 131,072 bytes", _signed(text + "z" * 131_072 + "\n")),
         "two_lines": ("no root", _signed(f"{SIGNER.name}\n3\n")),
         "empty_line": ("an empty line in the text", _signed(f"\n{text}")),
@@ -116,6 +116,7 @@ def _malformed_lines() -> Rows:
     code = line.split(" ")[2][:-1]
     return {
         "line_text": ("a line that is no signature", _below(line, "more\n")),
+        "line_no_dash": ("no dash before a name", _below(line, "x AAAAAAA=\n")),
         "line_hyphen": ("a hyphen", _below(line.replace(DASH, "- "))),
         "line_no_name": ("no name", _below(line, f"{DASH} {code}\n")),
         "line_no_code": ("no signature", _below(line, f"{DASH}x\n")),

@@ -425,6 +425,7 @@ def _bad_seals() -> list[Row]:
             "another body",
             edited(seal, 8, Seal(bytes(32), 3).encode()),
         ),
+        ("seal_foreign", "a seal that covers it", seal_proof(0, [foreign]).encode()),
         ("seal_segment", "a segment's log", _of_segment().encode()),
         ("contradiction_none", "one history", edited(both, 4, same)),
         ("contradiction_order", "the longer first", _as_notes(both.newer, both.older)),
