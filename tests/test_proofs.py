@@ -11,6 +11,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tracemalloc
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,7 @@ from make_vectors import FOLDER
 from proofkit import MIB, contradiction, large, made, ranged, seal_proof
 from proofreference import PATH, REFERENCE, verdict
 from vectors.form import unhex
-from vectors.proofs import listed
+from vectors.proofs import edited, listed
 
 import castore
 
@@ -365,6 +366,43 @@ def test_too_large_is_not_decoded() -> None:
     assert MALFORMED == verdict(b"\x9a\x00\x06\x00\x00" + b"\x80" * PROOF_SIZE_MAX)
     assert MALFORMED == verdict(b"\x81" * 100_000)
     assert MALFORMED == verdict(b"\x9b" + b"\xff" * 8)
+
+
+BOMBS = {
+    "empty arrays": b"\x9a\x00\x05\xff\xf0" + b"\x80" * 393_200,
+    "empty maps": b"\x9a\x00\x05\xff\xf0" + b"\xa0" * 393_200,
+    "nulls": b"\x9a\x00\x05\xff\xf0" + b"\xf6" * 393_200,
+    "one-letter texts": b"\x9a\x00\x02\xff\xf0" + b"\x61x" * 196_592,
+    "deep arrays": b"\x81" * 393_216,
+    "deep maps": b"\xa1\x60" * 196_608,
+    "a count without items": b"\x9b\x7f" + b"\xff" * 7,
+    "a text without bytes": b"\x83\x7b\x7f" + b"\xff" * 7,
+    "cycles": b"\xd8\x1c\x81\xd8\x1d\x00",
+    "a huge number": b"\x81\xc2\x5a\x00\x05\xff\xf0" + b"\xff" * 393_200,
+    "a pattern": b"\x81\xd8\x23\x6d(x+x+)+y{9}{9}",
+    "in a path": encode_record(
+        ["castore proof", 1, "inclusion", b"", b"", [0] * 390_000]
+    ),
+    "in a seal": attrs.evolve(seal_proof(), body=b"\x80" * 390_000).encode(),
+    "in a list": attrs.evolve(listed(), ref_list=b"\x80" * 350_000).encode(),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_hostile_files_take_little(name: str) -> None:
+    """Whatever a file holds, looking at it takes no more than 32 MiB."""
+    data = BOMBS[name]
+    assert len(data) <= PROOF_SIZE_MAX
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptionError, match=MALFORMED):
+            decode_proof(data)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 32 * MIB
+    assert MALFORMED == verdict(data)
 
 
 # --- the reference -----------------------------------------------------------

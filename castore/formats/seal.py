@@ -144,7 +144,6 @@ def decode_page(data: bytes, store: bytes) -> list[Head]:
     Raises:
         CorruptionError: ``malformed record``; ``foreign record``.
     """
-    need(len(data) <= limits.BLOB_RECORD_SIZE_MAX, "heads: too large")
     return [
         parse_head(record(head, _HEAD_SIZE_MAX, "head"), store)
         for head in _split_page(data)

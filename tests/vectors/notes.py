@@ -90,6 +90,8 @@ def _malformed() -> Rows:
         "no_signature": ("a text", text.encode()),
         "nothing_below": ("an empty line at the end", f"{text}\n".encode()),
         "no_end": ("a signature without its end", _below(line[:-1])),
+        "no_end_other": ("another end of it", _below(f"{line[:-1]}x")),
+        "only_line": ("a signature alone", line.encode()),
         "no_utf8": ("no UTF-8", _below(line) + b"\xff\n"),
         "tab": ("a tab in the text", _signed(text.replace("e/", "e\t"))),
         "return": ("a carriage return", _signed(_text(origin="x\ry"))),
