@@ -113,6 +113,7 @@ def test_help_imports_nothing_but_the_parser(shop: Shop) -> None:
             "output",
             "parser",
             "progress",
+            "proving_arguments",
             "text",
         )
     } == {name for name in new if name.startswith("castore.cli.")}

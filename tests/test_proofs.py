@@ -380,9 +380,7 @@ BOMBS = {
     "cycles": b"\xd8\x1c\x81\xd8\x1d\x00",
     "a huge number": b"\x81\xc2\x5a\x00\x05\xff\xf0" + b"\xff" * 393_200,
     "a pattern": b"\x81\xd8\x23\x6d(x+x+)+y{9}{9}",
-    "in a path": encode_record(
-        ["castore proof", 1, "inclusion", b"", b"", [0] * 390_000]
-    ),
+    "in a path": edited(made(7).inclusion(2), 5, [0] * 390_000),
     "in a seal": attrs.evolve(seal_proof(), body=b"\x80" * 390_000).encode(),
     "in a list": attrs.evolve(listed(), ref_list=b"\x80" * 350_000).encode(),
 }
