@@ -139,6 +139,16 @@ def test_a_command_imports_what_it_needs(
     assert units(imported(shop, "-q", command)).isdisjoint(never)
 
 
+def test_checking_proofs_wants_no_store(shop: Shop) -> None:
+    """What a stranger runs knows no engine, no catalog and no storage."""
+    shop.do("prove", shop.root / "a.jsonl", "1", "-o", shop.root / "proof")
+    new = imported(shop, "-q", "check", shop.root / "proof")
+
+    parts = {"catalog", "engine", "reading", "segment", "storage", "store", "verify"}
+    assert units(new).isdisjoint(parts)
+    assert "cryptography" not in new
+
+
 def test_every_command_can_be_imported() -> None:
     """The functions that the parser names are there."""
     assert all(callable(command.load()) for command in COMMANDS)

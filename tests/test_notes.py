@@ -5,8 +5,10 @@ Signed notes: those of others verify, and what is no note is refused.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from make_vectors import FOLDER
 from proofkit import OTHER_SIGNER, SIGNER, STORE, note_of, store_log
-from proofreference import REFERENCE
+from proofreference import PATH, REFERENCE
 from vectors.form import unhex
 
 from castore.errors import CorruptionError, FormatError, UnsupportedError
@@ -218,6 +220,22 @@ def test_without_cryptography(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnsupportedError, match=r"castore\[notes\]"):
         open_checkpoint(data, [PublicKey.parse(GOLANG_PUBLIC)])
     assert 49189689 == Checkpoint.parse(Note.parse(data).text).count
+
+
+def test_the_reference_is_a_command(tmp_path: Path) -> None:
+    """It says what a note says, and with its exit code whether the key signed that."""
+    place = tmp_path / "note"
+    place.write_text(GOLANG_NOTE, "utf-8")
+
+    def run(key: str) -> tuple[int, Any]:
+        command = [sys.executable, "-I", str(PATH), str(place), "--key", key]
+        done = subprocess.run(command, capture_output=True, check=False)
+        assert b"" == done.stderr
+        return done.returncode, json.loads(done.stdout)
+
+    code, found = run(GOLANG_PUBLIC)
+    assert (0, True, 49189689) == (code, found["ok"], found["count"])
+    assert (1, {"ok": False, "verdict": "bad signature"}) == run(NEUMANN_PUBLIC)
 
 
 @given(st.binary(max_size=300))
