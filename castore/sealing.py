@@ -9,6 +9,7 @@ Spec: spec/notes.md.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,13 @@ from castore import limits
 from castore.engine.expect import newest_head
 from castore.engine.members import store_log
 from castore.engine.view import View
-from castore.errors import CorruptionError, FormatError, LimitError, NotFoundError
+from castore.errors import (
+    CorruptionError,
+    FormatError,
+    LimitError,
+    NotFoundError,
+    StorageError,
+)
 from castore.formats import storelog
 from castore.formats.entry import BlobRef, Reference
 from castore.formats.seal import HEADS_ROLE, HeadTree, Recovery, Seal, encode_pages
@@ -87,8 +94,13 @@ class KeyFile:
         Make a key for *store*, 0600, and the file with the public key beside it.
 
         Raises:
-            StorageError: There is such a file, or the medium failed.
+            StorageError: There is such a file, or a note of another key beside it;
+                or the medium failed.
         """
+        for name in (self.path.name, self.path.name + _PUBLIC, self.note_name):
+            if self._files.exists(name):
+                what = f"{name} exists already; no key was made"
+                raise StorageError(what, errno=errno.EEXIST, transient=False)
         key = PrivateKey.new(origin_of(store))
         public = key.public_key
         self._write(self.path.name, f"{key.encode()}\n".encode())
@@ -124,9 +136,9 @@ class KeyFile:
         self._files.sync_folder("")
 
     def put_aside(self, count: int) -> None:
-        """Keep the last note, of *count* entries, under another name, durably."""
+        """Keep the last note, of *count* entries, under another name too, durably."""
         name = f"{self.note_name}.{count}.{os.urandom(4).hex()}"
-        self._files.replace(self.note_name, name)
+        self._files.link(self.note_name, name)
         self._files.sync_folder("")
 
     @contextmanager

@@ -95,6 +95,12 @@ def test_a_key_is_its_owners_alone(scene: Scene) -> None:
     with pytest.raises(StorageError, match="exists"):
         scene.key.make(scene.store.id)
     assert before == scene.key.path.read_bytes()
+    for name in ("new.pub", "new.note"):
+        (folder / name).write_bytes(b"")
+        with pytest.raises(StorageError, match=f"{name} exists"):
+            KeyFile(folder / "new").make(scene.store.id)
+        (folder / name).unlink()
+        assert not (folder / "new").exists()
 
 
 def test_a_key_that_others_can_read_signs_nothing(scene: Scene) -> None:
@@ -310,7 +316,7 @@ def test_files_of_a_key_are_durable(
 ) -> None:
     """A file is synced before it gets its name, and its folder behind that."""
     calls: list[str] = []
-    for name in ("create", "write", "sync", "replace", "sync_folder"):
+    for name in ("create", "write", "sync", "link", "replace", "sync_folder"):
         real = getattr(Files, name)
 
         def call(
@@ -326,7 +332,7 @@ def test_files_of_a_key_are_durable(
     assert ["create", "write", "sync", "replace", "sync_folder"] == calls
     calls.clear()
     scene.key.put_aside(1)
-    assert ["replace", "sync_folder"] == calls
+    assert ["link", "sync_folder"] == calls
     calls.clear()
     KeyFile(scene.key.path.with_name("other")).make(scene.store.id)
     assert [*["create", "write", "sync"] * 2, "sync_folder"] == calls
@@ -401,6 +407,30 @@ def test_an_honest_restore_says_so(scene: Scene) -> None:
         seal(store, scene.key)
     (aside,) = scene.key.path.parent.glob("key.note.*")
     assert lost.note == aside.read_bytes()
+
+
+def test_a_restore_that_was_stopped_forgets_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the new note is there the key remembers the one that it has signed."""
+    old = scene.copy("old")
+    note = seal(scene.store, scene.key).note
+    with castore.open(old) as store:
+        with monkeypatch.context() as patch:
+            patch.setattr(KeyFile, "keep", _stop)
+            with pytest.raises(StorageError):
+                recover(store, scene.key)
+        assert note == scene.key.last_note()
+        with pytest.raises(CorruptionError, match="fork evidence"):
+            seal(store, scene.key)
+        assert (
+            "matches signed head"
+            == scene.held(recover(store, scene.key).note, old).against
+        )
+
+
+def _stop(*_: object) -> None:
+    raise StorageError("no room", errno=28, transient=True)
 
 
 def test_there_is_nothing_to_recover(scene: Scene) -> None:
