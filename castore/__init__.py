@@ -47,7 +47,9 @@ if TYPE_CHECKING:
     from castore.messages.checking import MessageFormatError
     from castore.messages.managed import ManagedSessions
     from castore.messages.transcript import Transcript
-    from castore.proof import InclusionProof
+    from castore.proofs.decoding import check_proof, decode_proof
+    from castore.proofs.logs import ConsistencyProof, InclusionProof, OriginProof
+    from castore.proofs.ranges import RangeProof
     from castore.records.messages import ConversationMessage
     from castore.records.state import RestoredState, StartState
     from castore.runtime import RuntimeCommit, RuntimeSession, RuntimeStore
@@ -75,6 +77,7 @@ __all__ = [
     "CastoreError",
     "ClosedError",
     "ConflictError",
+    "ConsistencyProof",
     "ConversationMessage",
     "Conversations",
     "CorruptionError",
@@ -93,6 +96,8 @@ __all__ = [
     "NewEntry",
     "NotFoundError",
     "Origin",
+    "OriginProof",
+    "RangeProof",
     "Reference",
     "RestoredState",
     "RuntimeCommit",
@@ -108,6 +113,8 @@ __all__ = [
     "Transcript",
     "UnsupportedError",
     "backup",
+    "check_proof",
+    "decode_proof",
     "erase",
     "open",
 ]
@@ -131,7 +138,9 @@ _PLACES = {
     "castore.messages.checking": "MessageFormatError",
     "castore.messages.managed": "ManagedSessions",
     "castore.messages.transcript": "Transcript",
-    "castore.proof": "InclusionProof",
+    "castore.proofs.decoding": "check_proof decode_proof",
+    "castore.proofs.logs": "ConsistencyProof InclusionProof OriginProof",
+    "castore.proofs.ranges": "RangeProof",
     "castore.records.state": "RestoredState StartState",
     "castore.runtime": "RuntimeCommit RuntimeSession RuntimeStore",
     "castore.records.messages": "ConversationMessage",

@@ -15,6 +15,7 @@ from castore.errors import CorruptionError
 from castore.formats import frame as frame_format
 from castore.formats.entry import Reference, decode_ref_list
 from castore.formats.stored import decode_stored
+from castore.formats.storelog import TAG_ROLE
 from castore.reading.logs import Log, Piece
 from castore.reading.parts import processor_count
 from castore.reading.stored import BlobPlace, digests_in
@@ -88,8 +89,8 @@ class _Naming:
         """Yield what the own entries of *log* name, kept or released."""
         yield from self.wanted.intersection(log.bodies())
         for want in log.wants():
-            # What the store log's own entries name are tags, taken elsewhere.
-            if log.segment == self.found.store and want.role is not None:
+            # What is tagged is taken elsewhere.
+            if log.segment == self.found.store and want.role == TAG_ROLE:
                 continue
             if want.digest in self.wanted:
                 yield want.digest

@@ -233,14 +233,12 @@ class _Finder(Tracer):
             return
         found = list(self._named(run, start, stop))
         gone = self._released(run, range(start, stop), found)
-        of_store = run.header.segment == self._store
         for index, digest in enumerate(digests_in(column), start):
             if digest in targets:
                 kept = (index, None) not in gone
                 self._note(run, index, BODY, None, digest, kept=kept)
         for index, role, digest in found:
-            # What an entry of the store log names is kept by the tag, or not.
-            if digest in targets and not of_store:
+            if digest in targets and not self._is_tag(run, role):
                 kept = (index, group_of(role)) not in gone
                 self._note(run, index, PAYLOAD, role, digest, kept=kept)
         for want in run.wants:

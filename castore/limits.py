@@ -29,10 +29,14 @@ DIFFERENCE_BASE_SIZE_MIN = 8  # bytes; shorter prefixes are refused by zstd
 DIFFERENCE_DEPTH_MAX = 255  # bases behind a difference
 WINDOW_LOG_MAX = 27  # zstd, 128 MiB
 FILE_SIZE_MAX = 1 << 40  # bytes of one file
+PROOF_SIZE_MAX = 384 * KIB  # bytes of a proof file; decoded it takes 70 times that
+NOTE_SIZE_MAX = 128 * KIB  # bytes of a signed note
+NOTE_SIGNATURE_COUNT_MAX = 100  # lines below a note
 SLICE_SIZE = MIB  # raw bytes under one hash of a slice list
 SLICED_SIZE_MIN = 8 * MIB + 1  # raw bytes from which a reference has slices
 
 # --- this writer's choices (any value is legal) -----------------------------
+SEAL_PAGE_COUNT = 8192  # heads in one payload of a sealed entry
 JOURNAL_SIZE = 64 * MIB  # bytes at which a journal is closed
 OVERLAY_COMMIT_COUNT = 1000  # commits that the catalog may lack
 OVERLAY_SIZE = 4 * MIB  # bytes of frames that the catalog may lack

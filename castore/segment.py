@@ -24,7 +24,7 @@ from castore.formats import storelog
 from castore.formats.entry import START, Entry, Origin, Reference, Start
 from castore.formats.head import Head
 from castore.formats.trees import tree_of
-from castore.proof import InclusionProof
+from castore.proving import Provable
 from castore.writing import (
     NewEntry,
     append_store_log,
@@ -45,7 +45,7 @@ Guard = Callable[[Catalog], None]
 _T = TypeVar("_T")
 
 
-class Segment:
+class Segment(Provable):
     """
     A log.
 
@@ -298,45 +298,6 @@ class Segment:
         session = self._engine.view.known.find_session(head.session)
         key = session.key if session is not None else None
         append_store_log(self._engine, storelog.DELETED, storelog.deleted(head, key))
-
-    # --- proving -------------------------------------------------------------
-
-    def prove(self, index: int) -> InclusionProof:
-        """
-        Return the proof that entry *index* stands in this log under its head.
-
-        Reads at most some hundred entries. Spec: spec/merkle.md, "Proofs".
-        """
-        view = self._engine.refresh()
-        row = living(view.known, self.id)
-        head = newest_head(row)
-        if not 0 <= index < head.count:
-            raise IndexError(f"entry {index} of {head.count}")
-        tree = tree_of(self.id, self._engine.store)
-
-        def read(positions: list[merkle.Position]) -> list[bytes]:
-            return view.logs.read_tree(row, positions)
-
-        hashes = merkle.prove_inclusion(tree, index, head.count, read)
-        entry = view.logs.hashes(row, index, index + 1)[0]
-        return InclusionProof(index, head.count, entry, head.root, tuple(hashes))
-
-    def prove_growth(self, first: int, second: int | None = None) -> tuple[bytes, ...]:
-        """
-        Return the proof that the log of *first* entries is a beginning of the one
-        of *second* (by default: all). Spec: spec/merkle.md, "Proofs".
-        """
-        view = self._engine.refresh()
-        row = living(view.known, self.id)
-        second = row.count if second is None else second
-        if not 0 <= first <= second <= row.count:
-            raise IndexError(f"growth from {first} to {second} of {row.count}")
-
-        def read(positions: list[merkle.Position]) -> list[bytes]:
-            return view.logs.read_tree(row, positions)
-
-        tree = tree_of(self.id, self._engine.store)
-        return tuple(merkle.prove_consistency(tree, first, second, read))
 
     def __repr__(self) -> str:
         return f"<castore.Segment {self.id.hex()} revision {self._seen.revision}>"

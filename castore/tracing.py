@@ -20,6 +20,7 @@ from castore.engine.logs import Logs
 from castore.engine.needs import Need, needs_of
 from castore.errors import GoneError, NotFoundError
 from castore.formats.stored import decode_stored, times_of
+from castore.formats.storelog import TAG_ROLE
 from castore.reading.digestset import DigestSet
 from castore.reading.frames import Frame
 from castore.reading.stored import StoredRun, Want, digests_in
@@ -179,10 +180,8 @@ class Tracer:
         old = (digest for index, digest in bodies if (index, None) in gone)
         self.names.bodies.update(old)
         named: dict[tuple[str, bool], list[bytes]] = {}
-        # A tag's entry names what it kept; the tag itself is the root.
-        of_store = run.header.segment == self._store
         for index, role, digest in found:
-            released = of_store or (index, group_of(role)) in gone
+            released = self._is_tag(run, role) or (index, group_of(role)) in gone
             named.setdefault((role, released), []).append(digest)
         for (role, released), digests in named.items():
             self.names.name(role, digests, released=released)
@@ -199,14 +198,17 @@ class Tracer:
 
     def _take_all(self, run: StoredRun) -> None:
         """Take in the payloads of a run that is plain: most are."""
-        released = run.header.segment == self._store
         roles = run.wants.roles
         for role in set(roles):
             if role is not None:
                 digests = digests_in(run.wants.digests)
                 in_role = (other == role for other in roles)
                 some = itertools.compress(digests, in_role)
-                self.names.name(role, some, released=released)
+                self.names.name(role, some, released=self._is_tag(run, role))
+
+    def _is_tag(self, run: StoredRun, role: str) -> bool:
+        """Whether a tag's entry names it so: there the tag itself is the root."""
+        return run.header.segment == self._store and role == TAG_ROLE
 
     def _named(self, run: StoredRun, start: int, stop: int) -> Iterator[Named]:
         """Yield each payload that the entries ``[start, stop)`` of *run* name."""

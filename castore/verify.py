@@ -26,6 +26,7 @@ from castore.reading.findings import EXPLAINED, FAULT, Finding, Findings
 from castore.reading.members import judge_member, make_member
 from castore.reading.parts import processor_count
 from castore.reading.payloads import Payloads
+from castore.reading.pinned import Pinned, judge_note
 from castore.reading.survey import Survey, survey
 from castore.storage import Files
 
@@ -43,8 +44,8 @@ class Report:
     Attributes:
         ok: Whether there is no fault.
 
-        against: What it was checked against; nothing but itself, or each file by
-            itself.
+        against: What it was checked against: nothing but itself; a note, which it
+            matches or extends; or each file by itself.
 
         seq: The last commit that is there: an older state that is cut exactly
             between commits is found to be good up to this.
@@ -79,6 +80,7 @@ class Report:
 def verify(
     store: str | os.PathLike[str] | Files,
     *,
+    against: Pinned | None = None,
     progress: Callable[[int, int], None] | None = None,
     jobs: int | None = None,
 ) -> Report:
@@ -91,6 +93,9 @@ def verify(
 
     Args:
         store: The store's folder.
+
+        against: A note that somebody kept; without one, an older state that is
+            whole is not told from the newest, nor another history.
 
         progress: Told how many of how many bytes were read.
 
@@ -106,11 +111,15 @@ def verify(
     """
     files = store if isinstance(store, Files) else Files(store)
     found = survey(files, progress=progress, jobs=jobs or processor_count())
+    stands: str | None = None
     try:
-        Payloads(found, found.findings).judge()
+        payloads = Payloads(found, found.findings)
+        payloads.judge()
+        if against is not None:
+            stands = judge_note(found, against, payloads.find_bytes)
     except CorruptionError as error:
         found.findings.refuse(error)  # bytes that were good a moment ago
-    return _report(found)
+    return _report(found, stands or SELF_CONSISTENT)
 
 
 def verify_files(
@@ -196,11 +205,11 @@ def _by_place(finding: Finding) -> tuple[str, str]:
     return finding.where, finding.verdict
 
 
-def _report(found: Survey) -> Report:
+def _report(found: Survey, against: str) -> Report:
     findings = sorted(found.findings, key=_by_place)
     return Report(
         ok=all(item.severity != FAULT for item in findings),
-        against=SELF_CONSISTENT,
+        against=against,
         seq=found.seq,
         findings=tuple(item for item in findings if item.severity != EXPLAINED),
         explained=tuple(item for item in findings if item.severity == EXPLAINED),

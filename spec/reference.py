@@ -14,7 +14,6 @@ from typing import Any
 
 import cbor2, zstandard
 from blake3 import blake3
-
 MIB, TOP, JOURNAL, PACK, NONE = 1 << 20, 1 << 63, 1, 3, [0] * 5
 FRAME, MARK = struct.Struct(">4sBBHIIIQ"), struct.Struct(">8x16sQQ16sQ32s")
 HEADER = struct.Struct(">8s4B16s16sQ16sQ32sQ32sQ")
@@ -82,8 +81,8 @@ BODIES = {"start": keys(created_by=text(0, TOP)), "instance": keys(instance=ID),
           "deleted": keys(segment=ID, session=ID, head=RAW, key=KEY),
           "policy": keys(session=either(NULL, ID), group=either(NULL, ROLE),
                          newest=either(NULL, UINT), days=either(NULL, UINT)),
+          "sealed": keys(heads=HASH, count=UINT), "recovered": keys(count=UINT, root=HASH),
           **dict.fromkeys(("pinned", "unpinned"), keys(segment=ID, index=UINT))}
-
 def inflate(data: bytes, size: int, base: bytes | None = None) -> bytes:  # frame.md, blob.md
     head = zstandard.get_frame_parameters(data)
     need(0 < head.content_size == size and head.window_size <= 1 << 27 and not head.dict_id)
@@ -302,13 +301,14 @@ class Store:  # checking.md: checks a store; then `heads`, `logs` and `blob` can
         return True
     def blob(self, digest: bytes) -> bytes:  # KeyError: none was found to be good
         return b"".join(self.pieces(self.good[digest]))
-
     def fold(self, log: list[Entry]) -> None:  # storelog.md: as far as it can be read
         for e in (e for e in log if e.form[4] in BODIES and e.form[5] in self.good):
             try:
                 need(self.good[e.form[5]].size <= 64 * MIB)
                 body = record(self.blob(e.form[5]), BODIES[e.form[4]], 64)
-                need(e.form[4] != "tagged" or [x[0] for x in e.form[7]] == ["tag"])
+                roles = [x[0] for x in e.form[7]]
+                wanted = {"tagged": ["tag"], "sealed": ["heads"] * len(roles)}
+                need(roles == wanted.get(e.form[4], roles))
                 if e.form[4] == "deleted":
                     head, ids = record(body["head"], HEAD), [body["session"], body["segment"]]
                     need(head[1:4] == [self.id, *ids] and head[3] != self.id)

@@ -17,7 +17,8 @@ from castore.codec import encode_object
 from castore.digest import blob_digest
 from castore.formats import frame as frame_format
 from castore.formats import storelog
-from castore.formats.entry import BlobRef, Origin, Start
+from castore.formats.entry import BlobRef, Origin, Reference, Start
+from castore.formats.seal import Recovery, Seal
 from castore.formats.storelog import Listing
 from castore.formats.trees import SEGMENT_TREE
 
@@ -219,6 +220,40 @@ def note_of_an_erasure_without_a_reason(root: Path) -> Found:
     """An erasure wants a reason, a text, even if that is empty."""
     body = encode_object({"reason": None, "blobs": []})
     return _noted(root, "erased", body)
+
+
+@attack
+def note_of_a_seal_without_a_root(root: Path) -> Found:
+    """A seal has a root of 32 bytes."""
+    return _noted(root, "sealed", encode_object({"heads": b"", "count": 0}))
+
+
+@attack
+def note_of_a_seal_of_something_else(root: Path) -> Found:
+    """What a seal names are heads, by their role."""
+    maker, _ = started(root)
+    ref = Reference("tag", BlobRef(blob_digest(b"two"), 3))
+    maker.note("sealed", Seal(bytes(32), 1).encode(), (ref,))
+    maker.mark()
+    return {("malformed record", entry_at(maker.store_log, 1))}
+
+
+@attack
+def note_of_a_recovery_from_nothing(root: Path) -> Found:
+    """A recovery names the note that is not extended."""
+    return _noted(root, "recovered", encode_object({"count": 1, "root": None}))
+
+
+@attack
+def seals_and_recoveries_as_they_should_be(root: Path) -> Found:
+    """Both kinds are no finding; the heads are looked at with a note only."""
+    maker, _ = started(root)
+    ref = Reference("heads", BlobRef(blob_digest(b"two"), 3))
+    maker.note("sealed", Seal(bytes(32), 1).encode(), (ref,))
+    maker.note("sealed", Seal(bytes(32), 0).encode())
+    maker.note("recovered", Recovery(1, bytes(32)).encode())
+    maker.mark()
+    return set()
 
 
 @attack

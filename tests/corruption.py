@@ -199,7 +199,7 @@ def _of_segment(
 
 def _proofs(segment: castore.Segment) -> object:
     last = segment.count - 1
-    return segment.prove(last), segment.prove(0), segment.prove_growth(1)
+    return segment.prove(last), segment.prove(0), segment.prove_consistency(1)
 
 
 def _read_file(store: castore.Store, ref: str) -> bytes:

@@ -25,6 +25,8 @@ from vectors.form import Case
 from vectors.frames import frame_cases
 from vectors.heads import commit_cases, head_cases
 from vectors.logs import merkle_cases, store_log_cases
+from vectors.notes import note_cases
+from vectors.proofs import proof_cases
 
 
 FOLDER = Path(__file__).parents[1] / "spec" / "vectors"
@@ -39,6 +41,8 @@ FORMATS: dict[str, tuple[str, Callable[[], list[Case]]]] = {
     "commit": ("commit.md", commit_cases),
     "storelog": ("storelog.md", store_log_cases),
     "merkle": ("merkle.md", merkle_cases),
+    "notes": ("notes.md", note_cases),
+    "proofs": ("proofs.md", proof_cases),
     "frame": ("frame.md", frame_cases),
     "blob": ("blob.md", blob_cases),
     "file": ("file.md", file_cases),

@@ -5,6 +5,7 @@ What commands print with ``--json``: the keys that are documented, no others.
 from __future__ import annotations
 
 import os
+import shutil
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +33,21 @@ def shop(tmp_path: Path) -> Shop:
         state = Reference("checkpoint", store.put(b"state"))
         store.create_session(key=("by", "hand"), then=[NewEntry("turn", b"", [state])])
     shop("pin", "by:hand@1")
+    shop("prove", "by:hand", "0", "-o", shop.root / "proved")
+    add_notes(shop)
     return shop
+
+
+def add_notes(shop: Shop) -> None:
+    """Add two keys that signed a later state, of which one forgot."""
+    for name in ("key", "old"):
+        shop("key", "new", shop.root / name)
+    copy = shutil.copytree(shop.store, shop.root / "copy")
+    shop("seal", "--key", shop.root / "key", "-o", shop.root / "one")
+    shop("seal", "--key", shop.root / "old", "-o", shop.root / "two")
+    (shop.root / "key.note").unlink()
+    shutil.rmtree(shop.store)
+    copy.rename(shop.store)
 
 
 def keys_of(value: dict[str, Any]) -> Iterator[str]:
@@ -70,6 +85,12 @@ ARGUMENTS: dict[str, list[str]] = {
     "maintain": [],
     "pack": [],
     "verify": [],
+    "prove": ["by:hand", "1", "-o", "{root}/proof"],
+    "check": ["{root}/proved"],
+    "key": ["new", "{root}/new"],
+    "seal": ["--key", "{root}/key", "-o", "{root}/note"],
+    "recover": ["--key", "{root}/old", "-o", "{root}/note"],
+    "evidence": ["{root}/one", "{root}/one", "--key", "{root}/key.pub", "-o", "x"],
     "gc": [],
     "backup": ["{root}/backup"],
     "erase": ["by:hand@1", "--reason", "asked", "--receipt", "{root}/receipt"],

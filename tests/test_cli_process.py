@@ -113,6 +113,7 @@ def test_help_imports_nothing_but_the_parser(shop: Shop) -> None:
             "output",
             "parser",
             "progress",
+            "proving_arguments",
             "text",
         )
     } == {name for name in new if name.startswith("castore.cli.")}
@@ -136,6 +137,16 @@ def test_a_command_imports_what_it_needs(
 ) -> None:
     """No command pays for what another one does."""
     assert units(imported(shop, "-q", command)).isdisjoint(never)
+
+
+def test_checking_proofs_wants_no_store(shop: Shop) -> None:
+    """What a stranger runs knows no engine, no catalog and no storage."""
+    shop.do("prove", shop.root / "a.jsonl", "1", "-o", shop.root / "proof")
+    new = imported(shop, "-q", "check", shop.root / "proof")
+
+    parts = {"catalog", "engine", "reading", "segment", "storage", "store", "verify"}
+    assert units(new).isdisjoint(parts)
+    assert "cryptography" not in new
 
 
 def test_every_command_can_be_imported() -> None:

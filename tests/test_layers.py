@@ -22,10 +22,10 @@ LAYERS = [
     {"digest", "shortest"},
     {"chunker", "codec", "compress", "merkle"},
     {"formats"},
-    {"catalog", "clock", "records", "storage", "transcript"},
+    {"catalog", "clock", "proofs", "records", "storage", "transcript"},
     {"reading"},
     {"engine"},
-    {"blobfile", "proof", "retention", "writing"},
+    {"blobfile", "proving", "retention", "writing"},
     {"policies", "segment"},
     {"session"},
     {"store"},
@@ -40,7 +40,16 @@ LAYERS = [
         "verify",
     },
     {"collecting"},
-    {"backups", "erasing", "explaining", "gc", "report", "scanning", "sweeping"},
+    {
+        "backups",
+        "erasing",
+        "explaining",
+        "gc",
+        "report",
+        "scanning",
+        "sealing",
+        "sweeping",
+    },
     {"maintain", "runtime"},
     {"aio"},
     {"cli"},
@@ -51,8 +60,9 @@ RANK = {unit: rank for rank, units in enumerate(LAYERS) for unit in units}
 # Units that may import only these: a storage or a catalog could hold anything,
 # and a verifier that trusts the index of the code it checks proves nothing.
 VOCABULARY = {"errors", "limits"}
-FROM_FILES = set().union(*LAYERS[:4]) | {"storage"}
+FROM_FILES = set().union(*LAYERS[:4]) | {"proofs", "storage"}
 ALLOWED = {
+    "proofs": set().union(*LAYERS[:4]),
     "storage": VOCABULARY,
     "catalog": VOCABULARY,
     "records": VOCABULARY,
@@ -67,6 +77,7 @@ OWNERS = {
     "blake3": {"digest"},
     "cbor2": {"codec"},
     "compression": {"compress"},
+    "cryptography": {"proofs"},  # an extra
     "pyfastcdc": {"chunker"},
     "sqlite3": {"catalog", "cli"},  # the command says its version
     "zstandard": {"compress"},

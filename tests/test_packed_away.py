@@ -173,7 +173,7 @@ def prove(store: Store, made: Scene) -> Any:
     segment = store.segment(made.segment)
     return [
         [segment.prove(index) for index in range(0, segment.count, 5)],
-        segment.prove_growth(7),
+        segment.prove_consistency(7),
     ]
 
 

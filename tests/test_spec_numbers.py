@@ -58,6 +58,11 @@ ROWS: dict[str, tuple[int | None, ...]] = {
     "castore.json": (marker.SIZE_MAX,),
     "zstd window": (1 << limits.WINDOW_LOG_MAX,),
     "file": (limits.FILE_SIZE_MAX,),
+    "proof": (limits.PROOF_SIZE_MAX,),
+    "note; its signatures": (
+        limits.NOTE_SIZE_MAX,
+        limits.NOTE_SIGNATURE_COUNT_MAX,
+    ),
     "seq, index, offset, time": (1 << 63,),
 }
 ELSEWHERE = {"SLICE_SIZE", "SLICED_SIZE_MIN"}  # spec/blob.md

@@ -35,7 +35,10 @@ from castore.formats.frame import (
 from castore.formats.head import hash_head, parse_head
 from castore.formats.mark import decode_lock
 from castore.formats.storelog import StoreLog
-from castore.formats.trees import SEGMENT_TREE
+from castore.formats.trees import SEGMENT_TREE, STORE_LOG_TREE
+from castore.proofs.decoding import check_proof
+from castore.proofs.logs import InclusionProof
+from castore.proofs.notes import PublicKey, open_checkpoint, origin_of
 from castore.records.entries import ENTRIES
 from castore.records.items import text_message
 from castore.records.messages import ConversationMessage, MessageRecord, SessionMeta
@@ -92,7 +95,8 @@ def test_every_named_example_is_checked() -> None:
 
     assert found
     for page, name in found:
-        assert f'"{page}", "{name}"' in source or name == marker.NAME
+        by_hand = {marker.NAME, "note"}
+        assert f'"{page}", "{name}"' in source or name in by_hand
 
 
 def test_pages_that_the_code_names_exist() -> None:
@@ -212,6 +216,34 @@ def test_example_of_a_head() -> None:
     assert (1, 1, entry) == (head.revision, head.count, head.last)
     assert SEGMENT_TREE.leaf(entry) == head.root
     assert f"`{hash_head(data).hex()}`" in text_of("head.md")
+
+
+def test_example_of_a_proof() -> None:
+    """The proof leads from the example entry to the example head."""
+    proof = check_proof(example("proofs.md", "inclusion"))
+
+    assert isinstance(proof, InclusionProof)
+    assert proof.hashed == example("entry.md", "entry")
+    assert proof.state == parse_head(
+        decode_record(example("head.md", "head"), size_max=1024)
+    )
+
+
+def test_example_of_a_note() -> None:
+    """The note has the root that the page says, and is signed by the key beside it."""
+    page = text_of("notes.md")
+    (note,) = re.findall(
+        r"^```text example=note\n(.*?)^```$", page, re.DOTALL | re.MULTILINE
+    )
+    (key,) = re.findall(r"^`(castore/[0-9a-f]{32}\+\S+)`", page, re.MULTILINE)
+    peaks: list[bytes] = []
+    for at in range(3):
+        merkle.push(STORE_LOG_TREE, peaks, at, STORE_LOG_TREE.leaf(bytes([at]) * 32))
+    found = open_checkpoint(note.encode(), [PublicKey.parse(key)])
+
+    store = parse_head(decode_record(example("head.md", "head"), size_max=1024)).store
+    assert (origin_of(store), 3) == (found.origin, found.count)
+    assert merkle.root(STORE_LOG_TREE, peaks) == found.root
 
 
 def test_example_of_a_commit() -> None:

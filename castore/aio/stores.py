@@ -58,7 +58,10 @@ class AsyncSegment(Wrapped[Segment]):
     fork = awaitable_as(Segment.fork, _segment)
     delete = awaitable(Segment.delete)
     prove = awaitable(Segment.prove)
-    prove_growth = awaitable(Segment.prove_growth)
+    prove_consistency = awaitable(Segment.prove_consistency)
+    prove_origin = awaitable(Segment.prove_origin)
+    prove_range = awaitable(Segment.prove_range)
+    prove_sealed = awaitable(Segment.prove_sealed)
 
     @property
     def id(self) -> bytes:

@@ -235,6 +235,14 @@ def verify(parser: argparse.ArgumentParser) -> None:
         "path", nargs="?", metavar="DIR", help="another store than the usual one"
     )
     parser.add_argument(
+        "--against", metavar="NOTE", help="a signed note that was kept elsewhere"
+    )
+    parser.add_argument(
+        "--key",
+        metavar="PUB",
+        help="who must have signed the note: a file with a public key, or the key",
+    )
+    parser.add_argument(
         "--jobs",
         type=parse_count,
         metavar="N",

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from castore.cli.exits import Exit
+from castore.cli.exits import CommandError, Exit
 from castore.cli.opening import check_path, existing_path
 from castore.cli.output import Output
 from castore.cli.text import count_text, size_text
@@ -18,6 +18,7 @@ from castore.cli.text import count_text, size_text
 
 if TYPE_CHECKING:
     from castore.reading.findings import Finding
+    from castore.reading.pinned import Pinned
 
 
 def verify(options: argparse.Namespace, out: Output) -> Exit:
@@ -29,8 +30,11 @@ def verify(options: argparse.Namespace, out: Output) -> Exit:
     else:
         path = Path(options.path).absolute()
         check_path(path)
+    against = _pinned(options)
     with out.progress("verifying") as progress:
-        report = verify_store(path, progress=progress.update, jobs=options.jobs)
+        report = verify_store(
+            path, against=against, progress=progress.update, jobs=options.jobs
+        )
     tell_findings((*report.findings, *report.explained), out)
     covered = report.covered
     what = ", ".join(
@@ -45,6 +49,17 @@ def verify(options: argparse.Namespace, out: Output) -> Exit:
     say(f"{verdict}: {report.against} up to commit {report.seq}: {what}")
     out.object(report.to_json())
     return Exit.DONE if report.ok else Exit.FINDINGS
+
+
+def _pinned(options: argparse.Namespace) -> Pinned | None:
+    from castore.cli.checkup import read_key, read_note
+    from castore.reading.pinned import Pinned
+
+    if options.against is None:
+        if options.key is not None:
+            raise CommandError(Exit.USAGE, "--key belongs to --against")
+        return None
+    return Pinned(read_note(options.against), [read_key(options.key)])
 
 
 def tell_findings(findings: Iterable[Finding], out: Output) -> None:

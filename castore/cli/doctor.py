@@ -33,7 +33,15 @@ from castore.reading.mark import LOCK, MarkWorth, judge_mark, read_lock
 from castore.storage import Files
 
 
-LIBRARIES = ("attrs", "backports.zstd", "blake3", "cbor2", "pyfastcdc", "zstandard")
+LIBRARIES = (
+    "attrs",
+    "backports.zstd",
+    "blake3",
+    "cbor2",
+    "cryptography",
+    "pyfastcdc",
+    "zstandard",
+)
 _REBUILD = "run castore rebuild"
 _FREE_SIZE_MIN = 2 * limits.JOURNAL_SIZE  # bytes
 

@@ -16,6 +16,7 @@ from typing import NamedTuple, NoReturn
 from castore.cli import arguments as args
 from castore.cli import keeping_arguments as keeping
 from castore.cli import maintenance_arguments as upkeep
+from castore.cli import proving_arguments as proofs
 from castore.cli.exits import CommandError, Exit
 from castore.cli.output import Output
 
@@ -147,6 +148,19 @@ COMMANDS = (
     Command("maintain", "pack, gc, verify a share", upkeep.maintain, "maintaining:run"),
     Command("pack", "rewrite closed files as packs", args.pack, "stores:pack"),
     Command("verify", "check everything, offline", args.verify, "checking:verify"),
+    Command("prove", "write a proof about a log", proofs.prove, "proving:prove"),
+    Command("check", "check proofs, without a store", proofs.check, "checkup:check"),
+    Command("key", "make a key to sign notes with", proofs.key, "sealing:key"),
+    Command("seal", "sign a note about the store", proofs.seal, "sealing:seal"),
+    Command(
+        "recover",
+        "say that an older state was restored",
+        proofs.recover,
+        "sealing:recover",
+    ),
+    Command(
+        "evidence", "show that two notes differ", proofs.evidence, "sealing:evidence"
+    ),
     Command("gc", "remove what nothing needs", upkeep.gc, "collecting:gc"),
     Command(
         "backup", "copy the store, or what is new of it", upkeep.backup, "backing:run"

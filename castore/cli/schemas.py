@@ -9,6 +9,8 @@ has ``lost`` too, the list of what is needed and missing.
 
 from __future__ import annotations
 
+from castore.cli.proof_schemas import PROOFS
+
 
 SCHEMAS: dict[str, dict[str, str]] = {
     "scan": {
@@ -160,6 +162,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "explained": "list of what is absent and why, as findings",
         "covered": "object: files, frames, blobs, entries, segments, bytes",
     },
+    **PROOFS,
     "gc": {
         "plan": "hash of what was due, 64 hex digits: for --plan",
         "root_count": "living segments, tags, and the store log",

@@ -31,6 +31,9 @@ from castore.reading.image import (
 from castore.reading.stored import StoredRun
 
 
+_HASHED_RUNS_MAX = 64  # runs whose hashes are kept, 16 KiB each
+
+
 def truncated(segment: bytes, index: int) -> CorruptionError:
     """Return the error for an entry that a head covers and no file has."""
     return CorruptionError(
@@ -82,8 +85,9 @@ class Logs:
         self._frames = frames
         self._store = store
         self._newest = newest
-        # The run hashed last: a fork asks for its tree, then for its last entry.
-        self._hashed: tuple[Run | None, bytes, list[bytes]] = (None, b"", [])
+        # Runs hashed before: a fork asks for its tree, then for its last entry; all
+        # proofs ask for the end of the log.
+        self._hashed: dict[Run, tuple[bytes, list[bytes]]] = {}
 
     def pieces(
         self, row: SegmentRow, start: int, stop: int
@@ -302,14 +306,16 @@ class Logs:
 
     def _hash_run(self, part: Loaded) -> tuple[bytes, list[bytes]]:
         """Return the ``prev`` of a run and the hashes of its entries, up to `last`."""
-        known, prev, hashes = self._hashed
         count = part.last - part.run.first
-        if known != part.run or len(hashes) < count:
-            prev = part.header.prev
+        known = self._hashed.get(part.run)
+        if known is None or len(known[1]) < count:
             bodies = part.body_frame.bodies
             hashes = run_hashes(part.frame, part.header, bodies, count)
-            self._hashed = (part.run, prev, hashes)
-        return prev, hashes
+            known = part.header.prev, hashes
+            if len(self._hashed) >= _HASHED_RUNS_MAX:
+                self._hashed = {}
+            self._hashed[part.run] = known
+        return known
 
     def read_tree(
         self, row: SegmentRow, positions: Sequence[merkle.Position]

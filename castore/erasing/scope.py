@@ -22,6 +22,7 @@ from castore.formats import frame as frame_format
 from castore.formats.chunked import decode_chunks
 from castore.formats.entry import decode_ref_list
 from castore.formats.head import Head
+from castore.formats.storelog import TAG_ROLE
 from castore.merkle import COUNT_MAX
 from castore.reading.findings import blob_place, segment_place
 from castore.reading.logs import Piece
@@ -317,8 +318,7 @@ class _Finder:
                     continue
                 if name.size is not None:
                     scope.sizes[name.digest] = name.size
-                # What entries of the store log keep are tags, taken below.
-                if party == _LOG and name.role != BODY:
+                if party == _LOG and name.role == TAG_ROLE:  # tags are taken below
                     continue
                 use = Use(party, f"{log.where(name.at)} {name.role}")
                 uses = scope.own_uses if name.at in own else scope.uses

@@ -24,6 +24,7 @@ REF_LIST_FLAG = 2
 CAUSES = ("new", "fork", "compaction", "import")
 START = "start"
 
+_entry_hash = in_context["entry"]
 _genesis = in_context["genesis"]
 _refs_hash = in_context["refs"]
 
@@ -141,6 +142,46 @@ class Entry:
     body: BlobRef
     refs: tuple[Reference, ...] = ()
     start: Start | None = None
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """Return the hashed form of *entry*."""
+    body = (entry.body.digest, entry.body.size)
+    refs = [ref.record() for ref in entry.refs]
+    fields = [1, entry.index, entry.prev, entry.time_ms, entry.kind, *body, refs]
+    if entry.start is not None:
+        fields.append(entry.start.record())
+    return encode_record(fields)
+
+
+def decode_entry(hashed: bytes) -> Entry:
+    """
+    Return the entry that a hashed form is; its place in a log is not judged.
+
+    Raises:
+        CorruptionError: ``malformed record``.
+    """
+    value = record(hashed, limits.ENTRY_SIZE_MAX, "entry")
+    need(len(value) in (8, 9), "entry: not eight or nine fields")
+    version, index, prev, time_ms, kind, digest, size, refs, *start = value
+    need(type(version) is int and version == 1, "entry: version")
+    need(is_count(index) and is_bytes(prev, 32), "entry: index or prev")
+    need(time_ms is None or is_count(time_ms), "entry: time")
+    need(is_text(kind, size_min=1, size_max=limits.KIND_SIZE_MAX), "entry: kind")
+    need(is_bytes(digest, 32) and is_count(size), "entry: body")
+    need((kind == START) == bool(start), "entry: start")
+    count_max = limits.ENTRY_REFS_COUNT_MAX
+    found = check_refs(refs, count_max=count_max, lists=True) if refs != [] else []
+    return Entry(
+        index,
+        _entry_hash(hashed),
+        prev,
+        time_ms,
+        kind,
+        BlobRef(digest, size),
+        parse_refs(found),
+        parse_start(start[0]) if start else None,
+    )
 
 
 def genesis(session: bytes, segment: bytes) -> bytes:

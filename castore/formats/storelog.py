@@ -17,12 +17,14 @@ from castore.errors import CorruptionError, FormatError
 from castore.formats.entry import BlobRef, Reference, parse_key
 from castore.formats.head import Head, parse_head
 from castore.formats.refuse import is_bytes, is_count, is_text, need, record, refusal
+from castore.formats.seal import Recovery, Seal
 
 
 PACKS, TAGGED, UNTAGGED = "packs", "tagged", "untagged"
 DELETED, INSTANCE = "deleted", "instance"
 COLLECTED, ERASED, LOST = "collected", "erased", "lost"
 POLICY, PINNED, UNPINNED = "policy", "pinned", "unpinned"
+SEALED, RECOVERED = "sealed", "recovered"
 TAG_ROLE = "tag"
 ALL = (1 << 63) - 1  # of the newest so many: no log has as many
 
@@ -173,6 +175,10 @@ class StoreLog:
 
         pins: Entries whose body and payloads stay, by segment and index.
 
+        seals: What each ``sealed`` entry covers, by index.
+
+        recovered: Notes that the store does not extend, by index of the entry.
+
         instance: Of the copy that wrote last; empty for the store as it was made.
 
         unknown: Indices of entries whose kind this reader does not know.
@@ -188,6 +194,8 @@ class StoreLog:
     absent: dict[bytes, Absence] = attrs.Factory(dict)
     rules: dict[tuple[bytes | None, str | None], Rule] = attrs.Factory(dict)
     pins: set[tuple[bytes, int]] = attrs.Factory(set)
+    seals: dict[int, Seal] = attrs.Factory(dict)
+    recovered: dict[int, Recovery] = attrs.Factory(dict)
     instance: bytes = b""
     unknown: list[int] = attrs.Factory(list)
 
@@ -346,6 +354,14 @@ def _fold_instance(log: StoreLog, index: int, value: _Value, refs: _Refs) -> Non
     log.instance = value["instance"]
 
 
+def _fold_sealed(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
+    log.seals[index] = Seal.parse(value, refs)
+
+
+def _fold_recovered(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
+    log.recovered[index] = Recovery.parse(value)
+
+
 _FOLDS = {
     "start": (("created_by",), _fold_start),
     PACKS: (("add", "drop"), _fold_packs),
@@ -359,4 +375,6 @@ _FOLDS = {
     PINNED: (("segment", "index"), _fold_pinned),
     UNPINNED: (("segment", "index"), _fold_unpinned),
     INSTANCE: (("instance",), _fold_instance),
+    SEALED: (("heads", "count"), _fold_sealed),
+    RECOVERED: (("count", "root"), _fold_recovered),
 }

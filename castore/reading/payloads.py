@@ -62,6 +62,10 @@ class Payloads:
             for want in log.wants():
                 self._need((want.digest, want.size, want.flags, want.slices))
 
+    def find_bytes(self, digest: bytes) -> bytes | None:
+        """Return a blob up to 8 MiB that stands, None of another; after `judge`."""
+        return self._read(digest) if self._is_raw(digest) else None
+
     def _find(self, digest: bytes) -> BlobPlace | None:
         """Return a copy of a blob or ref list that can be read, as far as is known."""
         return self._good.get(digest) or self._places.find_whole(digest)

@@ -15,6 +15,7 @@ import attrs
 from vectors.encodings import shown
 from vectors.entries import short
 from vectors.form import BAD_PROOF, NOT_COVERED, plain, unhex
+from vectors.proofs import facts_of
 
 from castore import merkle
 from castore.codec import decode_object, decode_record, encode_record
@@ -35,6 +36,8 @@ from castore.formats.stored import decode_stored, entries_of
 from castore.formats.storelog import StoreLog, is_known
 from castore.formats.trees import SEGMENT_TREE, STORE_LOG_TREE
 from castore.limits import OBJECT_SIZE_MAX
+from castore.proofs.decoding import check_proof
+from castore.proofs.notes import PublicKey, open_checkpoint
 from castore.reading.blobs import read_record
 from castore.reading.contents import FrameContents, read_contents
 from castore.reading.files import OpenFile
@@ -182,6 +185,10 @@ def fold_value(log: StoreLog) -> Any:
         },
         "rules": [attrs.astuple(rule) for rule in log.rules.values()],
         "pins": sorted(log.pins),
+        "seals": [[at, seal.root, seal.count] for at, seal in log.seals.items()],
+        "recovered": [
+            [at, each.count, each.root] for at, each in log.recovered.items()
+        ],
     }
 
 
@@ -208,6 +215,16 @@ def decode_merkle(given: Input) -> Any:
     except ValueError as error:
         raise refusal(str(error), BAD_PROOF) from error
     return None
+
+
+def decode_note(given: Input) -> Any:
+    """Open a note."""
+    return open_checkpoint(unhex(given["data"]), [PublicKey.parse(given["key"])])
+
+
+def decode_proof_file(given: Input) -> Any:
+    """Check a proof."""
+    return facts_of(check_proof(unhex(given["data"])))
 
 
 def decode_frame(given: Input) -> Any:
@@ -301,6 +318,8 @@ DECODERS: dict[str, Decode] = {
     "commit": decode_commit,
     "storelog": decode_store_log,
     "merkle": decode_merkle,
+    "notes": decode_note,
+    "proofs": decode_proof_file,
     "frame": decode_frame,
     "blob": decode_blob,
     "file": decode_file,

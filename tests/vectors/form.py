@@ -32,6 +32,7 @@ FOREIGN = "foreign record"
 FORK = "fork evidence"
 TRUNCATED = "truncated log"
 BAD_PROOF = "bad proof"
+BAD_SIGNATURE = "bad signature"
 NOT_COVERED = "not covered"
 OK = "ok"
 EXPECTATIONS = {
@@ -45,6 +46,7 @@ EXPECTATIONS = {
     FORK,
     TRUNCATED,
     BAD_PROOF,
+    BAD_SIGNATURE,
     NOT_COVERED,
 }
 

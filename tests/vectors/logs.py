@@ -29,6 +29,7 @@ from castore.codec import encode_object, encode_record
 from castore.formats import storelog
 from castore.formats.entry import BlobRef, Reference
 from castore.formats.head import Head
+from castore.formats.seal import Recovery, Seal
 from castore.formats.storelog import Listing, Rule, StoreLog
 from castore.formats.trees import SEGMENT_TREE, STORE_LOG_TREE
 from castore.merkle import Tree
@@ -38,6 +39,8 @@ OTHER_FILE = bytes([0xF1]) * 16
 FRAME = bytes([0x5D]) * 32
 PAYLOAD = Reference("tag", BlobRef(bytes([0xAB]) * 32, 7))
 DIGESTS = [bytes([0xB0 + n]) * 32 for n in range(3)]
+SEAL = Seal(FRAME, 2)
+PAGES = tuple(Reference("heads", BlobRef(each, 300)) for each in DIGESTS[:2])
 LISTING = Listing(FILE, 3, 4096, FRAME)
 LISTED = [FILE, 3, 4096, FRAME]
 Entry = tuple[str, bytes, tuple[Reference, ...]]
@@ -67,7 +70,9 @@ def store_log_cases() -> list[Case]:
         for index, entry in enumerate(entries):
             log.apply(index, *entry)
         cases.append(Case(name, desc, _facts(entries), value=fold_value(log)))
-    for name, (desc, entries) in (_bad() | _bad_packs() | _bad_deleted()).items():
+    for name, (desc, entries) in (
+        _bad() | _bad_seals() | _bad_packs() | _bad_deleted()
+    ).items():
         cases.append(Case(name, desc, _facts(entries), MALFORMED))
     return cases + _other_cases()
 
@@ -121,6 +126,12 @@ def _good() -> dict[str, tuple[str, list[Entry]]]:
             ],
         ),
         "lost": ("blobs are given up", [("lost", storelog.erased("", DIGESTS), ())]),
+        "sealed": ("all heads are sealed", [("sealed", SEAL.encode(), PAGES)]),
+        "sealed_none": ("no heads", [("sealed", Seal(FRAME, 0).encode(), ())]),
+        "recovered": (
+            "an older state was restored",
+            [("recovered", Recovery(7, FRAME).encode(), ())],
+        ),
         "instance": ("a copy of a store", [("instance", storelog.instance(STORE), ())]),
         **_good_policies(),
     }
@@ -222,6 +233,25 @@ def _rule(**values: object) -> dict[str, object]:
     return rule | values
 
 
+def _bad_seals() -> dict[str, tuple[str, list[Entry]]]:
+    return {
+        "sealed_root": ("31 bytes", _of("sealed", {"heads": FRAME[1:], "count": 1})),
+        "sealed_count": ("-1 heads", _of("sealed", {"heads": FRAME, "count": -1})),
+        "sealed_role": (
+            "a payload of another role",
+            _of("sealed", {"heads": FRAME, "count": 1}, *PAGES, PAYLOAD),
+        ),
+        "recovered_root": (
+            "null as root",
+            _of("recovered", {"count": 1, "root": None}),
+        ),
+        "recovered_count": (
+            "a count of 2^63",
+            _of("recovered", {"count": 1 << 63, "root": FRAME}),
+        ),
+    }
+
+
 def _bad_packs() -> dict[str, tuple[str, list[Entry]]]:
     def packs(add: object, drop: object = ()) -> list[Entry]:
         return _of("packs", {"add": add, "drop": drop})
@@ -279,12 +309,13 @@ def _other_cases() -> list[Case]:
     beside = attrs.evolve(HEAD, root=FRAME)
     value = {"listed": [], "dropped": [], "tags": {}, "deleted": [SEGMENT]}
     before: Head = attrs.evolve(HEAD, revision=1, count=1, seq=3)
-    known = value | {"keys": {}, "absent": {}, "rules": [], "pins": []}
+    rest: Any = {"keys": {}, "absent": {}, "rules": [], "pins": []}
+    known = value | rest | {"seals": [], "recovered": []}
     return [
         Case(
             "unknown_kind",
             "a kind that is not known",
-            _facts(_of("sealed", {})),
+            _facts(_of("lease", {})),
             NOT_COVERED,
         ),
         Case(
