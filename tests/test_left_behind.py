@@ -238,12 +238,12 @@ def prove(segment: Segment) -> None:
     segment.prove(1)
 
 
-def prove_growth(segment: Segment) -> None:
+def prove_consistency(segment: Segment) -> None:
     """Prove that the log only grew."""
-    segment.prove_growth(2)
+    segment.prove_consistency(2)
 
 
-TOLD = [read_forwards, read_backwards, read_bodies, fork, prove, prove_growth]
+TOLD = [read_forwards, read_backwards, read_bodies, fork, prove, prove_consistency]
 
 
 @pytest.mark.parametrize("work", TOLD)
