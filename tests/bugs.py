@@ -25,6 +25,7 @@ from castore.formats.frame import DIFFERENCE
 from castore.importer import remembering
 from castore.importer.remembering import Memory
 from castore.importer.taking import _Taker
+from castore.marking import names_since
 from castore.packing import versions
 from castore.packing.accounting import Accounting
 from castore.packing.carrying import Carrier
@@ -154,8 +155,17 @@ def remembered_before_commit(pause_s: float = 0.0) -> Iterator[None]:
 @contextlib.contextmanager
 def collected_beside_writers(pause_s: float = 0.0) -> Iterator[None]:
     """What was named while gc was at work goes all the same."""
+
+    def waiting(engine: Any, due: set[bytes], marks: Any, _: object) -> None:
+        deadline = time.monotonic() + 5 * pause_s
+        while not due.intersection(names_since(engine, marks.position)):
+            if time.monotonic() >= deadline:
+                return
+            time.sleep(0.02)
+            engine.refresh()
+
     with (
-        patch(gc, "_check_agreement", lambda *_: time.sleep(pause_s)),
+        patch(gc, "_check_agreement", waiting),
         patch(gc, "_named_since", lambda *_: iter(())),
     ):
         yield

@@ -45,7 +45,8 @@ LATE = 1.3  # a kill comes at most so much later than such a command usually end
 REFERENCE_EVERY = 12  # rounds
 NEW_COUNT = 100  # appends that are looked at after a round, and as many others
 ORIGINAL_COUNT = 12  # files that grow
-TAGGED_COUNT = 6  # contents that tags go round
+TAG_COUNT = 2
+TAGGED_COUNT = 3  # contents that tags go round; few, so that what went comes again
 
 
 #: What is done, and how often.
@@ -317,7 +318,7 @@ class Loop:
         return self._start("rm", nothing, segment.hex())
 
     def _put(self) -> Task | None:
-        name = f"tag{self.rng.randrange(4)}"
+        name = f"tag{self.rng.randrange(TAG_COUNT)}"
         if name in self._busy:
             return None
         self._busy.add(name)

@@ -244,7 +244,7 @@ class OrderFiles(Files):
     def lock(self, fd: int, *, exclusive: bool = True, wait: bool = False) -> bool:
         """Take the flock; the store's has nobody else, for who is at a turn."""
         name = self._names[fd]
-        self._turns.hand_over()
+        self._turns.hand_over(only_kill=self._is_holding)
         if name != LOCK:
             self._turns.touch(HELD + name, changing=True)
         had = super().lock(fd, exclusive=exclusive, wait=False)

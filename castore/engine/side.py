@@ -207,29 +207,33 @@ class SidePack:
         if self._fd >= 0:
             return
         while not self._begin():
-            pass  # a collection took it for a file that somebody gave up
+            pass  # a collection takes it for a file that somebody gave up
         self.end = self._synced_end = file_format.SIZE
         self._last = self._header[-32:]
 
     def _begin(self) -> bool:
-        """Make a file; return whether it still has its name once it is flocked."""
+        """Make a file; return whether it is flocked and still has its name then."""
         self.id = os.urandom(16)
         header = FileHeader(file_format.SIDE, self._store, self.id)
         self._header = encode_header(header)
         fd = self._files.create(file_name(self.id))
         try:
-            self._files.lock(fd, wait=True)
-            if not self._files.exists(file_name(self.id)):
-                self._files.close(fd)
-                return False
-            self._write_header(fd)
+            is_ours = self._files.lock(fd) and self._files.exists(file_name(self.id))
+            if is_ours:
+                self._write_header(fd)
         except StorageError:
             # Nothing is in it: the next blob begins another one.
-            self._files.close(fd)
-            self._files.unlink(file_name(self.id))
+            self._give_up(fd)
             raise
+        if not is_ours:
+            self._give_up(fd)
+            return False
         self._fd = fd
         return True
+
+    def _give_up(self, fd: int) -> None:
+        self._files.close(fd)
+        self._files.unlink(file_name(self.id))
 
     def _write_header(self, fd: int) -> None:
         self._files.write(fd, self._header, 0)
