@@ -58,6 +58,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "scan": ["{root}/a.jsonl"],
     "init": [],
     "import": ["{root}/a.jsonl"],
+    "export": ["{root}/a.jsonl", "-o", "{root}/bundle"],
     "restore": ["{root}/a.jsonl", "-o", "{root}/copy"],
     "put": ["{root}/a.jsonl"],
     "get": ["one", "-o", "{root}/copy"],

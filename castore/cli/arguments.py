@@ -232,7 +232,10 @@ def fork(parser: argparse.ArgumentParser) -> None:
 def verify(parser: argparse.ArgumentParser) -> None:
     """Add what ``verify`` takes."""
     parser.add_argument(
-        "path", nargs="?", metavar="DIR", help="another store than the usual one"
+        "path",
+        nargs="?",
+        metavar="DIR|FILE",
+        help="another store than the usual one, or a bundle",
     )
     parser.add_argument(
         "--jobs",

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import NamedTuple, NoReturn
 
 from castore.cli import arguments as args
+from castore.cli import bundling_arguments as bundle
 from castore.cli import keeping_arguments as keeping
 from castore.cli import maintenance_arguments as upkeep
 from castore.cli.exits import CommandError, Exit
@@ -135,6 +136,12 @@ COMMANDS = (
     Command("scan", "say what an import would save", args.scan, "scanning:run"),
     Command("init", "make a store", args.none, "stores:init"),
     Command("import", "take transcripts in", args.import_, "importing:import_"),
+    Command(
+        "export",
+        "write segments into a file of their own",
+        bundle.export,
+        "bundling:export",
+    ),
     Command("restore", "give a transcript back", args.restore, "transcripts:restore"),
     Command("put", "take a payload in, print its reference", args.put, "payloads:put"),
     Command("get", "write a payload", args.get, "payloads:get"),

@@ -56,6 +56,17 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "kept[].path": "which",
         "kept[].why": "why",
     },
+    "export": {
+        "bundle_id": "32 hex digits",
+        "output": "file",
+        "size": "bytes of it",
+        "segments": "how many stand in it, with those that they inherit from",
+        "entries": "how many",
+        "blobs": "payloads and bodies, how many",
+        "raw_bytes": "of those",
+        "redacted": "payloads that --redact left out",
+        "absent": "payloads that the store does not have any more",
+    },
     "restore": {
         "files": "list of what was given back",
         "files[].segment_id": "32 hex digits",

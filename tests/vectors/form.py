@@ -33,6 +33,7 @@ FORK = "fork evidence"
 TRUNCATED = "truncated log"
 BAD_PROOF = "bad proof"
 NOT_COVERED = "not covered"
+BROKEN, MISMATCH, WRONG_HEAD = "broken link", "root mismatch", "wrong head"
 OK = "ok"
 EXPECTATIONS = {
     OK,
@@ -46,6 +47,9 @@ EXPECTATIONS = {
     TRUNCATED,
     BAD_PROOF,
     NOT_COVERED,
+    BROKEN,
+    MISMATCH,
+    WRONG_HEAD,
 }
 
 

@@ -1,0 +1,101 @@
+"""
+``export``: segments into a file that anybody can check.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+from castore.bundles import Redaction, Wish, export_bundle
+from castore.cli.exits import CommandError, Exit
+from castore.cli.opening import read_store
+from castore.cli.output import Output
+from castore.cli.target import STDOUT, check_output, target
+from castore.cli.text import count_text, size_text
+from castore.errors import NotFoundError
+from castore.importer import find_segment
+from castore.session import Session
+from castore.store import Store
+
+
+def export(options: argparse.Namespace, out: Output) -> Exit:
+    """Write segments, and all that they need, into a bundle."""
+    check_output(options, "bundle")
+    redaction = Redaction(frozenset(options.redact or ()), options.redact_bodies)
+    with read_store(options) as store:
+        wishes = _wishes(store, options)
+        with (
+            out.progress("exporting") as progress,
+            target(options.output, force=options.force) as file,
+        ):
+            done = export_bundle(
+                store.engine,
+                wishes,
+                file,
+                redaction=redaction,
+                progress=progress.update,
+            )
+    if options.output != STDOUT:
+        what = ", ".join(
+            (
+                count_text(done.segments, "segment"),
+                count_text(done.entries, "entry", "entries"),
+                count_text(done.blobs, "blob"),
+            )
+        )
+        out.line(f"{options.output}: {size_text(done.size)}: {what}")
+        out.line(f"bundle {done.bundle.hex()}")
+        if done.redacted or done.absent:
+            redacted = count_text(done.redacted, "payload")
+            out.line(f"left out: {redacted}; not here any more: {done.absent:,}")
+    out.object(
+        {
+            "bundle_id": done.bundle.hex(),
+            "output": options.output,
+            "size": done.size,
+            "segments": done.segments,
+            "entries": done.entries,
+            "blobs": done.blobs,
+            "raw_bytes": done.raw_bytes,
+            "redacted": done.redacted,
+            "absent": done.absent,
+        }
+    )
+    return Exit.DONE
+
+
+def _wishes(store: Store, options: argparse.Namespace) -> list[Wish]:
+    if options.range is not None:
+        if len(options.targets) != 1 or _session(store, options.targets[0]):
+            raise CommandError(Exit.USAGE, "--range is of one SEGMENT")
+        segment = find_segment(store, options.targets[0])
+        start, stop = options.range
+        count = segment.count
+        if not 0 <= start < (count if stop is None else stop) <= count:
+            raise CommandError(Exit.USAGE, f"no such range of {count:,} entries")
+        return [Wish(segment.id, start, stop)]
+    return [Wish(segment) for name in options.targets for segment in _ids(store, name)]
+
+
+def _ids(store: Store, name: str) -> list[bytes]:
+    session = _session(store, name)
+    if session is None:
+        return [find_segment(store, name).id]
+    found = [segment.id for segment in session.segments()]
+    if not found:
+        raise NotFoundError(what=f"no living segment in session {name!r}")
+    return found
+
+
+def _session(store: Store, name: str) -> Session | None:
+    """Return the session whose id or key is *name*, None if that is a segment."""
+    known = store.engine.refresh().known
+    namespace, _, text = name.partition(":")
+    if re.fullmatch(r"[0-9a-f]{32}", name):
+        if known.find_segment(bytes.fromhex(name)) is not None:
+            return None
+        row = known.find_session(bytes.fromhex(name))
+    else:
+        row = known.find_session_by_key(namespace, text) if text else None
+    return Session(store.engine, row) if row is not None else None

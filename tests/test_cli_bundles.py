@@ -1,0 +1,116 @@
+"""
+``castore export`` and ``castore verify`` of a bundle.
+"""
+
+from __future__ import annotations
+
+import json
+
+from pathlib import Path
+
+import pytest
+
+from clikit import Shop
+
+import castore
+
+from castore.bundles import check_bundle
+
+
+SECRET = b"nobody may read this"
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    """Return a store with a session of two segments, and one more session."""
+    shop = Shop(tmp_path)
+    with castore.open(shop.store, create=True) as store:
+        log = store.create_session(key=("by", "hand"))
+        for number in range(5):
+            state = castore.Reference("tool.out", store.put(SECRET + b"%d" % number))
+            log.append([castore.NewEntry("turn", b"body %d" % number, [state])])
+        log.fork(3, then=[castore.NewEntry("turn", b"other")])
+        store.create_session(then=[castore.NewEntry("turn", b"alone")])
+    return shop
+
+
+def entries_of(path: Path) -> dict[bytes, int]:
+    """Return how many entries of each segment stand in a bundle."""
+    checked = check_bundle(path)
+    assert checked.report.ok
+    assert checked.manifest is not None
+    return {row.segment: row.stop - row.first for row in checked.manifest.rows}
+
+
+def test_a_session_is_exported_whole(shop: Shop) -> None:
+    """A session, by key or id, is all of its segments; a segment is one."""
+    path = shop.root / "bundle"
+    listed = shop.do("ls")["segments"]
+    session = next(row for row in listed if row["session_key"] == "by:hand")
+
+    for name in ("by:hand", session["session_id"]):
+        done = shop.do("export", name, "-o", path, "--force")
+        assert (2, 8) == (done["segments"], done["entries"])
+        assert [2, 6] == sorted(entries_of(path).values())
+    done = shop.do("export", listed[0]["segment_id"], "-o", path, "--force")
+    assert (1, 2, path.stat().st_size) == (
+        done["segments"],
+        done["entries"],
+        done["size"],
+    )
+
+
+def test_a_range_of_a_segment(shop: Shop) -> None:
+    """A range is of one segment, and has its bounds in the log."""
+    path = shop.root / "bundle"
+    rows = shop.do("ls")["segments"]
+    segment = next(row["segment_id"] for row in rows if row["entries"] == 6)
+
+    shop.do("export", segment, "-o", path, "--range", "2:4")
+    assert {bytes.fromhex(segment): 2} == entries_of(path)
+    for arguments, code in (
+        (("by:hand", "--range", "2:4"), 2),
+        ((segment, segment, "--range", "2:4"), 2),
+        ((segment, "--range", "2-4"), 2),
+        ((segment, "--range", "4:70"), 2),
+    ):
+        assert code == shop("export", *arguments, "-o", path, "--force").code
+
+
+def test_what_is_redacted_is_told(shop: Shop) -> None:
+    """What is left out is told, verify explains it, and no byte of it is there."""
+    path = shop.root / "bundle"
+
+    done = shop.do("export", "by:hand", "-o", path, "--redact", "tool")
+    said = shop("--json", "verify", path)
+
+    assert (5, 0) == (done["redacted"], done["absent"])
+    assert 0 == said.code
+    verdicts = {item["verdict"] for item in said.object["explained"]}
+    assert {f"withheld by bundle {done['bundle_id']}"} == verdicts
+    assert SECRET.decode() not in json.dumps(said.object)
+    assert (
+        "left out: 5 payloads"
+        in shop("export", "by:hand", "-o", path, "--redact", "tool.out", "--force").text
+    )
+
+
+def test_a_damaged_bundle(shop: Shop) -> None:
+    """What is wrong with a bundle is said with its place, and the exit code is 1."""
+    path = shop.root / "bundle"
+    shop.do("export", "by:hand", "-o", path)
+    assert 0 == shop("verify", path).code
+    data = bytearray(path.read_bytes())
+    data[-50] ^= 1
+    path.write_bytes(data)
+
+    said = shop("verify", path)
+
+    assert 1 == said.code
+    assert "fault: bundle@" in said.text
+    assert "NOT OK: self-consistent" in said.text
+
+
+def test_no_such_file(shop: Shop) -> None:
+    """A file that is not there is no store and no bundle."""
+    assert 10 == shop("verify", shop.root / "nothing").code
