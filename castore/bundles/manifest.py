@@ -196,7 +196,8 @@ def _parse_row(payload: memoryview, store: bytes) -> Row:
     parsed = parse_head(record(head, _HEAD_SIZE_MAX, "head"))
     ids = (parsed.store, parsed.session, parsed.segment, parsed.fork_index)
     need(ids == (store, session, segment, fork_index), "manifest: another head")
-    need(parsed.count >= stop, "manifest: head behind the entries")
+    least = stop + bool(row.proof)
+    need(parsed.count >= least, "manifest: head or proof does not fit the entries")
     return attrs.evolve(row, head=parsed)
 
 
