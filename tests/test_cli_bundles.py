@@ -114,3 +114,56 @@ def test_a_damaged_bundle(shop: Shop) -> None:
 def test_no_such_file(shop: Shop) -> None:
     """A file that is not there is no store and no bundle."""
     assert 10 == shop("verify", shop.root / "nothing").code
+
+
+def test_a_bundle_is_taken_in(shop: Shop) -> None:
+    """Import knows a bundle, makes the store, and says what became of segments."""
+    path, other = shop.root / "bundle", shop.root / "other"
+    shop.do("export", "by:hand", "-o", path, "--redact", "tool")
+
+    taken = shop("--json", "--store", other, "import", path).object["bundles"]
+    again = shop("--store", other, "import", path)
+
+    (done,) = taken
+    states = [segment["state"] for segment in done["segments"]]
+    assert (["new", "new"], 8, 5) == (states, done["entries"], done["withheld"])
+    assert "2 segments (2 same), 0 new entries" in again.text
+    assert 0 == shop("verify", other).code
+    assert 2 == len(shop.do("--store", other, "ls")["segments"])
+
+
+def test_a_bundle_that_diverged(shop: Shop) -> None:
+    """A conflict has its exit code; as a fork it is taken in, and named."""
+    path, other = shop.root / "bundle", shop.root / "other"
+    shop.do("export", "by:hand", "-o", path)
+    shop("--store", other, "import", path)
+    for folder, text in ((shop.store, b"one"), (other, b"two")):
+        with castore.open(folder) as store:
+            log = store.session(("by", "hand")).segments()[0]
+            log.append([castore.NewEntry("turn", text)])
+    shop.do("export", "by:hand", "-o", path, "--force")
+
+    refused = shop("--store", other, "import", path)
+    forked = shop("--store", other, "import", path, "--as-fork")
+
+    assert 6 == refused.code
+    assert "--as-fork" in refused.error
+    assert 0 == forked.code
+    assert "went on otherwise: fork" in forked.text
+
+
+def test_what_import_refuses_of_bundles(shop: Shop) -> None:
+    """A bundle goes with no transcript and no option of theirs; damage is failure."""
+    path = shop.root / "bundle"
+    shop.do("export", "by:hand", "-o", path)
+
+    assert 2 == shop("import", path, shop.transcript()).code
+    assert 2 == shop("import", path, "--watch").code
+    assert 2 == shop("import", path, "--format", "jsonl").code
+    assert 2 == shop("import", shop.transcript(), "--as-fork").code
+    data = bytearray(path.read_bytes())
+    data[-50] ^= 1
+    path.write_bytes(data)
+    refused = shop("import", path)
+    assert 5 == refused.code
+    assert "corrupt frame: bundle@" in refused.error

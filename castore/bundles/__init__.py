@@ -9,15 +9,19 @@ from __future__ import annotations
 from castore.bundles.checking import Checked, check_bundle
 from castore.bundles.choosing import Redaction, Wish
 from castore.bundles.exporting import Exported, export_bundle
+from castore.bundles.importing import Imported, TakenSegment, import_bundle
 from castore.bundles.opening import is_bundle
 
 
 __all__ = [
     "Checked",
     "Exported",
+    "Imported",
     "Redaction",
+    "TakenSegment",
     "Wish",
     "check_bundle",
     "export_bundle",
+    "import_bundle",
     "is_bundle",
 ]

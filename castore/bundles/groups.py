@@ -6,8 +6,6 @@ Spec: spec/bundle.md, "Bytes", "Checking" 2.
 
 from __future__ import annotations
 
-import itertools
-
 from collections.abc import Iterator
 
 from castore import limits
@@ -129,21 +127,3 @@ def _sort_of(frame: Frame) -> str:
         counts = [item[5] for item in frame.table]
         need(sum(counts) <= _ENTRIES_COUNT_MAX, "entries: too many in a frame")
     return sort
-
-
-def groups(file: BundleFile, start: int) -> Iterator[list[tuple[str, Frame]]]:
-    """
-    Yield the frames of each group, for who knows already that the bundle is good.
-
-    A group is let go of before the next is read; it has the size of its payloads.
-    """
-    bounds = Bounds(file.size())
-    number = 0
-
-    def group_of(item: tuple[str, Frame]) -> int:
-        nonlocal number
-        number += item[0] == ENTRIES
-        return number
-
-    for _, found in itertools.groupby(frames(file, start, bounds), group_of):
-        yield list(found)

@@ -139,6 +139,11 @@ def import_(parser: argparse.ArgumentParser) -> None:
         metavar="DURATION",
         help="with --remove: that was not changed for so long: 14d, 2w",
     )
+    parser.add_argument(
+        "--as-fork",
+        action="store_true",
+        help="of a bundle: take in as a fork what went on otherwise here",
+    )
     bounded(parser)
 
 

@@ -1,5 +1,5 @@
 """
-``export``: segments into a file that anybody can check.
+``export``, and ``import`` of bundles: segments into a file that anybody can check.
 """
 
 from __future__ import annotations
@@ -7,9 +7,18 @@ from __future__ import annotations
 import argparse
 import re
 
-from castore.bundles import Redaction, Wish, export_bundle
+from collections import Counter
+
+from castore.bundles import (
+    Imported,
+    Redaction,
+    Wish,
+    export_bundle,
+    import_bundle,
+    is_bundle,
+)
 from castore.cli.exits import CommandError, Exit
-from castore.cli.opening import read_store
+from castore.cli.opening import make_store, read_store
 from castore.cli.output import Output
 from castore.cli.target import STDOUT, check_output, target
 from castore.cli.text import count_text, size_text
@@ -63,6 +72,65 @@ def export(options: argparse.Namespace, out: Output) -> Exit:
         }
     )
     return Exit.DONE
+
+
+def import_bundles(options: argparse.Namespace, out: Output) -> Exit:
+    """Take bundles in, each as a whole or not at all, making the store if need be."""
+    if not all(map(is_bundle, options.paths)):
+        what = "bundles and transcripts are not taken in by one command"
+        raise CommandError(Exit.USAGE, what)
+    if options.watch or options.remove or options.format:
+        what = "--watch, --remove and --format are not for bundles"
+        raise CommandError(Exit.USAGE, what)
+    store, _ = make_store(options, out)
+    taken = []
+    with store:
+        for path in options.paths:
+            with out.progress("importing") as progress:
+                done = import_bundle(
+                    store.engine,
+                    path,
+                    as_fork=options.as_fork,
+                    progress=progress.update,
+                )
+            _tell_taken(path, done, out)
+            taken.append({"path": path, **taken_facts(done)})
+    none: list[object] = []
+    rest = {"failed": none, "removed": none, "kept": none}
+    out.object({"files": none, "bundles": taken, **rest})
+    return Exit.DONE
+
+
+def _tell_taken(path: str, done: Imported, out: Output) -> None:
+    states = Counter(segment.state for segment in done.segments)
+    told = ", ".join(f"{count:,} {state}" for state, count in states.items())
+    entries = count_text(done.entries, "new entry", "new entries")
+    out.line(f"{path}: {count_text(len(done.segments), 'segment')} ({told}), {entries}")
+    for segment in done.segments:
+        if segment.fork is not None:
+            fork = f"{segment.segment.hex()} went on otherwise: fork"
+            out.line(f"{fork} {segment.fork.hex()}")
+    if done.withheld:
+        out.line(f"not in it: {count_text(done.withheld, 'payload')}")
+
+
+def taken_facts(done: Imported) -> dict[str, object]:
+    """Return what was taken in, for scripts."""
+    return {
+        "bundle_id": done.bundle.hex(),
+        "segments": [
+            {
+                "segment_id": each.segment.hex(),
+                "state": each.state,
+                "entries": each.entries,
+                "fork": each.fork.hex() if each.fork else None,
+            }
+            for each in done.segments
+        ],
+        "entries": done.entries,
+        "blobs": done.blobs,
+        "withheld": done.withheld,
+    }
 
 
 def _wishes(store: Store, options: argparse.Namespace) -> list[Wish]:

@@ -135,7 +135,9 @@ def _add_common(parser: argparse.ArgumentParser, *, top: bool) -> None:
 COMMANDS = (
     Command("scan", "say what an import would save", args.scan, "scanning:run"),
     Command("init", "make a store", args.none, "stores:init"),
-    Command("import", "take transcripts in", args.import_, "importing:import_"),
+    Command(
+        "import", "take transcripts or bundles in", args.import_, "importing:import_"
+    ),
     Command(
         "export",
         "write segments into a file of their own",

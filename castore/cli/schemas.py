@@ -46,6 +46,14 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "files[].new_entries": "entries that were not there before",
         "files[].packed": "null; of a .jsonl.zst whole, torn, damaged or over: how "
         "unpacking it ended. Its content is kept, its own bytes are not",
+        "bundles": "list of bundles that were taken in",
+        "bundles[].path": "as it was given",
+        "bundles[].bundle_id": "32 hex digits",
+        "bundles[].segments": "list of objects: segment_id, state (new, grown, same, "
+        "forked), entries taken in, fork (segment id, or null)",
+        "bundles[].entries": "entries that were taken in",
+        "bundles[].blobs": "payloads that were written",
+        "bundles[].withheld": "payloads that it lacks and that are not here",
         "failed": "list of files that could not be taken in",
         "failed[].path": "which",
         "failed[].what": "why",
