@@ -167,3 +167,31 @@ def test_what_import_refuses_of_bundles(shop: Shop) -> None:
     refused = shop("import", path)
     assert 5 == refused.code
     assert "corrupt frame: bundle@" in refused.error
+
+
+def test_push_and_pull(shop: Shop) -> None:
+    """What another store lacks goes there, and comes from there; then nothing."""
+    other = shop.root / "other"
+    castore.open(other, create=True).close()
+
+    pushed = shop.do("push", other, "by:hand")
+    assert (2, 8) == (len(pushed["segments"]), pushed["entries"])
+    assert "nothing to send" in shop("push", other).text
+    with castore.open(other) as store:
+        log = max(store.session(("by", "hand")).segments(), key=len)
+        log.append([castore.NewEntry("turn", b"more")])
+    pulled = shop.do("pull", other)
+    assert (["grown"], 1) == (
+        [segment["state"] for segment in pulled["segments"]],
+        pulled["entries"],
+    )
+    assert pulled["size"] < pushed["size"]
+    assert 0 == shop("verify").code
+    assert 0 == shop("verify", other).code
+
+
+def test_push_to_nothing_or_itself(shop: Shop) -> None:
+    """There must be another store, that is no copy of this one."""
+    assert 10 == shop("push", shop.root / "nothing").code
+    assert 4 == shop("push", shop.store).code
+    assert 10 == shop("pull", shop.root / "nothing").code

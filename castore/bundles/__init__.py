@@ -11,6 +11,7 @@ from castore.bundles.choosing import Redaction, Wish
 from castore.bundles.exporting import Exported, export_bundle
 from castore.bundles.importing import Imported, TakenSegment, import_bundle
 from castore.bundles.opening import is_bundle
+from castore.bundles.syncing import Sent, send, shared_segments
 
 
 __all__ = [
@@ -18,10 +19,13 @@ __all__ = [
     "Exported",
     "Imported",
     "Redaction",
+    "Sent",
     "TakenSegment",
     "Wish",
     "check_bundle",
     "export_bundle",
     "import_bundle",
     "is_bundle",
+    "send",
+    "shared_segments",
 ]

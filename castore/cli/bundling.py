@@ -1,5 +1,5 @@
 """
-``export``, and ``import`` of bundles: segments into a file that anybody can check.
+``export``, ``push``, ``pull``, ``import`` of bundles: segments from store to store.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import argparse
 import re
 
 from collections import Counter
+from pathlib import Path
 
 from castore.bundles import (
     Imported,
@@ -16,9 +17,11 @@ from castore.bundles import (
     export_bundle,
     import_bundle,
     is_bundle,
+    send,
+    shared_segments,
 )
 from castore.cli.exits import CommandError, Exit
-from castore.cli.opening import make_store, read_store
+from castore.cli.opening import check_path, make_store, open_store, read_store
 from castore.cli.output import Output
 from castore.cli.target import STDOUT, check_output, target
 from castore.cli.text import count_text, size_text
@@ -26,6 +29,7 @@ from castore.errors import NotFoundError
 from castore.importer import find_segment
 from castore.session import Session
 from castore.store import Store
+from castore.store import open as open_path
 
 
 def export(options: argparse.Namespace, out: Output) -> Exit:
@@ -131,6 +135,46 @@ def taken_facts(done: Imported) -> dict[str, object]:
         "blobs": done.blobs,
         "withheld": done.withheld,
     }
+
+
+def push(options: argparse.Namespace, out: Output) -> Exit:
+    """Send what another store lacks."""
+    path = _other(options)
+    with read_store(options) as source, open_path(path) as target:
+        return _exchange(source, target, options, out)
+
+
+def pull(options: argparse.Namespace, out: Output) -> Exit:
+    """Get what another store has."""
+    path = _other(options)
+    with open_path(path, read_only=True) as source, open_store(options) as target:
+        return _exchange(source, target, options, out)
+
+
+def _other(options: argparse.Namespace) -> Path:
+    path = Path(options.other).absolute()
+    check_path(path)
+    return path
+
+
+def _exchange(
+    source: Store, target: Store, options: argparse.Namespace, out: Output
+) -> Exit:
+    if source.id == target.id:
+        what = "both are one store, or copies of it; copies are not merged"
+        raise CommandError(Exit.REFUSED, what)
+    ids = [segment for name in options.targets for segment in _ids(source, name)]
+    if not options.targets:
+        ids = shared_segments(source.engine, target.engine)
+    sent = send(source.engine, target.engine, ids, as_fork=options.as_fork)
+    if sent.taken is None:
+        out.line(f"{count_text(len(ids), 'segment')}, nothing to send")
+        nothing = dict.fromkeys(("size", "entries", "blobs", "withheld"), 0)
+        out.object({**nothing, "bundle_id": None, "segments": []})
+    else:
+        _tell_taken(size_text(sent.size), sent.taken, out)
+        out.object({"size": sent.size, **taken_facts(sent.taken)})
+    return Exit.DONE
 
 
 def _wishes(store: Store, options: argparse.Namespace) -> list[Wish]:

@@ -44,3 +44,29 @@ def export(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out the bodies of entries, but for start entries",
     )
+
+
+def _exchange(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "targets",
+        nargs="*",
+        metavar="SEGMENT|SESSION",
+        help="as for export (default: the segments that both stores have)",
+    )
+    parser.add_argument(
+        "--as-fork",
+        action="store_true",
+        help="let become a fork what went on otherwise where it goes",
+    )
+
+
+def push(parser: argparse.ArgumentParser) -> None:
+    """Add what ``push`` takes."""
+    parser.add_argument("other", metavar="DEST", help="folder of the other store")
+    _exchange(parser)
+
+
+def pull(parser: argparse.ArgumentParser) -> None:
+    """Add what ``pull`` takes."""
+    parser.add_argument("other", metavar="SOURCE", help="folder of the other store")
+    _exchange(parser)

@@ -144,6 +144,8 @@ COMMANDS = (
         bundle.export,
         "bundling:export",
     ),
+    Command("push", "send what another store lacks", bundle.push, "bundling:push"),
+    Command("pull", "get what another store has", bundle.pull, "bundling:pull"),
     Command("restore", "give a transcript back", args.restore, "transcripts:restore"),
     Command("put", "take a payload in, print its reference", args.put, "payloads:put"),
     Command("get", "write a payload", args.get, "payloads:get"),

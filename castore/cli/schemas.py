@@ -10,6 +10,19 @@ has ``lost`` too, the list of what is needed and missing.
 from __future__ import annotations
 
 
+_EXCHANGED = {
+    "size": "bytes that were sent",
+    "bundle_id": "32 hex digits, or null: there was nothing to send",
+    "segments": "list of what was sent",
+    "segments[].segment_id": "32 hex digits",
+    "segments[].state": "new, grown, same, forked",
+    "segments[].entries": "entries that were taken in",
+    "segments[].fork": "segment id of the fork that it became, or null",
+    "entries": "entries that were taken in",
+    "blobs": "payloads that were written",
+    "withheld": "payloads that neither store has",
+}
+
 SCHEMAS: dict[str, dict[str, str]] = {
     "scan": {
         "files": "list, largest first",
@@ -75,6 +88,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "redacted": "payloads that --redact left out",
         "absent": "payloads that the store does not have any more",
     },
+    **dict.fromkeys(("push", "pull"), _EXCHANGED),
     "restore": {
         "files": "list of what was given back",
         "files[].segment_id": "32 hex digits",
