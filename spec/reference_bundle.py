@@ -2,11 +2,10 @@
 `python reference_bundle.py FILE` prints the report; exit 0: no fault. Needs `reference.py`.
 """
 from __future__ import annotations
-import json, stat, sys
+import cbor2, json, stat, sys
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
-import cbor2
 from reference import (
     BAD, FRAME, HASH, HEAD, HEADER, ID, MIB, NULL, ONE, PART, RAW, REF, UINT, Entry, File, H,
     Refused, blake3, either, flat, need, place, rebuild, record, row, unpack)
@@ -20,9 +19,7 @@ def push(peaks: list[bytes], count: int, entry: bytes) -> None:  # merkle.md
     while count & 1: name, count = H("node", peaks.pop(), name), count >> 1
     peaks.append(name)
 def bag(peaks: list[bytes]) -> bytes:
-    found = peaks[-1] if peaks else H("empty")
-    for peak in peaks[-2::-1]: found = H("node", peak, found)
-    return found
+    return H("node", peaks[0], bag(peaks[1:])) if peaks[1:] else [*peaks, H("empty")][0]
 def climb(m: int, n: int, old: bytes, proof: list[bytes], whole: bool = True) -> Any:
     """RFC 6962, 2.1.2, from its end: the roots of m and of n leaves that a proof leads to."""
     last = proof.pop() if proof and not (m == n and whole) else b""
@@ -39,17 +36,19 @@ class Bundle:  # checks a bundle
         self.data = Path(path).read_bytes()
         try: self.check()
         except BAD as e:
-            self.say(str(e) if type(e) is Refused else "malformed record", f"bundle@{self.at}")
-    def say(self, verdict: str, where: str) -> None: self.findings.add((where, verdict))
+            bad = str(e) if type(e) is Refused else "malformed record"
+            if bad: self.findings.add((f"bundle@{self.at}", bad))
+    def say(self, verdict: str, where: str) -> None:
+        self.findings.add((where, verdict))
+        need(len(self.findings) - len(self.named) < 1000, "")  # bounds: enough
     def spend(self, of_blobs: bool, size: int) -> None:  # bounds
         self.left[of_blobs] -= size
         need(min(self.left) >= 0)
     def next_frame(self, at: int) -> list[tuple[list[Any], bytes]]:  # step 2; frame.md
         self.at, (*_, t, r, c, _) = at, FRAME.unpack(self.data[at : at + 28].ljust(28))
-        found = t <= MIB // 4 and max(r, c) <= 12 * MIB and File.whole(self, at)
-        need(found, "corrupt frame")
-        table, self.raw = unpack(self, at, found.end)
-        self.end, starts = found.end, accumulate((d[1] for d in table), initial=0)
+        need(max(48 * t, r, c) <= 12 * MIB and (x := File.whole(self, at)), "corrupt frame")
+        table, self.raw = unpack(self, at, x.end)
+        self.end, starts = x.end, accumulate((d[1] for d in table), initial=0)
         return [(d, self.raw[i : i + d[1]]) for d, i in zip(table, starts)]
     def check(self) -> None:
         header, self.hash, size = self.data[:156], self.data[156:188], len(self.data)  # step 1
@@ -64,8 +63,9 @@ class Bundle:  # checks a bundle
         while self.end < size:
             far, frame = any(d[6] for d, _ in waiting), self.next_frame(self.end)
             need(len(sorts := {SORTS.get(d[0], 0) for d, _ in frame}) == 1 and (sort := max(sorts)))
-            need(sort > 1 or (len(self.raw) <= 2 * MIB and sum(d[5] for d, _ in frame) <= 16384))
+            need(len(self.raw) <= (0, 2, 4, 12)[sort] * MIB)
             need(sort > 1 or max(d[1] for d, _ in frame) <= MIB // 4)
+            need(sort > 1 or sum(d[5] for d, _ in frame) <= 16384)
             need((last or sort == 1) and (last, sort) != (3, 2) and (sort == 2 or not far))
             self.spend(sort == 2, len(self.raw))
             self.take_entries(waiting, self.take_blobs(frame) if sort == 2 else [], at)
@@ -82,7 +82,7 @@ class Bundle:  # checks a bundle
         need(self.named == {*self.withheld})
     def read_manifest(self, frame: list[Any]) -> None:  # step 3
         kinds, table, rows = [d[0] for d, _ in frame], [d for d, _ in frame], []
-        count = kinds.count(64)
+        count, size = kinds.count(64), len(self.data)
         need(0 < count < 1024 and kinds[count:] in ([], [65]) and {*map(len, table)} == {2})
         need(H("bundle", cbor2.dumps(table), self.raw)[:16] == self.id)
         for d, payload in frame[:count]:
@@ -95,14 +95,14 @@ class Bundle:  # checks a bundle
                 need(head[1:5] == [self.store, *ids, fork] and head[7] >= stop + (proof != b""))
             rows.append(r)
         all_ids = {r[2]: number for number, r in enumerate(rows)}
-        need(sum(r[6] - r[5] for r in rows) <= 65536 + len(self.data) and len(all_ids) == count)
+        need(sum(r[6] - r[5] for r in rows) <= 65536 + size and len(all_ids) == count)
         self.asked, self.roots = {(r[3], r[5]) for r in rows if r[4] == r[5]}, {}
         need(all(all_ids.get(r[3], -1) < all_ids[r[2]] for r in rows))
         need(all(r[8] or (r[2], r[6]) in self.asked for r in rows))
         raw = frame[-1][1] if count < len(kinds) else b""
         units = [raw[i : i + 33] for i in range(0, len(raw), 33)]
         self.withheld = {unit[:32] for unit in units}
-        need((units or count == len(kinds)) and len(self.withheld) == len(units))
+        need(len(self.withheld) == len(units) <= size / 32 and (units or not kinds[count:]))
         need(all(len(u) == 33 and u[32] < 5 for u in units) and units == sorted(units))
         self.rows = rows
     def next_row(self, number: int) -> None:

@@ -29,7 +29,6 @@ SESSION = bytes.fromhex("0190a1b2c3d47e5f8001020304050607")
 SEGMENT = bytes.fromhex("0190a1b2c3d57e5f8008090a0b0c0d0e")
 FORK = bytes.fromhex("0190a1b2c3d67e5f800f101112131415")
 TIME_MS = 1_794_000_000_000
-CODEC = 0  # level of what is not compressed
 
 #: Table and payloads.
 Frame = tuple[list[list[Any]], list[bytes]]
@@ -222,11 +221,14 @@ class Bundle:
         header: Fields of the header that are to be others.
 
         tail: Bytes behind the last frame.
+
+        level: Of compression; what is compressed depends on a library's version.
     """
 
     frames: list[Frame]
     header: dict[str, Any] = attrs.Factory(dict)
     tail: bytes = b""
+    level: int = 0
 
     @property
     def id(self) -> bytes:
@@ -241,7 +243,7 @@ class Bundle:
         offset = len(pieces[0])
         for table, payloads in self.frames:
             data = finish(
-                seal_part(b"".join(payloads), CODEC),
+                seal_part(b"".join(payloads), self.level),
                 table,
                 offset=offset,
                 group_start=file_format.SIZE,

@@ -85,7 +85,7 @@ def check_bundle(
 
         StorageError: It is no plain file, or the medium failed.
     """
-    findings = Findings()
+    findings = _Findings()
     try:
         file = BundleFile(path)
     except CorruptionError as error:
@@ -94,12 +94,39 @@ def check_bundle(
     run = _Run(file, findings, asked or {}, progress)
     try:
         run.check()
+    except _EnoughError:
+        pass
     except CorruptionError as error:
-        findings.refuse(error)
+        # Without the bound: it is the last one.
+        Findings.add(findings, error.verdict, error.where, error.what)
     roots = run.logs.roots if run.logs else {}
     return Checked(
         file, run.manifest, _report(findings, run, file.size()), roots, run.end
     )
+
+
+class _EnoughError(Exception):
+    """So much is wrong that nobody wants to know more."""
+
+
+class _Findings(Findings):
+    """Findings up to a count of those that nothing explains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = 0
+
+    def add(self, verdict: str, where: str, detail: str, severity: str = FAULT) -> None:
+        """Take in one finding; a second of its verdict and place changes nothing."""
+        before = len(self)
+        super().add(verdict, where, detail, severity)
+        if severity != EXPLAINED:
+            self._count += len(self) - before
+            if self._count >= _FINDINGS_MAX:
+                raise _EnoughError
+
+
+_FINDINGS_MAX = 1000
 
 
 class _Run:

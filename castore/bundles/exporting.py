@@ -17,7 +17,7 @@ import attrs
 from castore import limits
 from castore.blobfile import BlobReader
 from castore.bundles.choosing import Choice, Has, Redaction, Wish, choose
-from castore.bundles.groups import Bounds
+from castore.bundles.groups import BLOCK_SIZE_MAX, Bounds
 from castore.bundles.manifest import ENTRIES_COUNT_MIN, REDACTED, Withheld
 from castore.bundles.writing import BundleWriter, Descriptor, Sink
 from castore.digest import blob_digest
@@ -30,7 +30,6 @@ from castore.formats.entry import BlobRef, Entry, encode_ref_list
 from castore.formats.stored import encode_stored, stored_form
 
 
-_BLOCK_SIZE = 4 * limits.MIB  # raw bytes of a blob frame, and of a group's payloads
 _COUNT_MAX = 4096  # records of a blob frame; entries and names of a group
 _ENTRIES_SIZE = limits.MIB  # bytes of a group's entries
 _RUN_SIZE = 256 * limits.KIB
@@ -170,7 +169,7 @@ class _Making:
         self._entries_size += _stored_size(entry)
         names = len(self._bodies) + len(self._payloads)
         if (
-            self._group_size >= _BLOCK_SIZE
+            self._group_size >= BLOCK_SIZE_MAX
             or self._entries_size >= _ENTRIES_SIZE
             or max(names, len(self._group)) >= _COUNT_MAX
         ):
@@ -266,6 +265,9 @@ class _Making:
             chunks, slices if ref.size >= limits.SLICED_SIZE_MIN else b""
         )
         self._blobs_size += ref.size
+        if len(payload) > BLOCK_SIZE_MAX:
+            what = f"a payload of {ref.size} bytes is too large for a bundle"
+            raise LimitError(what=what, limit=BLOCK_SIZE_MAX)
         descriptor = [frame_format.CHUNKED, len(payload), ref.digest, ref.size]
         yield ref.digest, descriptor, payload
 
@@ -301,7 +303,7 @@ class _Block:
 
     def is_full(self, more: int) -> bool:
         """Return whether a payload of *more* bytes goes into the next one."""
-        over = self.size + more > _BLOCK_SIZE or len(self.table) >= _COUNT_MAX
+        over = self.size + more > BLOCK_SIZE_MAX or len(self.table) >= _COUNT_MAX
         return over and bool(self.table)
 
     def add(self, digest: bytes, descriptor: Descriptor, payload: bytes) -> None:

@@ -27,7 +27,8 @@ _SORTS = {
     frame_format.REF_LIST: LISTS,
 }
 _RUN_SIZE_MAX = 256 * limits.KIB
-_ENTRIES_SIZE_MAX = 2 * limits.MIB
+BLOCK_SIZE_MAX = 4 * limits.MIB  # raw bytes of a blob frame
+_SIZES_MAX = {ENTRIES: 2 * limits.MIB, BLOBS: BLOCK_SIZE_MAX, LISTS: 12 * limits.MIB}
 _ENTRIES_COUNT_MAX = 16_384
 # What a file may come to: so much, and so many times its size.
 _LOGS_SIZE_MIN, _LOGS_GROWTH = 16 * limits.MIB, 100
@@ -120,8 +121,8 @@ def _sort_of(frame: Frame) -> str:
     sorts = {_SORTS.get(item[0], "") for item in frame.table}
     need(len(sorts) == 1 and sorts != {""}, "records that do not belong together")
     (sort,) = sorts
+    need(frame.header.raw_size <= _SIZES_MAX[sort], "too many bytes in a frame")
     if sort == ENTRIES:
-        need(frame.header.raw_size <= _ENTRIES_SIZE_MAX, "entries: too many bytes")
         sizes = [item[1] for item in frame.table]
         need(max(sizes) <= _RUN_SIZE_MAX, "entries: too many bytes in a record")
         counts = [item[5] for item in frame.table]

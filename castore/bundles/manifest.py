@@ -170,6 +170,7 @@ def read_manifest(frame: Frame, file: bytes, store: bytes, size: int) -> Manifes
     need(entries <= ENTRIES_COUNT_MIN + size, "manifest: more entries than it can hold")
     withheld = Withheld(bytes(payloads[-1]) if last else b"")
     if last:
+        need(len(withheld) * SIZE <= size, "withheld: more than the file can name")
         _check_withheld(withheld)
     return Manifest(tuple(rows), withheld)
 

@@ -4,6 +4,8 @@ Vectors of spec/bundle.md.
 
 from __future__ import annotations
 
+import attacks_bundle_bombs
+
 from bundleattacks import ATTACKS, GOOD
 from bundlekit import example
 from bundlescenes import Attack
@@ -19,6 +21,9 @@ def bundle_cases() -> list[Case]:
     cases = [_good("example", "that of the page", (example().data(), shown))]
     cases += [_good(name, _text(make), make()) for name, make in GOOD.items()]
     for name, make in ATTACKS.items():
+        # What is packed would depend on the version of a library.
+        if make.__module__ == attacks_bundle_bombs.__name__:
+            continue
         data, found = make()
         if len(found) == 1:
             ((verdict, _),) = found
