@@ -88,6 +88,18 @@ def arrays_for_references() -> Attack:
 
 
 @attack
+def arrays_for_chunks() -> Attack:
+    """A chunk list of MiBs of empty arrays."""
+    log = new_log()
+    log.add(b"{}", Reference("z", BlobRef(bytes(32), 2 * MIB)))
+    bundle = simple(log, b"{}")
+    payload = nested(3 * MIB)
+    descriptor = [frame_format.CHUNKED, len(payload), bytes(32), 2 * MIB]
+    bundle.frames.append(([descriptor], [payload]))
+    return bundle.data(), {(MALFORMED, bundle.where(3))}
+
+
+@attack
 def many_references_to_nothing() -> Attack:
     """A ref list of 65,536 names: after a thousand nobody wants to know more."""
     refs = [Reference("", BlobRef(number.to_bytes(32), 1)) for number in range(1 << 16)]

@@ -92,7 +92,7 @@ def a_row_of_eleven() -> Attack:
     _, bundle = three()
     _, payloads = bundle.frames[0]
     value = decode_record(payloads[0], size_max=1 << 20)
-    payload = encode_record([*value, None])
+    payload = encode_record([*value[:7], 0, *value[7:]])
     bundle.frames[0] = ([[64, len(payload)]], [payload])
     return bundle.data(), {(MALFORMED, MANIFEST)}
 
@@ -217,6 +217,23 @@ def a_body_frame_that_nothing_wants() -> Attack:
     ]
     bundle = Bundle(frames)
     return bundle.data(), {(MALFORMED, bundle.where(3))}
+
+
+@attack
+def a_body_frame_that_does_not_follow() -> Attack:
+    """Entries that say there is a body frame; other entries follow."""
+    log = new_log(b"{}", b"{}")
+    run = log.run(1, 2, {})
+    run[0][6] = 1
+    frames = [
+        manifest_frame([log.row()], {}),
+        entries_frame(log.run(0, 1, numbered(b"{}"))),
+        blobs_frame(b"{}"),
+        entries_frame(run),
+        entries_frame(log.run(2, 3)),
+    ]
+    bundle = Bundle(frames)
+    return bundle.data(), {(MALFORMED, bundle.where(4))}
 
 
 @attack

@@ -212,7 +212,7 @@ def _chunk_list(payload: memoryview, size: int) -> ChunkList:
     count = -(-size // limits.SLICE_SIZE)
     # Before it is decoded: a list of nothing takes 64 times its size.
     fits = len(payload) <= _CHUNK_SIZE_MAX * (count + 1)
-    need(count > 1 and fits, "chunk list: size")
+    need(fits, "chunk list: size")
     listed = decode_chunks(payload, size)
     sizes = {chunk[1] for chunk in listed.chunks[:-1]}
     need(len(listed.chunks) == count and sizes == {limits.SLICE_SIZE}, "chunk list")
@@ -236,17 +236,14 @@ def listed_refs(payload: memoryview) -> Iterator[tuple[bytes, int, int, bytes | 
     """
     count = _array_count(bytes(payload[:5]))
     need(0 < count <= limits.REF_LIST_COUNT_MAX, "ref list: not as many")
-    at = len(encode_items([b""] * count))
-    need(payload[:at] == encode_items([b""] * count), "ref list: front")
+    at = len(encode_items([b""] * count))  # another front is none of a reference
     while count:
         some: list[bytes] = []
-        while count and len(some) < _SOME:
-            found = _REF.match(payload, at)
-            need(found is not None, "ref list: no reference")
-            if found is not None:
-                some.append(found[0])
-                at = found.end()
-            count -= 1
+        while len(some) < min(count, _SOME) and (found := _REF.match(payload, at)):
+            some.append(found[0])
+            at = found.end()
+        need(some, "ref list: no reference")
+        count -= len(some)
         data = encode_items(some)
         refs = record(data, len(data), "ref list")
         check_refs(refs, count_max=_SOME, lists=False)
