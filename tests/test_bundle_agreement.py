@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import copy
 import importlib
+import io
 import json
 import random
 import shutil
@@ -285,7 +286,14 @@ def test_the_reference_as_a_command(tmp_path: Path) -> None:
     for name in ("reference.py", "reference_bundle.py"):
         shutil.copy(SPEC / name, tmp_path / name)
     (tmp_path / "castore.py").write_text("raise ImportError\n")
-    for data, code in ((with_fork()[2].data(), 0), (b"x", 1)):
+    redacted = io.BytesIO()
+    with castore.open(tmp_path / "store", create=True) as store:
+        secret = castore.Reference("tool.out", store.put(b"secret" * 99))
+        log = store.create_session(then=[castore.NewEntry("line", b"x", [secret])])
+        wish, redaction = Wish(log.id), Redaction({"tool"})
+        export_bundle(store.engine, [wish], redacted, redaction=redaction)
+    assert b"secret" not in redacted.getvalue()
+    for data, code in ((redacted.getvalue(), 0), (b"x", 1)):
         (tmp_path / "bundle").write_bytes(data)
         command = [sys.executable, "reference_bundle.py", "bundle"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)

@@ -51,6 +51,8 @@ class Wish:
     """
     Entries ``[start, stop)`` of a segment's log, inherited ones included.
 
+    Of several for one log all from the first to the last entry goes in.
+
     Attributes:
         stop: All by default.
     """
