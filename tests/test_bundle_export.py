@@ -303,6 +303,19 @@ def test_too_many_segments(
     assert b"" == sink.getvalue()
 
 
+def test_too_much_left_out(
+    store: castore.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More payloads than a manifest can name are refused likewise."""
+    first, _ = fill(store)
+    monkeypatch.setattr("castore.bundles.choosing.WITHHELD_COUNT_MAX", 39)
+    sink, redaction = io.BytesIO(), Redaction(bodies=True)
+
+    with pytest.raises(LimitError, match="left out"):
+        export_bundle(store.engine, [Wish(first.id)], sink, redaction=redaction)
+    assert b"" == sink.getvalue()
+
+
 def test_a_bundle_that_comes_to_too_much(store: castore.Store, tmp_path: Path) -> None:
     """A writer makes no bundle that readers refuse for what it comes to."""
     log = store.create_session()

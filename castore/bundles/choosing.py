@@ -19,6 +19,7 @@ from castore.bundles.manifest import (
     LOST,
     REDACTED,
     ROW_COUNT_MAX,
+    WITHHELD_COUNT_MAX,
     Manifest,
     Row,
     Withheld,
@@ -128,6 +129,9 @@ def choose(
     )
     rows = tuple(_row(view, *spans[source.id]) for source in sources)
     withheld = _Leaving(engine, view, redaction, has).withheld(sources, rows)
+    if len(withheld) > WITHHELD_COUNT_MAX:
+        what = f"{len(withheld)} payloads are left out, too many for one bundle"
+        raise LimitError(what=what, limit=WITHHELD_COUNT_MAX)
     return Choice(Manifest(rows, withheld), tuple(sources))
 
 

@@ -21,6 +21,7 @@ from castore.reading.frames import Frame
 SEGMENT, WITHHELD = 64, 65  # kinds of record
 ROW_COUNT_MAX = 1023  # with the store log's, as many heads as a commit has
 ROW_SIZE_MAX = 16_384  # bytes of a row
+WITHHELD_COUNT_MAX = 250_000  # names that a writer leaves out; the frame holds more
 ENTRIES_COUNT_MIN = 65_536  # entries that any bundle may have
 REDACTED, COLLECTED, ERASED, LOST, KNOWN = range(5)
 
