@@ -29,6 +29,7 @@ from castore.bundles.groups import ENTRIES, Bounds, first_frame, frames
 from castore.bundles.opening import BundleFile
 from castore.bundles.taking import Taker
 from castore.errors import ConflictError, CorruptionError, LimitError
+from castore.formats.entry import Start, parse_start
 from castore.packing.writer import PackWriter
 from castore.segment import begin_segment
 from castore.verify import verify
@@ -86,7 +87,7 @@ def test_a_log_that_begins_otherwise(take: Take) -> None:
     take(with_fork()[2])
     log = new_log()
     log.segment = FORK
-    other = castore.formats.entry.Start(log.session, FORK, "new")
+    other = Start(log.session, FORK, "new")
     log.stored, log.hashes = [], []
     log.add(b"{}", kind="start", start=other)
 
@@ -101,7 +102,7 @@ def test_a_fork_that_starts_otherwise(take: Take, store: castore.Store) -> None:
     take(bundle)
     start = fork_of(log, 2).stored[0][4]
     fork.stored, fork.hashes = [], log.hashes[:2]
-    fork.add(b"other", kind="start", start=castore.formats.entry.parse_start(start))
+    fork.add(b"other", kind="start", start=parse_start(start))
 
     with pytest.raises(ConflictError, match="nothing of it is here"):
         take(simple(fork, b"other"), as_fork=True)
@@ -170,8 +171,11 @@ def test_a_segment_that_begins_meanwhile(
 ) -> None:
     """A segment that came to be here meanwhile is not written over."""
     log, _, bundle = with_fork()
-    ids = {"session": log.session, "segment": log.segment}
-    meanwhile(monkeypatch, lambda: begin_segment(store.engine, **ids))
+
+    def begin() -> object:
+        return begin_segment(store.engine, session=log.session, segment=log.segment)
+
+    meanwhile(monkeypatch, begin)
 
     with pytest.raises(ConflictError):
         take(bundle)
