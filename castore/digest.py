@@ -23,6 +23,7 @@ from castore.errors import FormatError
 SIZE = 32  # bytes of every digest
 PREFIX = "blake3:"  # of a blob's name outside the store
 CONTEXT_NAMES = (
+    "bundle",
     "chunks",
     "commit",
     "content",

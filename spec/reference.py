@@ -1,5 +1,4 @@
 """Reader and checker of a castore store, written from the pages of this folder alone.
-
 `python reference.py STORE` prints the report; exit 0: no fault, 1: a fault, 10: no store.
 Each function names the page, or the step of checking.md, that it follows.
 """
@@ -11,7 +10,6 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-
 import cbor2, zstandard
 from blake3 import blake3
 MIB, TOP, JOURNAL, PACK, NONE = 1 << 20, 1 << 63, 1, 3, [0] * 5
@@ -28,7 +26,6 @@ class Refused(Exception): pass  # conventions.md: what a reader MUST refuse; its
 BAD = (Refused, cbor2.CBORDecodeError, zstandard.ZstdError)
 def need(true: object, verdict: str = "malformed record") -> None:
     if not true: raise Refused(verdict)
-
 def H(name: str, *parts: bytes) -> bytes:  # suite.md; without a name the hash of a blob
     context = "castore v1 2026-11 " + name if name else None
     return blake3(b"".join(parts), derive_key_context=context).digest()
@@ -82,7 +79,9 @@ BODIES = {"start": keys(created_by=text(0, TOP)), "instance": keys(instance=ID),
           "policy": keys(session=either(NULL, ID), group=either(NULL, ROLE),
                          newest=either(NULL, UINT), days=either(NULL, UINT)),
           "sealed": keys(heads=HASH, count=UINT), "recovered": keys(count=UINT, root=HASH),
-          **dict.fromkeys(("pinned", "unpinned"), keys(segment=ID, index=UINT))}
+          **dict.fromkeys(("pinned", "unpinned"), keys(segment=ID, index=UINT)),
+          "withheld": keys(bundle=ID, blobs=flat(HASH)), "imported": keys(
+              bundle=ID, store=ID, segments=flat(row(ID, COUNT, either(NULL, RAW), RAW)))}
 def inflate(data: bytes, size: int, base: bytes | None = None) -> bytes:  # frame.md, blob.md
     head = zstandard.get_frame_parameters(data)
     need(0 < head.content_size == size and head.window_size <= 1 << 27 and not head.dict_id)
@@ -315,7 +314,8 @@ class Store:  # checking.md: checks a store; then `heads`, `logs` and `blob` can
                     self.deleted[head[3]] = {H("head", body["head"]): head}
                 self.dropped |= {*body.get("drop", ())}
                 self.listed |= {x[0]: x[2:] for x in body.get("add", ())}
-                how = {"erased": "erased by entry", "lost": "lost, accepted by entry"}
+                how = {"erased": "erased by entry", "lost": "lost, accepted by entry",
+                       "withheld": "withheld by bundle"}
                 how = how.get(e.form[4], "collected by run") + f" {body.get('run', e.index)}"
                 self.absent |= dict.fromkeys(body.get("blobs", ()), how)
             except BAD: self.say("malformed record", place(e.segment, e.index))

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vectors.blobs import blob_cases
+from vectors.bundles import bundle_cases
 from vectors.encodings import object_cases, record_cases, suite_cases
 from vectors.entries import entry_cases
 from vectors.files import file_cases
@@ -46,6 +47,7 @@ FORMATS: dict[str, tuple[str, Callable[[], list[Case]]]] = {
     "frame": ("frame.md", frame_cases),
     "blob": ("blob.md", blob_cases),
     "file": ("file.md", file_cases),
+    "bundle": ("bundle.md", bundle_cases),
     "castore-json": ("folder.md", castore_json_cases),
     "lock": ("folder.md", lock_cases),
 }

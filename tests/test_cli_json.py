@@ -32,6 +32,7 @@ def shop(tmp_path: Path) -> Shop:
     with open_store(shop.store) as store:
         state = Reference("checkpoint", store.put(b"state"))
         store.create_session(key=("by", "hand"), then=[NewEntry("turn", b"", [state])])
+    open_store(shop.root / "other", create=True).close()
     shop("pin", "by:hand@1")
     shop("prove", "by:hand", "0", "-o", shop.root / "proved")
     add_notes(shop)
@@ -73,6 +74,9 @@ ARGUMENTS: dict[str, list[str]] = {
     "scan": ["{root}/a.jsonl"],
     "init": [],
     "import": ["{root}/a.jsonl"],
+    "export": ["{root}/a.jsonl", "-o", "{root}/bundle"],
+    "push": ["{root}/other"],
+    "pull": ["{root}/other"],
     "restore": ["{root}/a.jsonl", "-o", "{root}/copy"],
     "put": ["{root}/a.jsonl"],
     "get": ["one", "-o", "{root}/copy"],

@@ -39,7 +39,7 @@ LAYERS = [
         "packing",
         "verify",
     },
-    {"collecting"},
+    {"bundles", "collecting"},
     {
         "backups",
         "erasing",

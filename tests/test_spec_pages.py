@@ -16,6 +16,7 @@ from vectors.decoders import DECODERS
 import castore.errors
 
 from castore import limits, merkle
+from castore.bundles import check_bundle
 from castore.codec import decode_object, decode_record
 from castore.conversation.state import collect_state
 from castore.digest import blob_digest, format_digest, in_context
@@ -279,6 +280,25 @@ def test_example_of_a_file_and_its_frame() -> None:
     text = text_of("frame.md")
     assert "offset 188" in text
     assert f"`{own.hex()}`" in text
+
+
+def test_example_of_a_bundle(tmp_path: Path) -> None:
+    """The bundle holds the example entry; its payload is withheld."""
+    data = example("bundle.md", "bundle")
+    path = tmp_path / "bundle"
+    path.write_bytes(data)
+
+    checked = check_bundle(path)
+
+    assert checked.report.ok
+    (said,) = checked.report.explained
+    assert f"`{said.verdict}`" in text_of("bundle.md")
+    assert said.where == f"blob:{blob_digest(b'abc').hex()}"
+    assert checked.manifest is not None
+    (row,) = checked.manifest.rows
+    entry = in_context["entry"](example("entry.md", "entry"))
+    assert row.head is not None
+    assert entry == row.head.last
 
 
 def test_example_of_a_chunk_list() -> None:

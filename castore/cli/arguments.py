@@ -139,6 +139,11 @@ def import_(parser: argparse.ArgumentParser) -> None:
         metavar="DURATION",
         help="with --remove: that was not changed for so long: 14d, 2w",
     )
+    parser.add_argument(
+        "--as-fork",
+        action="store_true",
+        help="of a bundle: take in as a fork what went on otherwise here",
+    )
     bounded(parser)
 
 
@@ -232,7 +237,10 @@ def fork(parser: argparse.ArgumentParser) -> None:
 def verify(parser: argparse.ArgumentParser) -> None:
     """Add what ``verify`` takes."""
     parser.add_argument(
-        "path", nargs="?", metavar="DIR", help="another store than the usual one"
+        "path",
+        nargs="?",
+        metavar="DIR|FILE",
+        help="another store than the usual one, or a bundle",
     )
     parser.add_argument(
         "--against", metavar="NOTE", help="a signed note that was kept elsewhere"

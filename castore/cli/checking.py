@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,12 +20,15 @@ from castore.cli.text import count_text, size_text
 if TYPE_CHECKING:
     from castore.reading.findings import Finding
     from castore.reading.pinned import Pinned
+    from castore.verify import Report
 
 
 def verify(options: argparse.Namespace, out: Output) -> Exit:
     """Check everything that the files hold, without the catalog."""
     from castore.verify import verify as verify_store
 
+    if options.path is not None and _is_plain(options.path):
+        return _verify_bundle(options, out)
     if options.path is None:
         path = existing_path(options)
     else:
@@ -35,6 +39,24 @@ def verify(options: argparse.Namespace, out: Output) -> Exit:
         report = verify_store(
             path, against=against, progress=progress.update, jobs=options.jobs
         )
+    return _tell(report, out)
+
+
+def _is_plain(path: str) -> bool:
+    """Return whether *path* is there and no folder."""
+    return os.path.lexists(path) and not Path(path).is_dir()
+
+
+def _verify_bundle(options: argparse.Namespace, out: Output) -> Exit:
+    """Check a bundle: a file, and nothing else is looked at."""
+    from castore.bundles import check_bundle
+
+    with out.progress("verifying") as progress:
+        report = check_bundle(options.path, progress=progress.update).report
+    return _tell(report, out)
+
+
+def _tell(report: Report, out: Output) -> Exit:
     tell_findings((*report.findings, *report.explained), out)
     covered = report.covered
     what = ", ".join(

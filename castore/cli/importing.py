@@ -21,6 +21,7 @@ from typing import Any, Self
 import attrs
 
 from castore.cli.arguments import RUNTIME
+from castore.cli.bundling import import_bundles
 from castore.cli.exits import CommandError, Exit, code_of, text_of
 from castore.cli.opening import make_store, read_store
 from castore.cli.output import Output
@@ -42,7 +43,11 @@ _SUFFIXES = {".json", ".jsonl", ".traj", ".zst"}
 
 
 def import_(options: argparse.Namespace, out: Output) -> Exit:
-    """Take transcripts in, making the store if there is none."""
+    """Take transcripts or bundles in, making the store if there is none."""
+    from castore.bundles import is_bundle
+
+    if any(map(is_bundle, options.paths)):
+        return import_bundles(options, out)
     _check(options)
     store, _ = make_store(options, out)
     run = _Run(options, out)
@@ -61,6 +66,8 @@ def import_(options: argparse.Namespace, out: Output) -> Exit:
 
 
 def _check(options: argparse.Namespace) -> None:
+    if options.as_fork:
+        raise CommandError(Exit.USAGE, "--as-fork is for bundles")
     if options.remove != (options.older_than is not None):
         what = "--remove and --older-than go together; say --remove --older-than 14d"
         raise CommandError(Exit.USAGE, what)
@@ -166,6 +173,7 @@ class _Run:
         """Return the same for scripts."""
         return {
             "files": [attrs.asdict(file) for file in self.files.values()],
+            "bundles": [],
             "failed": [
                 {"path": path, "what": text_of(error)}
                 for path, error in self.failed.items()

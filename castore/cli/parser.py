@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import NamedTuple, NoReturn
 
 from castore.cli import arguments as args
+from castore.cli import bundling_arguments as bundle
 from castore.cli import keeping_arguments as keeping
 from castore.cli import maintenance_arguments as upkeep
 from castore.cli import proving_arguments as proofs
@@ -135,7 +136,17 @@ def _add_common(parser: argparse.ArgumentParser, *, top: bool) -> None:
 COMMANDS = (
     Command("scan", "say what an import would save", args.scan, "scanning:run"),
     Command("init", "make a store", args.none, "stores:init"),
-    Command("import", "take transcripts in", args.import_, "importing:import_"),
+    Command(
+        "import", "take transcripts or bundles in", args.import_, "importing:import_"
+    ),
+    Command(
+        "export",
+        "write segments into a file of their own",
+        bundle.export,
+        "bundling:export",
+    ),
+    Command("push", "send what another store lacks", bundle.push, "bundling:push"),
+    Command("pull", "get what another store has", bundle.pull, "bundling:pull"),
     Command("restore", "give a transcript back", args.restore, "transcripts:restore"),
     Command("put", "take a payload in, print its reference", args.put, "payloads:put"),
     Command("get", "write a payload", args.get, "payloads:get"),

@@ -12,6 +12,19 @@ from __future__ import annotations
 from castore.cli.proof_schemas import PROOFS
 
 
+_EXCHANGED = {
+    "size": "bytes that were sent",
+    "bundle_id": "32 hex digits, or null: there was nothing to send",
+    "segments": "list of what was sent",
+    "segments[].segment_id": "32 hex digits",
+    "segments[].state": "new, grown, same, forked",
+    "segments[].entries": "entries that were taken in",
+    "segments[].fork": "segment id of the fork that it became, or null",
+    "entries": "entries that were taken in",
+    "blobs": "payloads that were written",
+    "withheld": "payloads that neither store has",
+}
+
 SCHEMAS: dict[str, dict[str, str]] = {
     "scan": {
         "files": "list, largest first",
@@ -48,6 +61,14 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "files[].new_entries": "entries that were not there before",
         "files[].packed": "null; of a .jsonl.zst whole, torn, damaged or over: how "
         "unpacking it ended. Its content is kept, its own bytes are not",
+        "bundles": "list of bundles that were taken in",
+        "bundles[].path": "as it was given",
+        "bundles[].bundle_id": "32 hex digits",
+        "bundles[].segments": "list of objects: segment_id, state (new, grown, same, "
+        "forked), entries taken in, fork (segment id, or null)",
+        "bundles[].entries": "entries that were taken in",
+        "bundles[].blobs": "payloads that were written",
+        "bundles[].withheld": "payloads that it lacks and that are not here",
         "failed": "list of files that could not be taken in",
         "failed[].path": "which",
         "failed[].what": "why",
@@ -58,6 +79,18 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "kept[].path": "which",
         "kept[].why": "why",
     },
+    "export": {
+        "bundle_id": "32 hex digits",
+        "output": "file",
+        "size": "bytes of it",
+        "segments": "how many stand in it, with those that they inherit from",
+        "entries": "how many",
+        "blobs": "payloads and bodies, how many",
+        "raw_bytes": "of those",
+        "redacted": "payloads that --redact left out",
+        "absent": "payloads that the store does not have any more",
+    },
+    **dict.fromkeys(("push", "pull"), _EXCHANGED),
     "restore": {
         "files": "list of what was given back",
         "files[].segment_id": "32 hex digits",

@@ -12,6 +12,7 @@ from castore import merkle
 from castore.catalog.database import damaged
 from castore.catalog.rows import Catalog, Place, Position, SegmentRow
 from castore.clock import now_ms
+from castore.engine.adopting import adopt
 from castore.engine.change import Append, Outcome
 from castore.engine.expect import (
     Expect,
@@ -80,10 +81,7 @@ def finish_commit(
     position = ending.position
     seq = position.seq + 1
     now = now_ms()
-    extensions = [
-        _extend(append, stored, prepared.bodies, view, store, seq, now)
-        for append, stored in zip(prepared.appends, prepared.stored, strict=True)
-    ]
+    extensions = _extensions(prepared, view, store, seq, now)
     commit = Commit(
         seq,
         position.commit,
@@ -129,6 +127,18 @@ def finish_commit(
         position.gc_generation,
     )
     return b"".join(data), image, after
+
+
+def _extensions(
+    prepared: Prepared, view: Catalog, store: bytes, seq: int, now: int
+) -> list[tuple[Extension, list[tuple[int, bytes, int]]]]:
+    """Return what each segment becomes; first index, ``prev``, count of its runs."""
+    extended = [
+        _extend(append, stored, prepared.bodies, view, store, seq, now)
+        for append, stored in zip(prepared.appends, prepared.stored, strict=True)
+    ]
+    adoptions = prepared.change.adoptions
+    return extended + [(adopt(each, view, store, seq, now), []) for each in adoptions]
 
 
 def _own_places(

@@ -61,6 +61,42 @@ class Append:
 
 
 @attrs.define
+class Adoption:
+    """
+    A segment that is as its entries say, which stand in packs that the same commit
+    lists.
+
+    Attributes:
+        fork_index: Count of inherited entries.
+
+        count: Entries of the log, inherited ones included.
+
+        last: Entry hash of the last one.
+
+        peaks: Of its tree.
+
+        nodes: Subtrees that closed with the new entries: level, index and hash.
+
+        expect: ABSENT to begin it, or a revision.
+
+        start: Where it begins: its start record.
+
+        start_refs: References of that entry.
+    """
+
+    session: bytes
+    segment: bytes
+    fork_index: int
+    count: int
+    last: bytes
+    peaks: list[bytes]
+    nodes: list[tuple[int, int, bytes]]
+    expect: Expect | int
+    start: Start | None
+    start_refs: tuple[Reference, ...]
+
+
+@attrs.define
 class Change:
     """
     One commit to be made.
@@ -81,6 +117,9 @@ class Change:
 
         raises_generation: Whether it moves or deletes blobs.
 
+        adoptions: Segments whose entries stand in the packs that it lists; parents
+            before their forks.
+
         blobs: Digest and stated size of all blobs that it names.
     """
 
@@ -91,6 +130,7 @@ class Change:
     listed: Facts | None = None
     moved: Iterable[Place] = ()
     raises_generation: bool = False
+    adoptions: tuple[Adoption, ...] = ()
     blobs: dict[bytes, int] = attrs.field(init=False)
 
     @blobs.default

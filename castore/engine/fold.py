@@ -227,7 +227,10 @@ def _begin(
             where=f"segment:{head.segment.hex()}",
         )
     facts.labels += [Label(each, head.segment) for each in _labels(extension)]
-    if head.segment != store and view.find_session(head.session) is None:
+    session = view.find_session(head.session)
+    # Of a session that was taken in without its first segment that may come later.
+    is_named = session is not None and (start.key is None or session.key is not None)
+    if head.segment != store and not is_named:
         facts.sessions.append(SessionRow(head.session, *(start.key or (None, None))))
     if not head.fork_index or start.origin is None:
         return None

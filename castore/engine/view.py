@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from castore.catalog import Overlay
 from castore.catalog.rows import Catalog, Facts, Place, Position, Run, SegmentRow
+from castore.engine.adopting import Adopted, Staged
 from castore.engine.blobs import Blobs
 from castore.engine.fold import CommitImage, Extension, facts_of
 from castore.engine.frames import FrameCache
@@ -88,8 +89,16 @@ class View:
         Return what *image* changes in *known*: `known`, perhaps with the commits
         before it in its group.
         """
-        facts = facts_of(image, known, self._store, self.peaks_at)
-        self._add_listed(facts, image)
+        adopts = any(not extension.hashes for extension in image.extensions)
+        listed = self._listed(image)
+        if adopts:
+            staged = Staged(known, listed, self.frames, self._store)
+            facts = staged.facts(image)
+        else:
+            facts = facts_of(image, known, self._store, self.peaks_at)
+        facts.places += listed.places
+        facts.runs += listed.runs
+        facts.gone_places += listed.gone_places
         return facts
 
     def take(self, facts: Facts, after: Position) -> None:
@@ -323,13 +332,16 @@ class View:
         self._side_ends[side] = max(start, end)
         return places
 
-    def _add_listed(self, facts: Facts, image: CommitImage) -> None:
-        """Add places and runs of the packs that a commit of the store log lists."""
+    def _listed(self, image: CommitImage) -> Facts:
+        """
+        Return places and runs of the packs that a commit of the store log lists.
+
+        What segments of it have there, and not beside it, becomes theirs.
+        """
         if image.listed is not None:
-            facts.places += image.listed.places
-            facts.runs += image.listed.runs
-            facts.gone_places += image.listed.gone_places
-            return
+            return image.listed
+        listed = Facts()
+        adopted = Adopted(image, self.frames)
         for extension in image.extensions:
             if not extension.log_entries:
                 continue
@@ -338,8 +350,11 @@ class View:
                 log.apply(index, kind, body, refs)
             for listing in log.listed.values():
                 for frame in listed_frames(self._files.get(listing.file), listing.size):
-                    facts.places += places_of(frame)
-                    facts.runs += runs_of(frame)
+                    listed.places += places_of(frame)
+                    listed.runs += runs_of(frame)
+                    adopted.take(frame)
+        adopted.settle()
+        return listed
 
 
 _FACT_SIZE = 256  # bytes of memory that a row takes, about

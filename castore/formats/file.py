@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import struct
 
+from collections.abc import Collection
+
 import attrs
 
 from castore.digest import in_context
@@ -19,7 +21,7 @@ HASH_SIZE = 32
 MAGIC = b"\x89castore"
 VERSION = 1
 SUITE = 1
-JOURNAL, SIDE, PACK = 1, 2, 3
+JOURNAL, SIDE, PACK, BUNDLE = 1, 2, 3, 4
 KIND_NAMES = {JOURNAL: "journal", SIDE: "side pack", PACK: "pack"}
 NO_ID = bytes(16)
 NO_HASH = bytes(32)
@@ -34,7 +36,7 @@ class FileHeader:
     Attributes of a file; spec/file.md has the meaning of each.
 
     Attributes:
-        kind: `JOURNAL`, `SIDE` or `PACK`.
+        kind: `JOURNAL`, `SIDE`, `PACK`, or `BUNDLE`, which stands in no store.
 
         store: Store id.
 
@@ -101,7 +103,13 @@ def encode_header(header: FileHeader) -> bytes:
     return body + _file_hash(body)
 
 
-def decode_header(data: bytes, *, file: bytes, store: bytes | None) -> FileHeader:
+def decode_header(
+    data: bytes,
+    *,
+    file: bytes,
+    store: bytes | None,
+    kinds: Collection[int] = KIND_NAMES,
+) -> FileHeader:
     """
     Return the header at the front of a file.
 
@@ -111,6 +119,8 @@ def decode_header(data: bytes, *, file: bytes, store: bytes | None) -> FileHeade
         file: The id that its name states.
 
         store: The store that it must belong to, None for any.
+
+        kinds: What it may be; those of a store's own files by default.
 
     Raises:
         CorruptionError: ``corrupt frame``, ``unsupported version``,
@@ -125,7 +135,7 @@ def decode_header(data: bytes, *, file: bytes, store: bytes | None) -> FileHeade
     header = FileHeader(kind, *rest)
     need(header.id == file, "another file's name", FOREIGN)
     need(store is None or header.store == store, "another store's file", FOREIGN)
-    need(kind in KIND_NAMES, "file header: kind")
+    need(kind in kinds, "file header: kind")
     need(is_count(header.carried_end, start=SIZE), "file header: carried end")
     numbers = (header.number, header.pred_end, header.seq)
     need(all(is_count(number) for number in numbers), "file header: numbers")

@@ -18,11 +18,13 @@ from castore.formats.entry import BlobRef, Reference, parse_key
 from castore.formats.head import Head, parse_head
 from castore.formats.refuse import is_bytes, is_count, is_text, need, record, refusal
 from castore.formats.seal import Recovery, Seal
+from castore.formats.taken import check_imported
 
 
 PACKS, TAGGED, UNTAGGED = "packs", "tagged", "untagged"
 DELETED, INSTANCE = "deleted", "instance"
 COLLECTED, ERASED, LOST = "collected", "erased", "lost"
+IMPORTED, WITHHELD = "imported", "withheld"
 POLICY, PINNED, UNPINNED = "policy", "pinned", "unpinned"
 SEALED, RECOVERED = "sealed", "recovered"
 TAG_ROLE = "tag"
@@ -45,7 +47,8 @@ class Absence:
     Why a blob is not there.
 
     Attributes:
-        how: Kind of the entry that says so: ``collected``, ``erased`` or ``lost``.
+        how: Kind of the entry that says so: ``collected``, ``erased``, ``lost`` or
+            ``withheld``.
 
         number: Of the GC run for ``collected``, else index of that entry.
     """
@@ -63,6 +66,7 @@ _VERDICTS = {
     COLLECTED: "collected by run {}",
     ERASED: "erased by entry {}",
     LOST: "lost, accepted by entry {}",
+    WITHHELD: "withheld by bundle {}",
 }
 
 
@@ -308,6 +312,15 @@ def _fold_lost(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
     _add_absent(log, value, Absence(LOST, index))
 
 
+def _fold_imported(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
+    check_imported(value)
+
+
+def _fold_withheld(log: StoreLog, index: int, value: _Value, refs: _Refs) -> None:
+    need(is_bytes(value["bundle"], 16), "store log, withheld: bundle")
+    _add_absent(log, value, Absence(WITHHELD, index))
+
+
 def _check_reason(value: _Value) -> None:
     reason = value["reason"]
     right = is_text(reason, size_min=0, size_max=limits.NAME_SIZE_MAX)
@@ -371,6 +384,8 @@ _FOLDS = {
     COLLECTED: (("run", "blobs"), _fold_collected),
     ERASED: (("reason", "blobs"), _fold_erased),
     LOST: (("reason", "blobs"), _fold_lost),
+    IMPORTED: (("bundle", "store", "segments"), _fold_imported),
+    WITHHELD: (("bundle", "blobs"), _fold_withheld),
     POLICY: (("session", "group", "newest", "days"), _fold_policy),
     PINNED: (("segment", "index"), _fold_pinned),
     UNPINNED: (("segment", "index"), _fold_unpinned),

@@ -19,7 +19,7 @@ from castore.engine.state import State
 from castore.formats import file as file_format
 from castore.formats import frame as frame_format
 from castore.formats.file import FileHeader, encode_header, file_name
-from castore.formats.frame import finish, seal_part
+from castore.formats.frame import Part, finish, seal_part
 from castore.formats.storelog import Listing
 
 
@@ -51,9 +51,13 @@ class PackWriter:
         self, table: Sequence[Descriptor], payloads: Sequence[bytes | memoryview]
     ) -> tuple[bytes, int]:
         """Append one frame; return file id and offset. Durable after `finish`."""
+        part = seal_part(b"".join(payloads), self._level, long=True)
+        return self.write_part(part, table)
+
+    def write_part(self, part: Part, table: Sequence[Descriptor]) -> tuple[bytes, int]:
+        """Append one frame whose payloads are compressed already; as `write`."""
         if self._fd < 0:
             self._begin()
-        part = seal_part(b"".join(payloads), self._level, long=True)
         offset = self._end
         data = finish(
             part,

@@ -18,6 +18,7 @@ from vectors.form import BAD_PROOF, NOT_COVERED, plain, unhex
 from vectors.proofs import facts_of
 
 from castore import merkle
+from castore.bundles import check_bundle
 from castore.codec import decode_object, decode_record, encode_record
 from castore.digest import blob_digest, in_context, parse_digest, sha256
 from castore.errors import CorruptionError, FormatError
@@ -294,6 +295,18 @@ def decode_file(given: Input) -> Any:
         return {"header": opened.header, "hash": opened.hash, "frames": offsets}
 
 
+def decode_bundle(given: Input) -> Any:
+    """Check a bundle; the value is what is said of one that is good."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "bundle")
+        path.write_bytes(unhex(given["data"]))
+        checked = check_bundle(path)
+    checked.raise_fault()
+    report = checked.report
+    found = [[f.verdict, f.where] for f in (*report.findings, *report.explained)]
+    return {"found": sorted(found)}
+
+
 def decode_castore_json(given: Input) -> Any:
     """Decode a ``castore.json``."""
     text = given.get("text")
@@ -323,6 +336,7 @@ DECODERS: dict[str, Decode] = {
     "frame": decode_frame,
     "blob": decode_blob,
     "file": decode_file,
+    "bundle": decode_bundle,
     "castore-json": decode_castore_json,
     "lock": decode_lock_file,
 }

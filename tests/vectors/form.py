@@ -34,6 +34,7 @@ TRUNCATED = "truncated log"
 BAD_PROOF = "bad proof"
 BAD_SIGNATURE = "bad signature"
 NOT_COVERED = "not covered"
+BROKEN, MISMATCH, WRONG_HEAD = "broken link", "root mismatch", "wrong head"
 OK = "ok"
 EXPECTATIONS = {
     OK,
@@ -48,6 +49,9 @@ EXPECTATIONS = {
     BAD_PROOF,
     BAD_SIGNATURE,
     NOT_COVERED,
+    BROKEN,
+    MISMATCH,
+    WRONG_HEAD,
 }
 
 

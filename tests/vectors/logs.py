@@ -31,6 +31,7 @@ from castore.formats.entry import BlobRef, Reference
 from castore.formats.head import Head
 from castore.formats.seal import Recovery, Seal
 from castore.formats.storelog import Listing, Rule, StoreLog
+from castore.formats.taken import imported, withheld
 from castore.formats.trees import SEGMENT_TREE, STORE_LOG_TREE
 from castore.merkle import Tree
 
@@ -44,6 +45,8 @@ PAGES = tuple(Reference("heads", BlobRef(each, 300)) for each in DIGESTS[:2])
 LISTING = Listing(FILE, 3, 4096, FRAME)
 LISTED = [FILE, 3, 4096, FRAME]
 Entry = tuple[str, bytes, tuple[Reference, ...]]
+
+IMPORTED = [(SEGMENT, 3, b"head", bytes(32)), (OTHER_STORE, 1, None, b"")]
 
 
 def _facts(entries: list[Entry], **more: object) -> dict[str, Any]:
@@ -132,6 +135,17 @@ def _good() -> dict[str, tuple[str, list[Entry]]]:
             "an older state was restored",
             [("recovered", Recovery(7, FRAME).encode(), ())],
         ),
+        "withheld": (
+            "blobs that a bundle left out; one was collected since",
+            [
+                ("withheld", withheld(STORE, DIGESTS[:2]), ()),
+                ("collected", storelog.collected(4, DIGESTS[1:]), ()),
+            ],
+        ),
+        "imported": (
+            "a bundle was taken in",
+            [("imported", imported(STORE, STORE, IMPORTED), ())],
+        ),
         "instance": ("a copy of a store", [("instance", storelog.instance(STORE), ())]),
         **_good_policies(),
     }
@@ -211,6 +225,7 @@ def _bad() -> dict[str, tuple[str, list[Entry]]]:
             _of("lost", {"reason": "", "blobs": [DIGESTS[0][1:]]}),
         ),
         "lost_run": ("a run, no reason", _of("lost", {"run": 1, "blobs": []})),
+        **_bad_bundles(),
         "policy_session": ("text as session", _of("policy", _rule(session="all"))),
         "policy_group": ("65 bytes", _of("policy", _rule(group="g" * 65))),
         "policy_newest": ("a negative count", _of("policy", _rule(newest=-1))),
@@ -225,6 +240,45 @@ def _bad() -> dict[str, tuple[str, list[Entry]]]:
         ),
         "instance_15": ("15 bytes", _of("instance", {"instance": STORE[1:]})),
         "instance_text": ("text", _of("instance", {"instance": "copy"})),
+    }
+
+
+def _bad_bundles() -> dict[str, tuple[str, list[Entry]]]:
+    return {
+        "withheld_reason": (
+            "a reason, no bundle",
+            _of("withheld", {"reason": "", "blobs": []}),
+        ),
+        "withheld_15": (
+            "a bundle id of 15 bytes",
+            _of("withheld", {"bundle": STORE[1:], "blobs": []}),
+        ),
+        "imported_count": (
+            "a segment without entries",
+            _of(
+                "imported",
+                {
+                    "bundle": STORE,
+                    "store": STORE,
+                    "segments": [[SEGMENT, 0, None, b""]],
+                },
+            ),
+        ),
+        "imported_null": (
+            "null as proof",
+            _of(
+                "imported",
+                {
+                    "bundle": STORE,
+                    "store": STORE,
+                    "segments": [[SEGMENT, 1, None, None]],
+                },
+            ),
+        ),
+        "imported_store": (
+            "text as store",
+            _of("imported", {"bundle": STORE, "store": "", "segments": []}),
+        ),
     }
 
 
