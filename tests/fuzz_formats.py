@@ -30,7 +30,6 @@ from fuzzing import (
     NUMBERS,
     changed,
     encoded,
-    flipped,
     frame_of,
     loaded,
     noisy,
@@ -43,15 +42,35 @@ from castore.digest import in_context
 from castore.errors import CastoreError
 from castore.formats import (
     chunked as chunk_format,
+)
+from castore.formats import (
     commit as commit_format,
+)
+from castore.formats import (
     entry as entry_format,
+)
+from castore.formats import (
     file as file_format,
+)
+from castore.formats import (
     frame as frame_format,
+)
+from castore.formats import (
     head as head_format,
+)
+from castore.formats import (
     mark as mark_format,
+)
+from castore.formats import (
     marker as marker_format,
+)
+from castore.formats import (
     seal as seal_format,
+)
+from castore.formats import (
     stored as stored_format,
+)
+from castore.formats import (
     storelog,
 )
 from castore.proofs import decoding, notes
@@ -62,7 +81,7 @@ from castore.reading.frames import Frame
 MIB = 1 << 20
 SPACE = 4 << 30  # bytes of address space of a process
 SEEDS = 12  # stores that good bytes are taken from
-MAKERS = 60 * MIB  # bytes of the largest bomb, when it is unpacked
+UNPACKED = 60 * MIB  # bytes of the largest bomb, when it is unpacked
 BASE = b"a base of many bytes, that a difference refers to. " * 9
 
 
@@ -119,7 +138,7 @@ def records(kind: int) -> list[Stored]:
 @functools.cache
 def pool() -> list[Any]:
     """Return hashes, ids and numbers that stand somewhere in these stores."""
-    found = []
+    found: list[Any] = []
     for kind in (frame_format.HEAD, frame_format.COMMIT, frame_format.ENTRIES):
         for descriptor, _ in records(kind)[:40]:
             found += descriptor[2] if type(descriptor[2]) is list else descriptor[2:]
@@ -206,7 +225,7 @@ def make_header(dice: random.Random) -> bytes:
 def bombs() -> list[bytes]:
     """Return frames of zstd that say little and are much, or the other way round."""
     wide = compress._make_compressor(3, long=True)
-    zeros = bytes(MAKERS)
+    zeros = bytes(UNPACKED)
     cut = compress.compress(zeros[: 20 * MIB], 3)
     return [
         compress.compress(zeros, 3),
@@ -222,6 +241,8 @@ def make_frame(dice: random.Random) -> bytes:
     """Return the header of a file and a frame behind it."""
     _, frames = dice.choice(stores())
     header, good = dice.choice(frames)
+    if dice.random() < 0.05:
+        return header + _with_bomb(header, dice)
     made = [(descriptor, payload) for descriptor, payload in good]
     at = dice.randrange(len(made))
     descriptor, payload = made[at]
@@ -236,6 +257,13 @@ def make_frame(dice: random.Random) -> bytes:
     return header + (noisy(data, dice) if dice.random() < 0.05 else data)
 
 
+def _with_bomb(header: bytes, dice: random.Random) -> bytes:
+    raw = dice.choice((1, MIB, 16 * MIB))
+    table, part = cbor2.dumps([[65, raw]]), dice.choice(bombs())
+    front = FRONT.pack(b"csF1", 1, 0, 1, len(table), raw, len(part), len(header))
+    return rehashed(front + table, part, header)
+
+
 def _other_front(data: bytes, header: bytes, dice: random.Random) -> bytes:
     """Change what stands before a frame's table, or its stored part; hash it again."""
     _, codec_id, flags, count, table, raw, stored, group = FRONT.unpack(data[:28])
@@ -243,7 +271,7 @@ def _other_front(data: bytes, header: bytes, dice: random.Random) -> bytes:
     if dice.random() < 0.3:
         part = dice.choice(bombs()) if dice.random() < 0.5 else noisy(part, dice)
         codec_id, stored = dice.choice((0, 1, 1)), len(part)
-        raw = dice.choice((raw, stored, 16 * MIB, MAKERS, 17 * MIB))
+        raw = dice.choice((raw, stored, 16 * MIB, UNPACKED, 17 * MIB))
     fields = [codec_id, flags, count, table, raw, stored, group]
     widths = (255, 255, 65_535, *[(1 << 32) - 1] * 3, (1 << 64) - 1)
     if dice.random() < 0.7:
@@ -256,7 +284,8 @@ def _other_front(data: bytes, header: bytes, dice: random.Random) -> bytes:
 
 def make_body(dice: random.Random) -> bytes:
     """Return kind, a zero, and body of an entry of the store log."""
-    kind, body = dice.choice(bodies())
+    kind = dice.choice([*dict.fromkeys(kind for kind, _ in bodies())])
+    body = dice.choice([body for each, body in bodies() if each == kind])
     if kind == "deleted" and dice.random() < 0.5:
         value = loaded(body)
         value["head"] = encoded(changed(loaded(value["head"]), dice, pool()), dice)
@@ -326,7 +355,14 @@ def make_object(dice: random.Random) -> bytes:
     value: Any = {"a": [1, -1, 1.5, None, True], "b": {"c": b"x", "d": "y"}}
     data = encoded(changed(value, dice, pool()), dice)
     if dice.random() < 0.1:
-        fronts = (b"\x81", b"\x9f", b"\xa1\x60", b"\xc1", b"\x9b" + b"\x7f" * 8, b"\xd8\x1c")
+        fronts = (
+            b"\x81",
+            b"\x9f",
+            b"\xa1\x60",
+            b"\xc1",
+            b"\x9b" + b"\x7f" * 8,
+            b"\xd8\x1c",
+        )
         data = dice.choice(fronts) * dice.choice((10, 64, 65, 900)) + data
     return noisy(data, dice) if dice.random() < 0.3 else data
 
@@ -374,7 +410,9 @@ def read_entries(data: bytes) -> None:
         pass
 
 
-def read_row(parse: Callable[..., Any], store: bytes | None = None) -> Callable[..., Any]:
+def read_row(
+    parse: Callable[..., Any], store: bytes | None = None
+) -> Callable[..., Any]:
     """Return what reads a head or commit."""
     options = () if store is None else (store,)
 
@@ -403,7 +441,7 @@ def read_body(data: bytes) -> None:
 
 def read_difference(data: bytes) -> None:
     """Apply it, as of some sizes."""
-    for size in (20, 679, MIB, 16 * MIB):
+    for size in (len(BASE) + 120, MIB, 16 * MIB):
         try:
             compress.patch(BASE, data, raw_size=size)
         except CastoreError:
@@ -424,13 +462,13 @@ def read_note(data: bytes) -> None:
 
 TARGETS = {
     "castore.json": Target(make_marker, read_marker, 4 * MIB),
-    "lock": Target(make_lock, lambda data: mark_format.decode_lock(data)),
+    "lock": Target(make_lock, mark_format.decode_lock),
     "file header": Target(make_header, read_header),
     "frame": Target(make_frame, read_frame, 36 * MIB),
     "entries": Target(of_cbor(of_record(frame_format.ENTRIES)), read_entries),
     "entry": Target(
         of_cbor(lambda dice: dice.choice(proofkit.made(3).hashed)),
-        lambda data: entry_format.decode_entry(data),
+        entry_format.decode_entry,
     ),
     "head": Target(
         of_cbor(of_row(frame_format.HEAD)), read_row(head_format.parse_head)
@@ -441,16 +479,16 @@ TARGETS = {
     "store log": Target(make_body, read_body),
     "ref list": Target(
         of_cbor(of_record(frame_format.REF_LIST)),
-        lambda data: entry_format.decode_ref_list(data),
+        entry_format.decode_ref_list,
     ),
     "chunk list": Target(
         of_cbor(lambda dice: chunked([b"one", dice.randbytes(328)])[0][1]), read_chunks
     ),
     "difference": Target(make_difference, read_difference, 36 * MIB),
-    "proof": Target(make_proof, lambda data: decoding.check_proof(data)),
+    "proof": Target(make_proof, decoding.check_proof),
     "note": Target(make_note, read_note),
     "seal": Target(make_page, lambda data: seal_format.decode_page(data, bytes(16))),
-    "object": Target(make_object, lambda data: codec.decode_object(data)),
+    "object": Target(make_object, codec.decode_object),
 }
 
 
@@ -486,7 +524,7 @@ def main(name: str, first: str, stop: str) -> None:
     seconds = 60 + len(numbers) // 20  # of CPU
     resource.setrlimit(resource.RLIMIT_AS, (SPACE, SPACE))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    print(json.dumps(list(faults(name, numbers))))
+    json.dump(list(faults(name, numbers)), sys.stdout)
 
 
 if __name__ == "__main__":

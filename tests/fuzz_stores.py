@@ -59,6 +59,7 @@ class Grower:
         self._refs: list[Reference] = []  # of payloads that are there
         self._kept: list[Stored] = []  # records that a pack must carry on
         self._side: FileMaker | None = None
+        self._has_large = False  # a frame has room for one such payload
         self._new_session()
         steps: list[Callable[[], None]] = [
             *(self._append, self._append, self._append, self._append_many),
@@ -72,7 +73,11 @@ class Grower:
     # --- steps ---------------------------------------------------------------
 
     def _new_session(self) -> None:
-        key = ("tool", f"key {len(self.maker.logs)}") if self.dice.random() < 0.5 else None
+        key = (
+            ("tool", f"key {len(self.maker.logs)}")
+            if self.dice.random() < 0.5
+            else None
+        )
         self._living.append(self.maker.new_session(key))
 
     def _append(self) -> None:
@@ -133,7 +138,8 @@ class Grower:
                 records.append(difference(base, data))
             case 1:
                 parts = [self.dice.randbytes(n) for n in (1, 30, 300)]
-                if self.dice.random() < 0.02:
+                if not self._has_large and self.dice.random() < 0.02:
+                    self._has_large = True
                     parts = [bytes([n]) * (3 * MIB) for n in range(3)]
                 record, whole = chunked(parts)
                 records += [record, *map(blob, parts)]
@@ -196,12 +202,16 @@ class Grower:
         kind = self.dice.choice(("collected", "erased", "lost"))
         blobs = [blob_digest(gone)]
         body = storelog.erased("asked for", blobs)
-        self.maker.note(kind, storelog.collected(3, blobs) if kind == "collected" else body)
+        self.maker.note(
+            kind, storelog.collected(3, blobs) if kind == "collected" else body
+        )
 
     def _seal(self) -> None:
         logs = sorted(self.maker.logs.values(), key=lambda log: log.segment)
         heads = [
-            log.head.encode() for log in logs if log.head and log is not self.maker.store_log
+            log.head.encode()
+            for log in logs
+            if log.head and log is not self.maker.store_log
         ]
         pages = encode_pages(heads)
         refs = tuple(refer("heads", page) for page in pages)
@@ -284,7 +294,14 @@ class Damager:
     def damage(self) -> str:
         """Do something; return what."""
         ways = [
-            *(self._flip, self._cut, self._shuffle, self._noise, self._gone, self._swap),
+            *(
+                self._flip,
+                self._cut,
+                self._shuffle,
+                self._noise,
+                self._gone,
+                self._swap,
+            ),
             *(self._lock, self._append, self._header, self._front, self._odd_file),
             *[self._edit] * 9,
         ]
@@ -296,12 +313,11 @@ class Damager:
         root = self.maker.root
         for path in sorted(root.rglob("*")):
             name = path.relative_to(root).as_posix()
-            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            if path.is_dir() and not path.is_symlink():
+                if name != "files":
+                    path.rmdir()
+            elif path.is_symlink() or not path.is_file() or name not in self.files:
                 path.unlink()
-            elif path.is_file() and name not in self.files:
-                path.unlink()
-            elif path.is_dir() and name != "files":
-                path.rmdir()
         for name, data in self.files.items():
             path = root / name
             if not path.exists() or path.read_bytes() != data:
@@ -476,7 +492,7 @@ class Damager:
     def _remark(self, name: str, data: bytes) -> None:
         """Let the mark, if it is in *name*, be right about *data*, half of the time."""
         lock = decode_lock(self.files.get("lock", b""))
-        if lock and file_format.file_name(lock.journal) == name:
-            if self.dice.random() < 0.5 and len(data) > 187:
-                found = attrs.evolve(lock, end=len(data), frame=data[-32:])
-                self._write("lock", encode_lock(found))
+        wanted = self.dice.random() < 0.5 and len(data) > 187
+        if wanted and lock and file_format.file_name(lock.journal) == name:
+            found = attrs.evolve(lock, end=len(data), frame=data[-32:])
+            self._write("lock", encode_lock(found))

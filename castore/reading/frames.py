@@ -301,7 +301,7 @@ def find_frame(file: OpenFile, start: int, stop: int) -> Frame | None:
     """
     window = _Window(file)
     at = start
-    while at < stop:
+    while (at := file.next_data(at, stop)) < stop:
         size = min(_SCAN, stop - at)
         data = file.read_up_to(size + len(frame_format.MAGIC) - 1, at)
         hit = data.find(frame_format.MAGIC)
