@@ -420,6 +420,16 @@ CASES["journal_with_a_giant_hole"] = _grown
 
 
 @case
+def frames_that_claim_all_that_follows(folder: Path) -> None:
+    """Behind the last frame, magic after magic, each of a frame of 17 MiB."""
+    maker, _ = store_in(folder)
+    group = len(maker.journal.data)
+    front = FRONT.pack(b"csF1", 0, 0, 1, 9, 16 * MIB, 16 * MIB, group)
+    maker.journal.path.write_bytes(bytes(maker.journal.data) + front * 8)
+    os.truncate(maker.journal.path, group + 17 * MIB)
+
+
+@case
 def names_with_separators(folder: Path) -> None:
     """A key, a tag and a kind that would be paths."""
     maker, log = store_in(folder)

@@ -18,7 +18,13 @@ from typing import Any
 import pytest
 
 from corruption import ours, theirs
+from framemaker import blob
 from fuzz_hostile import CASES, MIB, PLANTED, VALUES
+from stores import make_small
+
+from castore.reading.files import OpenFile
+from castore.reading.frames import Frame, Gap, walk
+from castore.storage import Files
 
 
 MEMORY = 32 * MIB  # bytes above the start
@@ -98,3 +104,26 @@ def test_what_is_planted_is_seen(told: dict[str, dict[str, Any]]) -> None:
     assert found["writes"]["wrote"]
     assert found["raises another"]["said"].startswith("StopIteration")
     assert found["is taken"]["said"] == ["nothing"]
+
+
+def test_a_frame_behind_a_hole_is_found(folder: Path) -> None:
+    """A hole is skipped; what stands behind it is looked at, to the last byte."""
+    maker = make_small(folder / "store")
+    journal = maker.journal
+    hole = len(journal.data)
+    journal.data += bytes(5 * MIB + 3)
+    journal.frame([blob(b"behind the hole")])
+    whole = bytes(journal.data)
+    with journal.path.open("wb") as file:
+        file.write(whole[:hole])
+        file.seek(journal.offsets[-1])
+        file.write(whole[journal.offsets[-1] :])
+    opened = OpenFile(Files(maker.root), journal.header.id, maker.store)
+
+    *_, gap, last = walk(opened, 188, opened.size())
+
+    assert isinstance(gap, Gap)
+    assert (gap.offset, gap.end) == (hole, journal.offsets[-1])
+    assert isinstance(last, Frame)
+    assert last.end == len(whole)
+    assert theirs(maker.root) == ours(maker.root)
