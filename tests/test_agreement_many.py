@@ -1,7 +1,7 @@
 """
 Two checkers that share no code say the same of stores of every shape.
 
-A budget of 50 is the long form: 1,000 good stores and 10,000 damaged ones.
+A budget of 13 is the long form: above 1,000 good stores and 10,000 damaged ones.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from castore.verify import verify
 
 
 SHARES = 4  # for as many processes
-GOOD = 5  # stores of a share, at a budget of 1
+GOOD = 20  # stores of a share, at a budget of 1
 DAMAGED = 10  # of each of them
 
 
