@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 import cbor2, zstandard
 from blake3 import blake3
-MIB, TOP, JOURNAL, PACK, NONE = 1 << 20, 1 << 63, 1, 3, [0] * 5
+MIB, TOP, JOURNAL, PACK, NONE, NIL = 1 << 20, 1 << 63, 1, 3, [0] * 5, type(None)
 FRAME, MARK = struct.Struct(">4sBBHIIIQ"), struct.Struct(">8x16sQQ16sQ32s")
 HEADER = struct.Struct(">8s4B16s16sQ16sQ32sQ32sQ")
 BOOT = Path("/proc/sys/kernel/random/boot_id")  # where it is not, no mark is exact
@@ -51,9 +51,9 @@ either = lambda *shapes: lambda v: any(fits(v) for fits in shapes)
 row = lambda *shapes: lambda v: (
     type(v) is list and len(v) == len(shapes) and all(fits(x) for fits, x in zip(shapes, v)))
 flat = lambda *shapes: lambda v: type(v) is list and row(*shapes * (len(v) // len(shapes)))(v)
-keys = lambda **shapes: lambda v: (
-    type(v) is dict and [*v] == [*shapes] and all(shapes[key](v[key]) for key in v))
-ANY, NULL, RAW = lambda v: True, lambda v: v is None, lambda v: type(v) is bytes
+keys = lambda **s: lambda v: type(v) is dict and [*v] == [*s] and all(s[k](v[k]) for k in v)
+NULL, RAW = lambda v: v is None, lambda v: type(v) is bytes
+ANY = lambda v: all(map(ANY, v)) if type(v) is list else type(v) in (int, bytes, str, bool, NIL)
 ZERO, ONE, BIT, TWO, UINT, COUNT = map(integer, (0, 1, 0, 2, 0, 1), (1, 2, 2, 3, TOP, TOP))
 SMALL, PART, LARGE = integer(0, 8 * MIB + 1), integer(1, 8 * MIB + 1), integer(8 * MIB + 1)
 ID, HASH, KIND, ROLE, NAME = octets(16), octets(32), text(1, 64), text(0, 64), text(1, 1024)
@@ -214,9 +214,9 @@ class Store:  # checking.md: checks a store; then `heads`, `logs` and `blob` can
         if lock[:8] != b"cslock01" or H("mark", lock[:240])[:16] != lock[240:]:
             return self.say("not covered", "lock") or none
         name, device, inode, boot, *end = MARK.unpack(lock[:96])
-        file = self.path / f"files/{name.hex()}.cas"
-        now = (file if file.exists() else self.path).stat()
-        if now.st_dev != device or (file.exists() and now.st_ino != inode): return none
+        there = (file := self.path / f"files/{name.hex()}.cas").is_file() and not file.is_symlink()
+        now = (file if there else self.path).stat()
+        if now.st_dev != device or (there and now.st_ino != inode): return none
         return name, *end, BOOT.exists() and uuid.UUID(BOOT.read_text().strip()).bytes == boot
 
     def find_files(self) -> None:  # step 3: the files of the store

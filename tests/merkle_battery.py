@@ -205,10 +205,16 @@ def broken_shape(subject: Subject) -> Iterator[str]:
 
 
 def broken_rules(
-    subject: Subject, pairs: Iterable[tuple[int, int]], dice: random.Random
+    subject: Subject,
+    pairs: Iterable[tuple[int, int]],
+    dice: random.Random,
+    count_max: int = ALL_COUNT,
 ) -> set[str]:
-    """Return the rules that do not hold; *pairs* are ``0 <= first <= second``."""
-    known = Reference(subject.tree, leaves(subject.tree, ALL_COUNT))
+    """
+    Return the rules that do not hold; *pairs* are ``0 <= first <= second``, at most
+    *count_max*.
+    """
+    known = Reference(subject.tree, leaves(subject.tree, count_max))
     broken = set(broken_shape(subject))
     for first, second in pairs:
         broken.update(broken_consistency(subject, known, first, second, dice))

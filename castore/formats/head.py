@@ -102,7 +102,6 @@ def parse_head(value: Any, store: bytes | None = None) -> Head:
     revision, count, root, last, seq, time_ms = rest
     need(type(version) is int and version == VERSION, "head: version")
     need(all(is_bytes(i, 16) for i in (store_id, session, segment)), "head: ids")
-    need(store is None or store_id == store, "head of another store", FOREIGN)
     need(type(state) is int and state == OPEN, "head: state")
     need(is_count(fork_index) and is_count(count), "head: counts")
     need(count > fork_index, "head: covers nothing of its own")
@@ -111,6 +110,8 @@ def parse_head(value: Any, store: bytes | None = None) -> Head:
     )
     need(is_bytes(root, 32) and is_bytes(last, 32), "head: hashes")
     need(is_count(time_ms), "head: time")
+    # At last: only what is a head can be one of another store.
+    need(store is None or store_id == store, "head of another store", FOREIGN)
     return Head(
         store_id,
         session,

@@ -75,16 +75,9 @@ def settle_newest(
         What stands before the torn place, and that place. It is None where
         nothing is torn; gaps that stay are damage.
     """
-    latest_groups: list[tuple[int, int]] = []
-    latest = 0
-    for frame in reversed(contents.frames):
-        latest = max(latest, frame.group_start)
-        latest_groups.append((frame.offset, latest))
+    latest = max((frame.group_start for frame in contents.frames), default=0)
     for gap in contents.gaps:
-        while latest_groups and latest_groups[-1][0] < gap.offset:
-            latest_groups.pop()
-        behind = latest_groups[-1][1] if latest_groups else 0
-        if behind <= gap.offset >= floor:
+        if latest <= gap.offset >= floor:
             frames = [item for item in contents.frames if item.offset < gap.offset]
             gaps = [item for item in contents.gaps if item.offset < gap.offset]
             return attrs.evolve(contents, frames=frames, gaps=gaps), gap.offset

@@ -63,6 +63,10 @@ class OpenFile:
         """Return *size* bytes from *offset*, fewer only where the file ends."""
         return self._files.read_up_to(self.fd, size, offset)
 
+    def next_data(self, offset: int, stop: int) -> int:
+        """Return where in ``[offset, stop]`` something but zeros may stand first."""
+        return self._files.next_data(self.fd, offset, stop)
+
     def __del__(self) -> None:
         if getattr(self, "fd", -1) >= 0:
             with contextlib.suppress(StorageError):  # it was only read

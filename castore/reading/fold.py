@@ -83,13 +83,12 @@ def fold_log(
     records = Records()
     for contents in chain:
         records.add_file(contents, store)
-    heads = dict(records.heads)
-    for contents in others:
-        records.add_file(contents, store)
-    records.heads = heads
+    # Before the rest is known: a pack may be anybody's until the log lists it.
     head = judge_heads(records, store, None, Findings())
     if head is None:
         return None
+    for contents in others:
+        records.add_file(contents, store)
     log = Log(store, store, 0, head.count, head)
     start = genesis(store, store)
     take_entries(

@@ -275,11 +275,14 @@ def walk(file: OpenFile, start: int, stop: int) -> Iterator[Frame | Gap]:
     get = _Window(file).get
     offset = start
     while offset < stop:
+        frame, what = None, ""
         try:
             frame = _read(file, offset, stop, get, frame_format.HEADER_SIZE)
         except CorruptionError as error:
+            what = error.what  # no more: the error holds all the bytes that were read
+        if frame is None:
             found = find_frame(file, offset + 1, stop)
-            yield Gap(offset, found.offset if found else None, error.what)
+            yield Gap(offset, found.offset if found else None, what)
             if found is None:
                 return
             offset = found.offset
@@ -301,7 +304,7 @@ def find_frame(file: OpenFile, start: int, stop: int) -> Frame | None:
     """
     window = _Window(file)
     at = start
-    while at < stop:
+    while (at := file.next_data(at, stop)) < stop:
         size = min(_SCAN, stop - at)
         data = file.read_up_to(size + len(frame_format.MAGIC) - 1, at)
         hit = data.find(frame_format.MAGIC)

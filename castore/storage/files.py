@@ -203,6 +203,17 @@ class Files:
             raise storage_error("reading", error) from error
         return b"".join(parts)
 
+    def next_data(self, fd: int, offset: int, stop: int) -> int:
+        """
+        Return where in ``[offset, stop]`` something but zeros may stand first: a file
+        of a few bytes may claim to be a terabyte of them.
+        """
+        try:
+            return min(os.lseek(fd, offset, os.SEEK_DATA), stop)
+        except OSError as error:
+            # There is only a hole; or the file system knows of none.
+            return stop if error.errno == errno.ENXIO else offset
+
     def write(self, fd: int, data: bytes | memoryview, offset: int) -> None:
         """
         Write all of *data* at *offset*. Durable only after `sync`.
