@@ -42,6 +42,7 @@ LAYERS = [
     {"collecting"},
     {
         "backups",
+        "comparing",
         "erasing",
         "explaining",
         "gc",

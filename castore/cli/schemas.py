@@ -161,6 +161,16 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "findings[].detail": "what exactly",
         "explained": "list of what is absent and why, as findings",
         "covered": "object: files, frames, blobs, entries, segments, bytes",
+        "level": "structure, stored, contents, chains or all",
+        "not_covered": "list of what was left out",
+        "affected": "list of what faults at blobs and segments mean",
+        "affected[].where": "place of the fault",
+        "affected[].entries": "places of the first entries that name the blob",
+        "affected[].count": "how many name it; entries of the log that are not proven",
+        "affected[].stands": "what is proven all the same",
+        "seed": "of --sample, else null",
+        "oldest_ms": "with --max-duration: when the file was checked that was not for "
+        "longest, null if one never was or is damaged; else null",
     },
     **PROOFS,
     "gc": {
