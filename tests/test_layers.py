@@ -46,6 +46,7 @@ LAYERS = [
         "erasing",
         "explaining",
         "gc",
+        "repairing",
         "report",
         "scanning",
         "sealing",

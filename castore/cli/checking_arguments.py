@@ -80,6 +80,4 @@ def repair(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="a store, backup or file of frames to take good copies from; repeatable",
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="say what it would do, change nothing"
-    )
+    parser.add_argument()

@@ -172,6 +172,19 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "oldest_ms": "with --max-duration: when the file was checked that was not for "
         "longest, null if one never was or is damaged; else null",
     },
+    "repair": {
+        "faults": "how many a check found before",
+        "replaced": "names of the damaged files that packs stand for now",
+        "left": "names of damaged files that stay as they are",
+        "quarantined": "names under which damaged files are kept",
+        "taken_count": "blobs that were taken from sources",
+        "lost": "list of blobs that are needed and nowhere",
+        "lost[].ref": "blake3:<64 hex digits>",
+        "lost[].entries": "places of the first entries that name it",
+        "lost[].count": "how many name it",
+        "seq": "the commit with which that counts, null if nothing changed",
+        "next": "list of what to do next",
+    },
     **PROOFS,
     "gc": {
         "plan": "hash of what was due, 64 hex digits: for --plan",

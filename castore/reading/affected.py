@@ -50,7 +50,7 @@ def affected_by(found: Survey, findings: Iterable[Finding]) -> list[Affected]:
     """
     faults = {each.where for each in findings if each.severity == FAULT}
     blobs = {where for where in faults if where.startswith("blob:")}
-    told = _named(found, blobs) if blobs else []
+    told = named_by(found, blobs) if blobs else []
     for log in found.logs.values():
         if any(_is_at(where, log) for where in faults):
             told.append(_log(log))
@@ -68,7 +68,8 @@ def _log(log: Log) -> Affected:
     return Affected(log.where(), [], count - good, stands)
 
 
-def _named(found: Survey, wheres: Collection[str]) -> list[Affected]:
+def named_by(found: Survey, wheres: Collection[str]) -> list[Affected]:
+    """Return for each blob, by its place, which entries name it."""
     stands = "the entries and their hashes: they hold its name, not its bytes"
     told = {where: Affected(where, [], 0, stands) for where in wheres}
     bad = {bytes.fromhex(where.partition(":")[2]): where for where in wheres}
