@@ -4,6 +4,7 @@ Repair: a damaged store is as good as its good copies, and says what it is not.
 
 from __future__ import annotations
 
+import importlib
 import random
 import shutil
 
@@ -11,6 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from attacks import ATTACKS
+from attacks_payloads import NEXT
+from clikit import call
 
 import castore
 
@@ -264,13 +269,11 @@ def test_what_is_lost_can_be_accepted(root: Path) -> None:
 def test_entries_that_are_nowhere_are_not_dropped(root: Path) -> None:
     """A file whose entries are lost stays as it is: a log is never made shorter."""
     with castore.open(root) as store:
-        newest = store.engine.view.position.journal.hex()
-    path, _, frame = next(
-        each
-        for each in frames(root)
-        if each[1] == file_format.JOURNAL and newest not in each[0].name
-    )
-    flip(path, frame.end - 40)
+        [log] = store.session(("tool", "one")).segments()
+        run = store.engine.view.known.find_run(log.id, log.count - 3)
+        assert run is not None
+    path = root / file_format.file_name(run.file)
+    flip(path, run.offset + 60)
     before = path.read_bytes()
     findings = verify(root).findings
     done = mend(root)
@@ -295,3 +298,113 @@ def test_a_foreign_copy_mends_nothing(root: Path, tmp_path: Path) -> None:
 def test_a_good_store_is_left_alone(root: Path) -> None:
     """Nothing is written where nothing is wrong."""
     assert Repaired(0) == mend(root)
+
+
+# --- stopped -----------------------------------------------------------------
+
+
+class StoppedError(Exception):
+    """The process went away."""
+
+
+@pytest.mark.parametrize("step", ["publish", "drop"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_stopped_anywhere_it_goes_on(
+    made: Path, root: Path, step: str, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Either nothing counts or all of it does; the next run ends what is left."""
+    module = importlib.import_module("castore.repairing.repair")
+    real = getattr(module, step)
+
+    def stop(*args: object) -> None:
+        if when == "after":
+            real(*args)
+        raise StoppedError
+
+    damage_payloads(root)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, step, stop)
+        with castore.open(root) as store, pytest.raises(StoppedError):
+            repair(store.engine, [open_source(made)])
+    is_done = verify(root).ok
+    done = mend(root, made)
+
+    assert is_done == (step == "drop" or when == "after")
+    assert done.is_whole
+    assert verify(root).ok
+    assert content(made) == content(root)
+
+
+def test_the_damaged_file_is_kept_before_it_goes(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its second name is there before the commit that drops it."""
+    module = importlib.import_module("castore.repairing.repair")
+    publish = module.publish
+    path = damage_payloads(root)
+    before = path.read_bytes()
+
+    def look(*args: object) -> object:
+        assert before == (root / "quarantine" / path.name).read_bytes()
+        return publish(*args)
+
+    monkeypatch.setattr(module, "publish", look)
+    mend(root)
+
+    assert before == (root / "quarantine" / path.name).read_bytes()
+    assert not path.exists()
+
+
+# --- records that do not give their blob ---------------------------------------
+
+
+def test_a_difference_that_lies_is_left_out(tmp_path: Path) -> None:
+    """A record in a good frame that does not give its blob goes, and its heirs."""
+    ATTACKS["difference_of_a_corrupt_one"](tmp_path / "store")
+    before = verify(tmp_path / "store").findings
+    done = mend(tmp_path / "store")
+    [left] = verify(tmp_path / "store").findings
+
+    assert {"corrupt blob", "missing blob"} == {each.verdict for each in before}
+    assert "missing blob" == left.verdict
+    assert [left.where] == [f"blob:{each.ref.partition(':')[2]}" for each in done.lost]
+
+
+def test_an_heir_is_kept_where_its_base_comes(tmp_path: Path) -> None:
+    """With a source for what is corrupt, what hangs on it is right again."""
+    ATTACKS["difference_of_a_corrupt_one"](tmp_path / "store")
+    with castore.open(tmp_path / "other", create=True) as other:
+        other.put(NEXT, tag="next")
+    done = mend(tmp_path / "store", tmp_path / "other")
+
+    assert (done.is_whole, done.taken_count) == (True, 1)
+    assert verify(tmp_path / "store").ok
+
+
+# --- the command ---------------------------------------------------------------
+
+
+def test_command(made: Path, root: Path) -> None:
+    """It says what is lost and what to do next; with a copy nothing is."""
+    damage_payloads(root)
+    broken = shutil.copytree(root, root.parent / "broken")
+    lost = call("--store", broken, "--json", "repair")
+    whole = call("--store", root, "repair", "--from", made)
+    again = call("--store", root, "--json", "repair")
+
+    assert 1 == lost.code
+    assert any("--accept-lost" in step for step in lost.object["next"])
+    assert lost.object["lost"][0]["entries"]
+    assert (0, "") == (whole.code, whole.error)
+    assert "next: castore verify" in whole.text
+    assert (0, None) == (again.code, again.object["seq"])
+
+
+def test_a_source_that_is_none(root: Path, tmp_path: Path) -> None:
+    """What is neither a store nor a file of frames is refused before anything."""
+    (tmp_path / "text").write_text("text")
+    (tmp_path / "folder").mkdir()
+
+    for name in ("text", "folder", "nothing"):
+        result = call("--store", root, "repair", "--from", tmp_path / name)
+        assert 5 == result.code

@@ -80,4 +80,3 @@ def repair(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="a store, backup or file of frames to take good copies from; repeatable",
     )
-    parser.add_argument()

@@ -117,8 +117,8 @@ def _examine(files: Files, diagnosis: Diagnosis, *, deep: bool) -> dict[str, Any
         )
     if facts["quarantined"]:
         diagnosis.next_steps.append(
-            "quarantine/ holds torn bytes of commits that were never acknowledged; "
-            "remove them if nothing is missed"
+            "quarantine/ holds torn bytes of commits that were never acknowledged, or "
+            "damaged files that a repair replaced; remove them if nothing is missed"
         )
     try:
         store = read_marker(files)

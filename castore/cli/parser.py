@@ -149,6 +149,7 @@ COMMANDS = (
     Command("maintain", "pack, gc, verify a share", upkeep.maintain, "maintaining:run"),
     Command("pack", "rewrite closed files as packs", args.pack, "stores:pack"),
     Command("verify", "check everything, offline", checking.verify, "checking:verify"),
+    Command("repair", "mend what is damaged", checking.repair, "repairing:repair"),
     Command("prove", "write a proof about a log", proofs.prove, "proving:prove"),
     Command("check", "check proofs, without a store", proofs.check, "checkup:check"),
     Command("key", "make a key to sign notes with", proofs.key, "sealing:key"),

@@ -9,7 +9,7 @@ Spec: spec/repair.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 
 from castore.catalog.rows import Place, Run
 from castore.digest import blob_digest
@@ -39,7 +39,7 @@ class Carrying:
     """
 
     def __init__(
-        self, view: View, writer: PackWriter, corrupt: Collection[bytes]
+        self, view: View, writer: PackWriter, will_stand: Callable[[bytes], bool]
     ) -> None:
         """
         Begin with nothing.
@@ -49,14 +49,15 @@ class Carrying:
 
             writer: Takes the frames.
 
-            corrupt: Names of blobs whose differences or chunk lists do not give them.
+            will_stand: Asked whether a difference or chunk list can be read from what
+                will be there; if not it is left out, so that nobody builds on it.
         """
         self.places: dict[bytes, Place] = {}
         self.runs: list[Run] = []
         self.bases: dict[bytes, bytes] = {}
         self._view = view
         self._writer = writer
-        self._corrupt = corrupt
+        self._will_stand = will_stand
 
     # --- files ---------------------------------------------------------------
 
@@ -97,7 +98,7 @@ class Carrying:
             place = self._view.known.find_place(item[2])
             at = (frame.file, frame.offset, number)
             is_it = place is not None and (place.file, place.offset, place.record) == at
-            return is_it and item[2] not in self._corrupt
+            return is_it and self._will_stand(item[2])
         if kind == frame_format.BLOB and file.header.kind == file_format.SIDE:
             # Nobody counts the bodies of a side pack: what no commit named may go.
             return self._view.known.find_place(blob_digest(record.payload)) is not None

@@ -179,8 +179,8 @@ class _Run:
         lost: set[bytes] = set()
         try:
             replaced = self._replaceable()
-            corrupt = self.names.corrupt if self.names else set()
-            made = Carrying(self.engine.view, writer, corrupt)
+            keeps = self.names.keeps if self.names else _keep_all
+            made = Carrying(self.engine.view, writer, keeps)
             for item in replaced:
                 if item.file is not None:
                     made.carry(item.file, item.stop)
@@ -284,6 +284,7 @@ class _Names:
     sources: Sequence[Source]
     taken: set[bytes] = attrs.Factory(set)
     corrupt: set[bytes] = attrs.field()
+    _coming: dict[bytes, bool] = attrs.Factory(dict)
 
     @corrupt.default
     def _find_corrupt(self) -> set[bytes]:
@@ -297,6 +298,33 @@ class _Names:
         """Return the files in which these stand."""
         places = self.found.places
         return {copy.file for name in self.corrupt for copy in places.places_of(name)}
+
+    def will_stand(self, digest: bytes, seen: frozenset[bytes] = frozenset()) -> bool:
+        """Return whether *digest* can be read, with what sources can give."""
+        if digest in self.corrupt or digest in seen:
+            return self._comes(digest)
+        if self.payloads.stands(digest) or self._comes(digest):
+            return True
+        seen |= {digest}
+        return any(
+            all(self.will_stand(each, seen) for each in self._needs(copy))
+            for copy in self.found.places.places_of(digest)
+            if copy.kind in (frame_format.DIFFERENCE, frame_format.CHUNKED)
+        )
+
+    def _comes(self, digest: bytes) -> bool:
+        if digest not in self._coming:
+            found = (source.find(digest) for source in self.sources)
+            self._coming[digest] = any(each is not None for each in found)
+        return self._coming[digest]
+
+    def _needs(self, copy: BlobPlace) -> list[bytes]:
+        if copy.kind == frame_format.DIFFERENCE:
+            return [self.found.records.bases[copy]]
+        if copy.kind == frame_format.CHUNKED:
+            payload = self.found.reader.record(copy).payload
+            return [name for name, _ in decode_chunks(payload, copy.size).chunks]
+        return []
 
     def add(self, made: Carrying, replaced: Collection[bytes]) -> set[bytes]:
         """Add what is missing to *made*, as far as it is anywhere; return the rest."""
@@ -355,21 +383,11 @@ class _Names:
         copies = self.found.places.places_of(digest) if place else []
         for copy in copies:
             if place is not None and _is_at(copy, place):
-                return self._is_whole(digest, copy, made, seen)
+                needs = self._needs(copy)
+                return digest not in self.corrupt and all(
+                    self._is_readable(each, made, seen) for each in needs
+                )
         return False
-
-    def _is_whole(
-        self, digest: bytes, copy: BlobPlace, made: Carrying, seen: frozenset[bytes]
-    ) -> bool:
-        if digest in self.corrupt:
-            return False
-        needs: list[bytes] = []
-        if copy.kind == frame_format.DIFFERENCE:
-            needs = [self.found.records.bases[copy]]
-        elif copy.kind == frame_format.CHUNKED:
-            payload = self.found.reader.record(copy).payload
-            needs = [name for name, _ in decode_chunks(payload, copy.size).chunks]
-        return all(self._is_readable(each, made, seen) for each in needs)
 
     def needed(self, lost: Collection[bytes]) -> Iterator[Lost]:
         """Yield what of *lost* any entry needs."""
@@ -378,6 +396,11 @@ class _Names:
             if each.count:
                 ref = format_digest(names[each.where])
                 yield Lost(ref, tuple(each.entries), each.count)
+
+
+def _keep_all(_: bytes) -> bool:
+    """Leave nothing out of a file that is whole."""
+    return True
 
 
 def _is_at(copy: BlobPlace, place: Place) -> bool:
