@@ -107,6 +107,7 @@ def test_help_imports_nothing_but_the_parser(shop: Shop) -> None:
         f"castore.cli.{name}"
         for name in (
             "arguments",
+            "checking_arguments",
             "exits",
             "keeping_arguments",
             "maintenance_arguments",

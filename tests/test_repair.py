@@ -284,6 +284,24 @@ def test_entries_that_are_nowhere_are_not_dropped(root: Path) -> None:
     assert findings == verify(root).findings
 
 
+def test_what_was_erased_does_not_come_back(
+    made: Path, root: Path, tmp_path: Path
+) -> None:
+    """An older copy has what was erased since; a repair does not take it."""
+    with castore.open(root) as store:
+        [log] = store.session(("tool", "one")).segments()
+        [entry] = list(log.entries(3, 4))
+        ref = entry.refs[0].blob
+        castore.erase(store, ref, reason="asked")
+    damage_payloads(root)
+    done = mend(root, made)
+
+    assert done.is_whole
+    assert verify(root).ok
+    with castore.open(root) as store, pytest.raises(castore.GoneError):
+        store.get(ref)
+
+
 def test_a_foreign_copy_mends_nothing(root: Path, tmp_path: Path) -> None:
     """A file of the same name with other content is no copy."""
     path = damage_payloads(root)
