@@ -19,6 +19,7 @@ from clikit import call
 
 import castore
 
+from castore.digest import format_digest
 from castore.formats import file as file_format
 from castore.formats import frame as frame_format
 from castore.packing import pack
@@ -300,6 +301,42 @@ def test_what_was_erased_does_not_come_back(
     assert verify(root).ok
     with castore.open(root) as store, pytest.raises(castore.GoneError):
         store.get(ref)
+
+
+def test_a_later_put_heals_beside_a_file_that_stays(tmp_path: Path) -> None:
+    """Lost bytes count as not stored, though the damaged file is still there."""
+    root = tmp_path / "store"
+    with castore.open(root, create=True) as store:
+        store.create_session(key=("a", "1"), then=[turn(store, 1)])
+        path = root / file_format.file_name(store.engine.view.position.journal)
+        size = path.stat().st_size
+        close_journal(store.engine)
+        store.create_session(key=("b", "1"), then=[turn(store, 1)])
+    flip(path, size - 40)
+    done = mend(root)
+    missing = [f.where for f in verify(root).findings if f.verdict == "missing blob"]
+    with castore.open(root) as store:
+        ref = store.put(payload(1), tag="again")
+        assert payload(1) == store.get(ref)
+    left = [f.where for f in verify(root).findings if f.verdict == "missing blob"]
+
+    assert done.left
+    assert format_digest(ref.digest) in {each.ref for each in done.lost}
+    assert {f"blob:{ref.digest.hex()}"} == set(missing) - set(left)
+
+
+def test_older_journals_go_along(made: Path, root: Path) -> None:
+    """The chain ends at a journal that was dropped: what is older is not lost."""
+    with castore.open(root) as store:
+        [log] = store.session(("tool", "one")).segments()
+        run = store.engine.view.known.find_run(log.id, log.count - 3)
+        assert run is not None
+    flip(root / file_format.file_name(run.file), run.offset + 60)
+    done = mend(root, made)
+
+    assert 1 == len(done.replaced) == len(done.quarantined)
+    assert verify(root).ok
+    assert content(made) == content(root)
 
 
 def test_a_foreign_copy_mends_nothing(root: Path, tmp_path: Path) -> None:

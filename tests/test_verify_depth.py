@@ -23,6 +23,7 @@ import castore
 
 from castore.formats import file as file_format
 from castore.formats import frame as frame_format
+from castore.formats import storelog
 from castore.packing import pack
 from castore.reading.depth import Depth, Level, Share
 from castore.reading.files import OpenFiles
@@ -109,19 +110,39 @@ def test_stored_bytes_need_their_level(packed: Path, tmp_path: Path) -> None:
     assert Level.STORED == first_level(root)
 
 
-def test_a_size_that_leads_astray_is_found_where_it_is(
-    packed: Path, tmp_path: Path
-) -> None:
+def test_a_size_that_leads_astray_is_found_where_it_is(tmp_path: Path) -> None:
     """Of frames passed by their sizes the one that lies is named, not the next."""
-    root = shutil.copytree(packed, tmp_path / "store")
+    root = tmp_path / "store"
+    with castore.open(root, create=True) as store:
+        for number in range(20):
+            store.put(random.Random(number).randbytes(300_000).hex().encode(), tag="x")
+            store.put(b"%d" % number * 90_000, tag=str(number))
+        pack(store.engine)
     path, offset, _ = payload_frames(root)[-1]
-    flip(path, offset + 19)  # of the stored size, one of its lower bytes
-    depth = Depth(Level.STRUCTURE)
+    flip(path, offset + 19)  # of the stored size, its lowest byte
+    found = faults(verify(root, depth=Depth(Level.STRUCTURE)))
 
-    assert faults(verify(root)) >= faults(verify(root, depth=depth))
-    assert ("corrupt frame", f"files/{path.name}@{offset}") in faults(
-        verify(root, depth=depth)
-    )
+    assert faults(verify(root)) >= found
+    assert ("corrupt frame", f"files/{path.name}@{offset}") in found
+
+
+def test_a_body_of_the_store_log_that_stands_elsewhere(tmp_path: Path) -> None:
+    """Which files count is told right, wherever the store log has its bodies."""
+    root = tmp_path / "store"
+    with castore.open(root, create=True) as store:
+        body = castore.NewEntry("line", storelog.named("x"))
+        store.create_session(then=[body])
+        store.put(random.Random(1).randbytes(900_000), tag="large")
+        pack(store.engine)
+        store.put(b"x", tag="x")
+        store.untag("x")
+        store.put(b"y", tag="y")
+        pack(store.engine)
+    packs = {path for path, _, _ in payload_frames(root)}
+    shallow = verify(root, depth=Depth(Level.STRUCTURE))
+
+    assert packs
+    assert (True, ()) == (shallow.ok, shallow.findings)
 
 
 def test_a_lost_payload_needs_all(tmp_path: Path) -> None:
@@ -177,6 +198,8 @@ def test_subsets_are_everything(packed: Path, tmp_path: Path) -> None:
     assert faults(whole) == set().union(*map(faults, shares))
     assert whole.covered["frames"] <= sum(each.covered["frames"] for each in shares)
     assert all("share" in report.not_covered[0] for report in shares)
+    for place in itertools.product([b"a" * 16, b"b" * 16], range(200)):
+        assert 1 == sum(Share.subset(n, 5).has(*place) for n in range(1, 6))
 
 
 def subset(number: int, of: int) -> Depth:
