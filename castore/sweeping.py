@@ -82,7 +82,8 @@ def sweep(
     with maintenance(engine):
         extents = members(engine.refresh(), engine.state.opened, engine.store)
         ledger = _read(engine.files)
-        # What came since the last run was just written: it joins at the end.
+        # What came since the last run was just written: it joins at the end, and
+        # counts as looked at when it came.
         times = {file: ledger.get(file, now_ms if ledger else 0) for file in extents}
         chosen = _choose(extents, times, share)
         report = verify_files(
@@ -92,6 +93,8 @@ def sweep(
         for file in list(chosen)[: report.covered["files"]]:
             times[file] = 0 if file_name(file) in faulty else now_ms
         _write(engine.files, times)
+    oldest = min(times.values(), default=now_ms)
+    report = attrs.evolve(report, oldest_ms=oldest or None)
     return Sweep(report, len(extents), sum(extents.values()))
 
 

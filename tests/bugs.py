@@ -21,6 +21,7 @@ from castore import gc
 from castore.catalog.rows import Place
 from castore.engine import recovery
 from castore.engine.state import State
+from castore.formats.file import file_name
 from castore.formats.frame import DIFFERENCE
 from castore.importer import remembering
 from castore.importer.remembering import Memory
@@ -85,16 +86,16 @@ def unlinked_and_not_synced() -> Iterator[None]:
 @contextlib.contextmanager
 def unlinked_before_listed(pause_s: float = 0.0) -> Iterator[None]:
     """Files are removed before the packs that replace them count."""
-    publish: Callable[..., int] = rewrite._publish
+    publish: Callable[..., int] = rewrite.publish
 
-    def publishing(engine: Any, listings: Any, inputs: Any, *rest: Any) -> int:
-        for item in inputs:
-            engine.files.unlink(item.file.name)
+    def publishing(engine: Any, listings: Any, files: Any, *rest: Any) -> int:
+        for file in files:
+            engine.files.unlink(file_name(file))
         engine.files.sync_folder("files")
         time.sleep(pause_s)
-        return publish(engine, listings, inputs, *rest)
+        return publish(engine, listings, files, *rest)
 
-    with patch(rewrite, "_publish", publishing):
+    with patch(rewrite, "publish", publishing):
         yield
 
 

@@ -124,7 +124,7 @@ def test_a_file_that_is_there_is_not_replaced(shop: Shop) -> None:
     assert 4 == shop(*erase(shop, "by:hand")).code
 
 
-@pytest.mark.parametrize("step", ["_publish", "_drop"])
+@pytest.mark.parametrize("step", ["publish", "drop"])
 def test_the_same_command_goes_on(shop: Shop, step: str) -> None:
     """Stopped before or behind its commit: the same command ends it."""
     line = erase(shop, "by:hand")

@@ -89,6 +89,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "maintain": [],
     "pack": [],
     "verify": [],
+    "repair": [],
     "prove": ["by:hand", "1", "-o", "{root}/proof"],
     "check": ["{root}/proved"],
     "key": ["new", "{root}/new"],

@@ -108,6 +108,7 @@ def test_help_imports_nothing_but_the_parser(shop: Shop) -> None:
         for name in (
             "arguments",
             "bundling_arguments",
+            "checking_arguments",
             "exits",
             "keeping_arguments",
             "maintenance_arguments",

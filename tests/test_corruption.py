@@ -65,7 +65,7 @@ def test_the_store_has_everything(bed: Bed) -> None:
     found = survey(Files(bed.root))
     records = set()
     for file, stop in found.members.items():
-        opened = found.reader._files[file]
+        opened = found.reader.files[file]
         for frame in frames.walk(opened, 188, stop):
             assert isinstance(frame, frames.Frame)
             records |= {item[0] for item in frame.table}

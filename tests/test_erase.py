@@ -473,7 +473,7 @@ def test_a_stopped_erasure_goes_on_from_its_receipt(
     """Stopped before its commit it is none; behind that it counts, and is finished."""
     log = store.create_session(key=("a", "b"), then=[entry(1)])
     rewriting = importlib.import_module("castore.packing.rewrite")
-    step = "_publish" if where == "before" else "_drop"
+    step = "publish" if where == "before" else "drop"
     begun: list[Receipt] = []
 
     with patch(rewriting, step, side_effect=Stopped), pytest.raises(Stopped):
@@ -498,7 +498,7 @@ def test_the_next_maintenance_removes_what_is_left(store: castore.Store) -> None
     """An erasure that counts is as good as done with the next pack."""
     ref = store.put(canary(1), tag="t")
     rewriting = importlib.import_module("castore.packing.rewrite")
-    with patch(rewriting, "_drop", side_effect=Stopped), pytest.raises(Stopped):
+    with patch(rewriting, "drop", side_effect=Stopped), pytest.raises(Stopped):
         castore.erase(store, ref, reason="")
     with pytest.raises(GoneError, match="erased"):
         store.get(ref)
@@ -515,7 +515,7 @@ def test_a_dropped_side_pack_is_removed(store: castore.Store, sides: None) -> No
     with castore.open(root_of(store)) as other:
         ref = other.put(canary(1) + bytes(50), tag="t")
     rewriting = importlib.import_module("castore.packing.rewrite")
-    with patch(rewriting, "_drop", side_effect=Stopped), pytest.raises(Stopped):
+    with patch(rewriting, "drop", side_effect=Stopped), pytest.raises(Stopped):
         castore.erase(store, ref, reason="")
     assert {canary(1)} == canaries_in(root_of(store))
 

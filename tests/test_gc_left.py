@@ -30,7 +30,7 @@ from castore.storage import Files
 
 
 rewrite = importlib.import_module("castore.packing.rewrite")
-STEPS = ("_publish", "_drop", "_unlink")
+STEPS = ("publish", "drop", "_unlink")
 
 
 class Stop(BaseException):

@@ -42,9 +42,11 @@ LAYERS = [
     {"bundles", "collecting"},
     {
         "backups",
+        "comparing",
         "erasing",
         "explaining",
         "gc",
+        "repairing",
         "report",
         "scanning",
         "sealing",

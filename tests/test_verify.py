@@ -116,6 +116,7 @@ def test_report_as_json(tmp_path: Path) -> None:
     (maker.root / "notes").write_text("x")
     report = verify(maker.root).to_json()
     keys = ["ok", "against", "seq", "findings", "explained", "covered"]
+    keys += ["level", "not_covered", "affected", "seed", "oldest_ms"]
     findings = report["findings"]
     assert isinstance(findings, list)
     places = [(finding["where"], finding["verdict"]) for finding in findings]

@@ -234,30 +234,6 @@ def fork(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def verify(parser: argparse.ArgumentParser) -> None:
-    """Add what ``verify`` takes."""
-    parser.add_argument(
-        "path",
-        nargs="?",
-        metavar="DIR|FILE",
-        help="another store than the usual one, or a bundle",
-    )
-    parser.add_argument(
-        "--against", metavar="NOTE", help="a signed note that was kept elsewhere"
-    )
-    parser.add_argument(
-        "--key",
-        metavar="PUB",
-        help="who must have signed the note: a file with a public key, or the key",
-    )
-    parser.add_argument(
-        "--jobs",
-        type=parse_count,
-        metavar="N",
-        help="processes that read (default: one for each processor)",
-    )
-
-
 def erase(parser: argparse.ArgumentParser) -> None:
     """Add what ``erase`` takes."""
     parser.add_argument(

@@ -14,20 +14,15 @@ from typing import Any
 import attrs
 
 from castore import limits
-from castore.catalog import Catalog, SqliteCatalog
-from castore.catalog.comparing import read_facts, sorted_facts
 from castore.cli.exits import Exit
 from castore.cli.opening import store_path
 from castore.cli.output import Output
 from castore.cli.text import size_text
 from castore.cli.versions import own_version, version_of
-from castore.engine import catalogs
-from castore.engine.rebuilding import facts_of_survey
-from castore.engine.view import View
-from castore.errors import CastoreError, CorruptionError, NotFoundError, StorageError
+from castore.comparing import DAMAGED, EQUAL, FITS, NOT_JUDGED, judge_catalog
+from castore.errors import CorruptionError, StorageError
 from castore.formats import marker
 from castore.formats.mark import LockFile
-from castore.reading.files import OpenFiles
 from castore.reading.folder import read_marker
 from castore.reading.mark import LOCK, MarkWorth, judge_mark, read_lock
 from castore.storage import Files
@@ -122,8 +117,8 @@ def _examine(files: Files, diagnosis: Diagnosis, *, deep: bool) -> dict[str, Any
         )
     if facts["quarantined"]:
         diagnosis.next_steps.append(
-            "quarantine/ holds torn bytes of commits that were never acknowledged; "
-            "remove them if nothing is missed"
+            "quarantine/ holds torn bytes of commits that were never acknowledged, or "
+            "damaged files that a repair replaced; remove them if nothing is missed"
         )
     try:
         store = read_marker(files)
@@ -166,44 +161,14 @@ def _judge_catalog(
     files: Files, store: bytes, lock: LockFile, diagnosis: Diagnosis, *, deep: bool
 ) -> str:
     """Return how the catalog compares with the journals, or with all files."""
-    if not files.exists(catalogs.catalog_name(lock.catalog_generation)):
-        diagnosis.problem("the catalog is missing", _REBUILD)
-        return "missing"
-    catalog = catalogs.read_catalog(files, store, lock)
-    if not isinstance(catalog, SqliteCatalog):
-        diagnosis.problem("the catalog cannot be read", _REBUILD)
-        return "unreadable"
-    opened = OpenFiles(files, store)
-    try:
-        with catalog:
-            view = View(catalog, opened, store, _no_newer)
-            view.catch_up(lock.journal, lock.end, lock.frame)
-            return (
-                _compare(files, store, lock, view.known, diagnosis) if deep else "fits"
-            )
-    except (CorruptionError, NotFoundError) as error:
-        diagnosis.problem(f"the catalog does not fit the files: {error.what}", _REBUILD)
-        return "does not fit"
-    finally:
-        opened.forget()
-
-
-def _no_newer(gone: CastoreError) -> View:
-    raise gone
-
-
-def _compare(
-    files: Files, store: bytes, lock: LockFile, known: Catalog, diagnosis: Diagnosis
-) -> str:
-    made, position = facts_of_survey(files, store, lock)
-    at = known.position()
-    if at is None or at.seq != position.seq:
-        diagnosis.next_steps.append("the store is in use: try doctor --deep again")
-        return "not judged"
-    if sorted_facts(read_facts(known.dump())) == sorted_facts(read_facts(made)):
-        return "equal"
-    diagnosis.problem("the catalog differs from the files", _REBUILD)
-    return "differs"
+    found = judge_catalog(files, store, lock, deep=deep)
+    if found.state == NOT_JUDGED:
+        diagnosis.next_steps.append(f"the catalog was not judged: {found.what}")
+    elif found.state == DAMAGED:
+        diagnosis.problem(found.what, "run castore verify")
+    elif found.state not in (EQUAL, FITS):
+        diagnosis.problem(found.what, _REBUILD)
+    return found.state
 
 
 def _tell(facts: dict[str, Any], diagnosis: Diagnosis, out: Output) -> None:

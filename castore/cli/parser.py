@@ -15,6 +15,7 @@ from typing import NamedTuple, NoReturn
 
 from castore.cli import arguments as args
 from castore.cli import bundling_arguments as bundle
+from castore.cli import checking_arguments as checking
 from castore.cli import keeping_arguments as keeping
 from castore.cli import maintenance_arguments as upkeep
 from castore.cli import proving_arguments as proofs
@@ -158,7 +159,8 @@ COMMANDS = (
     Command("rm", "delete a segment", args.segment, "logs:rm"),
     Command("maintain", "pack, gc, verify a share", upkeep.maintain, "maintaining:run"),
     Command("pack", "rewrite closed files as packs", args.pack, "stores:pack"),
-    Command("verify", "check everything, offline", args.verify, "checking:verify"),
+    Command("verify", "check everything, offline", checking.verify, "checking:verify"),
+    Command("repair", "mend what is damaged", checking.repair, "repairing:repair"),
     Command("prove", "write a proof about a log", proofs.prove, "proving:prove"),
     Command("check", "check proofs, without a store", proofs.check, "checkup:check"),
     Command("key", "make a key to sign notes with", proofs.key, "sealing:key"),

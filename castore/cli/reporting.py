@@ -19,6 +19,7 @@ from castore.cli.page import page
 from castore.cli.target import STDOUT, check_output, target
 from castore.cli.versions import own_version
 from castore.clock import now_ms
+from castore.reading.affected import Affected
 from castore.reading.findings import Finding
 from castore.report import StoreReport, gather
 from castore.verify import COVERED, Report, verify
@@ -65,6 +66,11 @@ def _given(path: Path) -> Report:
             _findings(told["findings"]),
             _findings(told["explained"]),
             {name: int(told["covered"][name]) for name in COVERED},
+            str(told["level"]),
+            tuple(map(str, told["not_covered"])),
+            tuple(Affected(**item) for item in told["affected"]),
+            told["seed"],
+            told["oldest_ms"],
         )
     except (ValueError, TypeError, KeyError) as error:
         what = f"{path} is nothing that castore verify --json wrote"

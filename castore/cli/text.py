@@ -108,6 +108,22 @@ def parse_share(text: str) -> int:
     return int(found[1])
 
 
+def parse_subset(text: str) -> tuple[int, int]:
+    """Return (2, 7) from ``2/7``."""
+    found = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", text)
+    if not found or int(found[1]) > int(found[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no share; say 1/7 to 7/7")
+    return int(found[1]), int(found[2])
+
+
+def parse_part(text: str) -> float:
+    """Return 0.05 from ``5%``."""
+    found = re.fullmatch(r"(\d{1,3}(?:\.\d{1,6})?)%", text)
+    if not found or not 0 < float(found[1]) <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is no part; say 5% or 0.1%")
+    return float(found[1]) / 100
+
+
 def parse_time(text: str) -> int:
     """Return ms since 1970 from a date, or date and time; UTC unless it says."""
     try:

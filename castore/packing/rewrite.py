@@ -209,27 +209,33 @@ def rewrite(
         writer.abandon()
         raise
     try:
-        seq = _publish(engine, listings, inputs, facts, carrier.places, notes, guard)
+        ids = [item.file.id for item in inputs]
+        seq = publish(engine, listings, ids, facts, carrier.places, notes, guard)
     except CastoreError:
         # A commit in doubt may list them; else the next maintenance removes them.
         if not engine.state.is_poisoned:
             writer.abandon()
         raise
-    _drop(engine, inputs)
+    drop(engine, [item.file.id for item in inputs])
     size_after = sum(listing.size for listing in listings)
     return Packing(len(inputs), len(listings), size_before, size_after, seq)
 
 
-def _publish(
+def publish(
     engine: Engine,
     listings: list[Listing],
-    inputs: Collection[Input],
+    dropped: Collection[bytes],
     facts: Facts,
     places: Iterable[Place],
-    notes: Collection[tuple[str, bytes]],
-    guard: Callable[[Catalog], None] | None,
+    notes: Collection[tuple[str, bytes]] = (),
+    guard: Callable[[Catalog], None] | None = None,
 ) -> int:
-    listed = storelog.packs(listings, [item.file.id for item in inputs])
+    """
+    List new packs instead of files that are *dropped*, in one commit; return its seq.
+
+    *facts* and *places* are what stands in them; the rest is as of `rewrite`.
+    """
+    listed = storelog.packs(listings, list(dropped))
     entries = tuple(
         NewEntry(kind, keep_bytes(engine, body), content=body)
         for kind, body in ((storelog.PACKS, listed), *notes)
@@ -246,19 +252,19 @@ def _publish(
     return engine.commit(change).seq
 
 
-def _drop(engine: Engine, inputs: Collection[Input]) -> None:
-    """Remove replaced files, once the catalog is durable past the commit."""
+def drop(engine: Engine, files: Collection[bytes]) -> None:
+    """Remove replaced *files*, once the catalog is durable past the commit."""
     engine.upkeep.apply_all()
-    _unlink(engine, [item.file for item in inputs])
+    _unlink(engine, [file_name(file) for file in files])
 
 
-def _unlink(engine: Engine, gone: Collection[OpenFile]) -> None:
+def _unlink(engine: Engine, gone: Collection[str]) -> None:
     # A catalog that cannot be synced now may still name them on the disk; the
     # next maintenance removes them.
     if not gone or not engine.upkeep.sync_catalog():
         return
-    for file in gone:
-        engine.files.unlink(file.name)
+    for name in gone:
+        engine.files.unlink(name)
     with engine.state.poisoned_by_failing():
         engine.files.sync_folder("files")
     engine.state.opened.forget()
@@ -285,7 +291,7 @@ def remove_dropped(engine: Engine) -> None:
         named = named_sides(engine.state.opened, wanted) - dropped
         gone = [file for file in gone if file.id not in named]
         begun -= named
-    _unlink(engine, gone)
+    _unlink(engine, [file.name for file in gone])
     for file in sorted(begun):
         _remove_begun(engine, file, is_dropped=file in dropped)
     if begun:

@@ -10,6 +10,8 @@ Spec: spec/checking.md, step 4; spec/frame.md, "Stored entries".
 
 from __future__ import annotations
 
+import contextlib
+
 from collections.abc import Callable, Sequence
 
 import attrs
@@ -26,7 +28,7 @@ from castore.formats.stored import decode_stored, entries_of
 from castore.formats.trees import SEGMENT_TREE
 from castore.merkle import Tree
 from castore.reading.files import OpenFile
-from castore.reading.frames import Frame, Gap, walk
+from castore.reading.frames import Frame, Gap, read_frame, walk
 from castore.reading.image import (
     RunHeader,
     check_journal_records,
@@ -217,6 +219,26 @@ def read_part(
             break
     waits = pending.settle()
     return attrs.evolve(part, end=None if waits else at)
+
+
+def read_one(file: OpenFile, offset: int, stop: int) -> FrameContents:
+    """
+    Decode the frame at *offset*, with the bodies that its entries have in the next.
+
+    Raises:
+        CorruptionError: ``corrupt frame``: no whole frame stands there.
+    """
+    frame = read_frame(file, offset, stop)
+    found, waiting = _decode(frame, file)
+    pending = _Pending(file)
+    pending.add(found, waiting, [] if found.refusal else list(frame.bodies))
+    if waiting:
+        with contextlib.suppress(CorruptionError):
+            after = read_frame(file, frame.end, stop)
+            item, more = _decode(after, file)
+            pending.add(item, more, [] if item.refusal else list(after.bodies))
+    pending.settle()
+    return found
 
 
 class _Pending:

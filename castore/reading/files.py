@@ -102,6 +102,11 @@ class OpenFiles:
                 found = self._open.setdefault(file, found)
         return found
 
+    def lend(self, file: OpenFile) -> None:
+        """Read *file* from there until it is forgotten, whatever is in the folder."""
+        with self._guard:
+            self._open[file.id] = file
+
     def forget(self, keep: set[bytes] | None = None) -> None:
         """Let go of all files but *keep*; who holds one keeps it open."""
         with self._guard:

@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from castore.digest import blob_digest
+from castore.digest import SIZE, blob_digest
 from castore.errors import CorruptionError
 from castore.formats import file as file_format
 from castore.formats import frame as frame_format
@@ -216,6 +216,24 @@ def read_frame(file: OpenFile, offset: int, stop: int) -> Frame:
         CorruptionError: ``corrupt frame``: no whole frame stands there.
     """
     return _read(file, offset, stop, file.read_up_to, _GUESS)
+
+
+def front_of(file: OpenFile, offset: int, stop: int) -> Frame:
+    """
+    Return the frame that seems to stand at *offset*: its header and table, and the
+    hash that it states. Nothing is hashed, and records cannot be read.
+
+    Raises:
+        CorruptionError: ``corrupt frame``: none can stand there.
+    """
+    room = min(stop, file.size()) - offset
+    with placed(f"{file.name}@{offset}"):
+        front = file.read_up_to(frame_format.HEADER_SIZE, offset)
+        header = frame_format.parse_header(front, room=room)
+        size = frame_format.HEADER_SIZE + header.table_size
+        front = file.read_up_to(size, offset)
+    digest = file.read_up_to(SIZE, offset + header.size - SIZE)
+    return Frame(file.id, file.name, offset, header, digest, memoryview(front))
 
 
 #: Gives *size* bytes from an offset, fewer only where the file ends.

@@ -66,6 +66,10 @@ class Payloads:
         """Return a blob up to 8 MiB that stands, None of another; after `judge`."""
         return self._read(digest) if self._is_raw(digest) else None
 
+    def stands(self, digest: bytes) -> bool:
+        """Return whether a copy of a blob or ref list can be read; after `judge`."""
+        return self._find(digest) is not None
+
     def _find(self, digest: bytes) -> BlobPlace | None:
         """Return a copy of a blob or ref list that can be read, as far as is known."""
         return self._good.get(digest) or self._places.find_whole(digest)

@@ -24,10 +24,13 @@ class Reader:
     Frames of several files by place; the latest stay decoded.
 
     Not for several threads.
+
+    Attributes:
+        files: The files, by id.
     """
 
     def __init__(self, files: Mapping[bytes, OpenFile]) -> None:
-        self._files = files
+        self.files = files
         self._frames: OrderedDict[tuple[bytes, int], Frame] = OrderedDict()
         self._size = 0
 
@@ -42,7 +45,7 @@ class Reader:
         if found is not None:
             self._frames.move_to_end((file, offset))
             return found
-        source = self._files[file]
+        source = self.files[file]
         found = self._frames[file, offset] = read_frame(source, offset, source.size())
         self._size += found.weight
         while self._size > limits.CACHE_SIZE and len(self._frames) > 1:

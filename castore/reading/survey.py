@@ -22,9 +22,11 @@ from castore.formats.head import Head
 from castore.formats.mark import LockFile
 from castore.formats.storelog import StoreLog
 from castore.reading.collecting import no_search
+from castore.reading.depth import FULL, Depth, Level
 from castore.reading.files import OpenFile
 from castore.reading.findings import Finding, Findings
 from castore.reading.folder import Folder, read_folder, read_marker
+from castore.reading.glancing import Glance
 from castore.reading.logs import Log
 from castore.reading.mark import LOCK, MarkWorth, judge_mark, read_lock
 from castore.reading.members import Member
@@ -95,6 +97,8 @@ class Survey:
         reader: Reads frames of the members again.
 
         frame_count: Whole frames of the members.
+
+        glance: What was looked into, where that is not everything.
     """
 
     store: bytes
@@ -110,6 +114,7 @@ class Survey:
     logs: dict[bytes, Log] = attrs.Factory(dict)
     reader: Reader = attrs.Factory(lambda: Reader({}))
     frame_count: int = 0
+    glance: Glance | None = None
 
     @log.default
     def _no_log(self) -> StoreLog:
@@ -183,6 +188,7 @@ def survey(
     progress: Progress | None = None,
     jobs: int = 1,
     needed: AbstractSet[bytes] | None = None,
+    depth: Depth = FULL,
 ) -> Survey:
     """
     Read all files of a store once and judge them; takes no lock, writes nothing.
@@ -204,6 +210,9 @@ def survey(
 
         needed: Of these names it is kept which entries need them; None for all.
 
+        depth: How deep to look into frames; what is below `Level.CHAINS` leaves
+            `Survey.logs` empty.
+
     Raises:
         NotFoundError: There is no ``castore.json``.
 
@@ -219,7 +228,7 @@ def survey(
     for _ in range(_TRIES):
         try:
             with no_search():
-                return _survey(files, store, lock, progress, jobs, needed)
+                return _survey(files, store, lock, progress, jobs, needed, depth)
         except NotFoundError:
             continue  # a file went after it was listed: the state is another now
     what = "files of the store vanish as fast as they are listed; try again"
@@ -233,14 +242,17 @@ def _survey(
     progress: Progress | None,
     jobs: int,
     needed: AbstractSet[bytes] | None,
+    depth: Depth,
 ) -> Survey:
     findings = Findings()
     if isinstance(lock, _FromFolder):
         lock, worth, folder = _read_together(files, store, findings)
     else:
         worth, folder = judge_mark(files, lock), read_folder(files, store, findings)
-    contents = read_all(files, folder, progress, jobs, needed)
-    surveyor = Surveyor(folder, lock, worth, findings, contents)
+    glance = None if depth.is_full else Glance()
+    contents = read_all(files, folder, progress, jobs, needed, depth, glance)
+    walks = depth.is_full and depth.level >= Level.CHAINS
+    surveyor = Surveyor(folder, lock, worth, findings, contents, walks=walks)
     surveyor.run()
     members = surveyor.members
     return Survey(
@@ -257,6 +269,7 @@ def _survey(
         surveyor.logs,
         Reader(folder.good),
         surveyor.frame_count,
+        glance,
     )
 
 

@@ -34,9 +34,11 @@ from castore.reading.contents import (
     Part,
     read_contents,
 )
+from castore.reading.depth import FULL, Depth
 from castore.reading.findings import FILES, Findings, segment_place
 from castore.reading.fold import fold_log
 from castore.reading.folder import Folder
+from castore.reading.glancing import Glance, glance_at
 from castore.reading.lineages import Lineages
 from castore.reading.logs import Log
 from castore.reading.mark import MarkWorth
@@ -82,7 +84,10 @@ class Surveyor:
         worth: MarkWorth,
         findings: Findings,
         contents: dict[bytes, FileContents],
+        *,
+        walks: bool = True,
     ) -> None:
+        self._walks = walks
         self.worth = worth
         self.log = StoreLog(folder.store)
         self.chain: list[Member] = []
@@ -248,6 +253,8 @@ class Surveyor:
             else:
                 what = "entries without a head, and no entry says why"
                 self._findings.add("unproven absence", segment_place(segment), what)
+        if not self._walks:
+            return {}
         living = sorted(heads.keys() - finals.keys())
         lineages = Lineages(self._store, self.records.runs, heads, living)
         return lineages.walk(self._findings)
@@ -259,10 +266,13 @@ def read_all(
     progress: Callable[[int, int], None] | None,
     jobs: int,
     needed: AbstractSet[bytes] | None,
+    depth: Depth = FULL,
+    seen: Glance | None = None,
 ) -> dict[bytes, FileContents]:
     """
     Return what all good files of *folder* say, by id; read by *jobs* processes
-    where that pays. The other parameters are those of `survey`.
+    where that pays, and all of it is read. The other parameters are those of
+    `survey`; *seen* counts what is looked into where that is not everything.
     """
     total = sum(file.size() for file in folder.good.values())
     done = 0
@@ -273,6 +283,11 @@ def read_all(
         if progress:
             progress(done, total)
 
+    if not depth.is_full:
+        looked_at = glance_at(folder.good, folder.store, depth, seen or Glance(), step)
+        if looked_at is not None:
+            return looked_at
+        done = 0
     count = helper_count(jobs, total, 2 * limits.PART_SIZE)
     if count:
         # What it imports would slow every start of the command.
