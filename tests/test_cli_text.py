@@ -261,7 +261,7 @@ def test_completion_scripts_are_scripts(shell: str, tmp_path: Path) -> None:
     ("line", "wanted"),
     [
         ("castore ver", {"verify"}),
-        ("castore --store x re", {"restore", "rebuild", "recover", "report"}),
+        ("castore --store x re", {"restore", "repair", "rebuild", "recover", "report"}),
         ("castore gc --d", {"--dry-run"}),
         ("castore gc --grace ", set()),
         ("castore completion ", {"bash", "zsh", "fish"}),

@@ -85,8 +85,7 @@ class Logs:
         self._frames = frames
         self._store = store
         self._newest = newest
-        # Runs hashed before: a fork asks for its tree, then for its last entry; all
-        # proofs ask for the end of the log.
+        # A fork asks for its tree, then for its last entry; proofs for a log's end.
         self._hashed: dict[Run, tuple[bytes, list[bytes]]] = {}
 
     def pieces(
