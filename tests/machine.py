@@ -25,6 +25,7 @@ from castore import NewEntry, Store, limits
 from castore.catalog.comparing import read_facts
 from castore.engine import Engine
 from castore.engine.view import listed_frames, places_of
+from castore.formats.frame import DIFFERENCE
 from castore.gc import Report, RoleCount, collect
 from castore.packing import pack
 from castore.reading.survey import survey
@@ -336,7 +337,8 @@ class StoreMachine(Twin):
 
     def in_live_sides(self, engine: Engine) -> set[bytes]:
         """
-        Return what stands in the side packs that live handles hold.
+        Return what stands in the side packs that live handles hold, and what
+        differences there are stored against: they cannot be stored anew.
 
         Even if a pack has it too: from there it would come back, as long as a
         commit says that it counts.
@@ -344,12 +346,16 @@ class StoreMachine(Twin):
         busy = {each.store.engine._side.id for each in self.handles}
         opened = engine.state.opened
         extents = survey(engine.files).members
-        return {
-            place.digest
-            for file in busy & extents.keys()
-            for frame in listed_frames(opened.get(file), extents[file])
-            for place in places_of(frame)
-        }
+        names: set[bytes] = set()
+        differences: set[tuple[bytes, bytes]] = set()
+        for file, stop in extents.items():
+            for frame in listed_frames(opened.get(file), stop):
+                if file in busy:
+                    names |= {place.digest for place in places_of(frame)}
+                differences |= {
+                    (item[2], item[4]) for item in frame.table if item[0] == DIFFERENCE
+                }
+        return names | {base for heir, base in differences if heir in names}
 
     def collect(self, handle: Handle, keep: int | None, when: str, how: str) -> None:
         """Collect: exactly what nothing leads to goes."""

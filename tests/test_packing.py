@@ -320,6 +320,17 @@ def test_journals_in_parts_and_in_order() -> None:
     assert [[1, 2], [3, 4]] == [[file.number for file in part] for part in parts]
 
 
+def test_a_pack_for_each_frame(store: castore.Store) -> None:
+    """A pack that is full is closed once, whatever follows or does not."""
+    log = store.create_session()
+    log.append([castore.NewEntry("x", b"body")])
+    with mock.patch.object(limits, "PACK_SIZE", 1):
+        pack(store.engine)
+
+    assert [b"", b"body"] == [body for _, body in log.read()]
+    assert verify(store.engine.files.root).ok
+
+
 def test_out_of_time(store: castore.Store) -> None:
     """Out of time, packing ends behind a whole part and says what it left."""
     rng = random.Random(5)

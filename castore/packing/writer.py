@@ -75,7 +75,7 @@ class PackWriter:
 
     def may_roll(self) -> None:
         """Begin a new pack if this one is full; frames that belong together are in."""
-        if self._end >= limits.PACK_SIZE:
+        if self._fd >= 0 and self._end >= limits.PACK_SIZE:
             self._close()
 
     def _begin(self) -> None:
