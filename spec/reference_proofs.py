@@ -151,7 +151,7 @@ def range_(x: list[Any]) -> Value:
     need(row(ANY, RAW, PATH, either(NULL, RAW), UINT, UINT, UINT, RAW)(x))
     ref_list, number, start, stop, slices = x[3:]
     refs = record(x[1], 65535, ENTRY)[7]
-    listed = ref_list and record(ref_list, SIZE_MAX, some(REF, 1, 65536))
+    listed = ref_list is not None and record(ref_list, SIZE_MAX, some(REF, 1, 65536))
     found = inclusion(x[:3])
     right(not listed or ["", H("refs", ref_list), len(listed), 2, None] in refs)
     right(number < len(refs := listed or refs))

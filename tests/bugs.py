@@ -63,7 +63,7 @@ def erased_and_carried_on() -> Bug:
 @contextlib.contextmanager
 def erased_and_not_unlinked() -> Iterator[None]:
     """An erasure is answered while old files stay for the next maintenance."""
-    with patch(rewrite, "_drop", nothing), patch(erasing, "settle", nothing):
+    with patch(rewrite, "drop", nothing), patch(erasing, "settle", nothing):
         yield
 
 

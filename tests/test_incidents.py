@@ -230,7 +230,7 @@ def stopped_between_two_places(root: Path) -> None:
     with castore.open(root, create=True) as store:
         dead_blob(store, data)
         with (
-            patch(rewrite, "_drop", mock.Mock(side_effect=Stop)),
+            patch(rewrite, "drop", mock.Mock(side_effect=Stop)),
             contextlib.suppress(Stop),
         ):
             collected(store)

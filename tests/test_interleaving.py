@@ -402,7 +402,7 @@ def listed_too_late(engine: Engine, within: Within) -> None:
     found = rewrite._free_files(engine)
     within.append(range(first, engine.files.count))  # type: ignore[attr-defined]
     gone = [file for file in found if file.id not in wanted]
-    rewrite._unlink(engine, gone)
+    rewrite._unlink(engine, [file.name for file in gone])
 
 
 @pytest.mark.parametrize(
