@@ -279,12 +279,13 @@ def remove_dropped(engine: Engine) -> None:
     """
     # First what is there, then what counts: a journal that others make meanwhile
     # is not even looked at, and one that was being made counts by now.
-    found = _free_files(engine)
+    there = set(engine.state.opened.ids())
+    good = engine.state.opened.headers()
+    found = [file for file in good if is_free(engine, file)]
     with engine.state.locked():
         wanted = members(engine.view, engine.state.opened, engine.store)
         dropped = store_log(engine.view, engine.store).dropped
-    there = set(engine.state.opened.ids())
-    begun = there - {file.id for file in engine.state.opened.headers()} - wanted.keys()
+    begun = there - {file.id for file in good} - wanted.keys()
     gone = [file for file in found if file.id not in wanted]
     if begun or any(file.header.kind == file_format.SIDE for file in gone):
         # Commit records name a side pack for good, long after it was dropped.
